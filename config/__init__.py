@@ -1,0 +1,1 @@
+"""What the operator decides: settings (.env and environment) and symbols.yml."""

@@ -1,0 +1,233 @@
+"""Settings from the environment and `.env` (the real environment wins), in one frozen object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from dotenv import dotenv_values
+
+from core.errors import ConfigurationError
+from core.intervals import INTERVALS
+from core.times import parse_time
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its name, default as text (empty: not set), what it means and how it is read."""
+
+    name: str
+    default: str
+    meaning: str
+    read: Callable[[str], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseTarget:
+    """A database server of the user's own, as libpq keywords or a URL. Never printed."""
+
+    url: str | None = field(default=None, repr=False)
+    keywords: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, read and checked. `database` is None when the embedded server is to be used."""
+
+    database: DatabaseTarget | None
+    embedded_pg_dir: Path
+    api_urls: Mapping[str, str]  # by market
+    archive_url: str
+    archive_list_url: str
+    weight_share: float
+    default_interval: str
+    default_limit: int | None
+    chunk_days: int
+    fetch_workers: int
+    start_ms: int | None
+    end_ms: int | None
+    symbols_file: Path
+    state_dir: Path
+    log_dir: Path
+    log_level: str
+    compress_after_days: int
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # texts that no message may show
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError("an http:// or https:// address")
+    return value.rstrip("/")
+
+
+def _path(value: str) -> Path:
+    # Against the project, not the working folder: cron starts in the user's home.
+    return (PROJECT_ROOT / Path(value).expanduser()).resolve()
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(value: str) -> int:
+        expected = f"a whole number from {low} to {high}"
+        try:
+            number = int(value)
+        except ValueError as error:
+            raise ValueError(expected) from error
+        if not low <= number <= high:
+            raise ValueError(expected)
+        return number
+
+    return read
+
+
+def _share(value: str) -> float:
+    expected = "a number above 0 and at most 1"
+    try:
+        number = float(value)
+    except ValueError as error:
+        raise ValueError(expected) from error
+    if not 0 < number <= 1:
+        raise ValueError(expected)
+    return number
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        if value not in allowed:
+            raise ValueError("one of " + ", ".join(allowed))
+        return value
+
+    return read
+
+
+def _time(value: str) -> int:
+    try:
+        return parse_time(value)
+    except ValueError as error:
+        raise ValueError("an ISO date or time, UTC, such as 2023-01-31 or 2023-01-31T14:30") from error
+
+
+SETTINGS = (
+    Setting("DATABASE_URL", "", "PostgreSQL or TimescaleDB to use, postgresql://user:password@host:5432/name", _text),
+    Setting("PG_HOST", "", "Or its parts, where a URL is unhandy (empty PG_* and DATABASE_URL: embedded)", _text),
+    Setting("PG_PORT", "", "Port, 5432 when empty", _whole(1, 65535)),
+    Setting("PG_DATABASE", "", "Database name", _text),
+    Setting("PG_USER", "", "User name", _text),
+    Setting("PG_PASSWORD", "", "Password", _text),
+    Setting("EMBEDDED_PG_DIR", "pgdata", "Data folder of the embedded PostgreSQL", _path),
+    Setting("BINANCE_API_URL", "https://data-api.binance.vision", "Spot REST; https://api.binance.com works too", _url),
+    Setting("BINANCE_UM_API_URL", "https://fapi.binance.com", "USD-M futures REST", _url),
+    Setting("BINANCE_CM_API_URL", "https://dapi.binance.com", "COIN-M futures REST", _url),
+    Setting("BINANCE_ARCHIVE_URL", "https://data.binance.vision", "Public archives", _url),
+    Setting(
+        "BINANCE_ARCHIVE_LIST_URL",
+        "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision",
+        "Listing of the archives' bucket",
+        _url,
+    ),
+    Setting(
+        "BINANCE_WEIGHT_SHARE", "0.8", "Share of the exchange's request-weight budget to use, above 0 to 1", _share
+    ),
+    Setting("DEFAULT_INTERVAL", "1m", "Interval of series that do not say theirs", _one_of(*INTERVALS)),
+    Setting("DEFAULT_LIMIT", "", "Rows of a REST page, 1-1500; empty: most rows per weight", _whole(1, 1500)),
+    Setting("CHUNK_DAYS", "1", "Days that one REST chunk holds at least, 1-31", _whole(1, 31)),
+    Setting("FETCH_WORKERS", "4", "Downloads at the same time, 1-32", _whole(1, 32)),
+    Setting("START_DATE", "", "Start of series that do not say theirs; empty: their listing", _time),
+    Setting("END_DATE", "", "End (exclusive); empty: the last closed candle", _time),
+    Setting("SYMBOLS_FILE", "symbols.yml", "What to fetch", _path),
+    Setting("STATE_DIR", "state", "One small JSON a series; safe to delete", _path),
+    Setting("LOG_DIR", "logs", "Rotating run logs", _path),
+    Setting("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR", _one_of("DEBUG", "INFO", "WARNING", "ERROR")),
+    Setting(
+        "TIMESCALE_COMPRESS_AFTER_DAYS",
+        "90",
+        "Age at which TimescaleDB compresses a chunk; 0: never",
+        _whole(0, 36500),
+    ),
+)
+
+
+def load_settings(environment: Mapping[str, str], env_file: Path | None = PROJECT_ROOT / ".env") -> Settings:
+    """Return the settings of `environment` over those of `env_file` over the defaults.
+
+    An empty value counts as not set. Raises ConfigurationError naming the setting, its value (not
+    of secrets) and what is allowed.
+    """
+    from_file = dotenv_values(env_file, interpolate=False) if env_file is not None and env_file.is_file() else {}
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        text = environment.get(setting.name) or from_file.get(setting.name) or setting.default
+        values[setting.name] = _read(setting, text.strip()) if text.strip() else None
+    start_ms, end_ms = values["START_DATE"], values["END_DATE"]
+    if start_ms is not None and end_ms is not None and end_ms <= start_ms:
+        raise ConfigurationError("END_DATE is not after START_DATE (the end is exclusive)")
+    return Settings(
+        database=_database(values),
+        embedded_pg_dir=values["EMBEDDED_PG_DIR"],
+        api_urls={
+            "spot": values["BINANCE_API_URL"],
+            "um": values["BINANCE_UM_API_URL"],
+            "cm": values["BINANCE_CM_API_URL"],
+        },
+        archive_url=values["BINANCE_ARCHIVE_URL"],
+        archive_list_url=values["BINANCE_ARCHIVE_LIST_URL"],
+        weight_share=values["BINANCE_WEIGHT_SHARE"],
+        default_interval=values["DEFAULT_INTERVAL"],
+        default_limit=values["DEFAULT_LIMIT"],
+        chunk_days=values["CHUNK_DAYS"],
+        fetch_workers=values["FETCH_WORKERS"],
+        start_ms=start_ms,
+        end_ms=end_ms,
+        symbols_file=values["SYMBOLS_FILE"],
+        state_dir=values["STATE_DIR"],
+        log_dir=values["LOG_DIR"],
+        log_level=values["LOG_LEVEL"],
+        compress_after_days=values["TIMESCALE_COMPRESS_AFTER_DAYS"],
+        secrets=_secrets(values),
+    )
+
+
+def _read(setting: Setting, text: str) -> Any:
+    try:
+        return setting.read(text)
+    except ValueError as error:
+        raise ConfigurationError(f"setting {setting.name}={text!r}: expected {error}") from error
+
+
+def _database(values: Mapping[str, Any]) -> DatabaseTarget | None:
+    if values["DATABASE_URL"]:
+        if not values["DATABASE_URL"].startswith(("postgresql://", "postgres://")):
+            raise ConfigurationError("setting DATABASE_URL: expected postgresql://user:password@host:5432/name")
+        return DatabaseTarget(url=values["DATABASE_URL"])
+    parts = {"host": "PG_HOST", "dbname": "PG_DATABASE", "user": "PG_USER", "password": "PG_PASSWORD"}
+    keywords = {keyword: values[name] for keyword, name in parts.items() if values[name]}
+    if not keywords:
+        return None
+    return DatabaseTarget(keywords={"host": "localhost", "port": str(values["PG_PORT"] or 5432), **keywords})
+
+
+def _secrets(values: Mapping[str, Any]) -> tuple[str, ...]:
+    found = {values["PG_PASSWORD"] or ""}
+    if values["DATABASE_URL"]:
+        found.add(values["DATABASE_URL"])
+        password = _password_of(values["DATABASE_URL"])
+        found |= {password, unquote(password)}
+    found |= {quote(secret, safe="") for secret in found}
+    # Longest first, so that no part of a longer secret is left standing.
+    return tuple(sorted((secret for secret in found if secret), key=len, reverse=True))
+
+
+def _password_of(url: str) -> str:
+    # By hand: urlsplit raises on some malformed addresses, and those must be hidden above all.
+    authority = url.split("://", 1)[1].split("/", 1)[0].split("?", 1)[0]
+    user_info = authority.rpartition("@")[0]
+    return user_info.partition(":")[2]

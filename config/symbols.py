@@ -1,0 +1,149 @@
+"""Reads symbols.yml: what to fetch. Every mistake is named with its place, its value and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.errors import ConfigurationError
+from core.series import make_series, parse_interval, parse_market, split_notation, suggest
+from core.times import parse_time
+from core.wanted import Wanted, WantedPattern, WantedSeries
+
+_TOP_KEYS = ("defaults", "symbols", "exclude")
+_DEFAULT_KEYS = ("market", "interval", "start", "end")
+_ENTRY_KEYS = ("symbol", "interval", "intervals", "market", "start", "end", "active")
+
+
+def load_symbols_file(path: Path, default_interval: str, start_ms: int | None, end_ms: int | None) -> Wanted:
+    """Return what `path` asks for.
+
+    `default_interval`, `start_ms` and `end_ms` hold where neither an entry nor the file's own
+    `defaults` say otherwise. Raises ConfigurationError.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not valid YAML: {error}") from error
+    return parse_symbols(document, path.name, default_interval, start_ms, end_ms)
+
+
+def parse_symbols(
+    document: object, where: str, default_interval: str, start_ms: int | None, end_ms: int | None
+) -> Wanted:
+    """Return what the parsed YAML `document` asks for; `where` names it in messages."""
+    top = _mapping(document, where, _TOP_KEYS)
+    defaults = _mapping(top.get("defaults") or {}, f"{where}, defaults", _DEFAULT_KEYS)
+    settled = {
+        "market": defaults.get("market", "spot"),
+        "interval": defaults.get("interval", default_interval),
+        "start": _time(defaults["start"], f"{where}, defaults, start") if "start" in defaults else start_ms,
+        "end": _time(defaults["end"], f"{where}, defaults, end") if "end" in defaults else end_ms,
+    }
+    market = _named(parse_market, settled["market"], f"{where}, defaults, market")
+    _named(lambda code: parse_interval(code, market), settled["interval"], f"{where}, defaults, interval")
+    entries: list[WantedSeries | WantedPattern] = []
+    for number, item in enumerate(_list(top.get("symbols"), f"{where}, symbols"), start=1):
+        entries += _entry(item, f"{where}, symbols, entry {number}", settled)
+    if not entries:
+        raise ConfigurationError(f"{where}: symbols is empty; name at least one, such as BTCUSDT")
+    exclude = [
+        _text(item, f"{where}, exclude").upper() for item in _list(top.get("exclude") or [], f"{where}, exclude")
+    ]
+    return Wanted(tuple(entries), tuple(exclude))
+
+
+def parse_arguments(series_texts: list[str], default_interval: str, start_ms: int | None, end_ms: int | None) -> Wanted:
+    """Return what `--symbols` asks for. Raises ConfigurationError."""
+    settled = {"market": "spot", "interval": default_interval, "start": start_ms, "end": end_ms}
+    entries: list[WantedSeries | WantedPattern] = []
+    for text in series_texts:
+        entries += _entry(text, "--symbols", settled)
+    return Wanted(tuple(entries))
+
+
+def _entry(item: object, where: str, defaults: dict[str, Any]) -> list[WantedSeries | WantedPattern]:
+    if isinstance(item, dict):
+        keys = _mapping(item, where, _ENTRY_KEYS)
+        if "symbol" not in keys:
+            raise ConfigurationError(f"{where}: a mapping needs the key symbol")
+        if "interval" in keys and "intervals" in keys:
+            raise ConfigurationError(f"{where}: give interval or intervals, not both")
+    else:
+        keys = {"symbol": item}
+    try:
+        notation = split_notation(_text(keys["symbol"], where))
+        market = str(notation.market or keys.get("market", defaults["market"]))
+        intervals = _intervals(keys, notation.interval, defaults["interval"], where)
+        start_ms = _time(keys["start"], f"{where}, start") if "start" in keys else defaults["start"]
+        end_ms = _time(keys["end"], f"{where}, end") if "end" in keys else defaults["end"]
+        active = keys.get("active", True)
+        if not isinstance(active, bool):
+            raise ConfigurationError(f"active: {active!r} is not true or false")
+        wanted: list[WantedSeries | WantedPattern] = []
+        for interval in intervals:
+            if notation.is_pattern:
+                parsed = parse_market(market)
+                parse_interval(interval, parsed)
+                wanted.append(WantedPattern(parsed, notation.symbol, interval, start_ms, end_ms, active))
+            else:
+                series = make_series(market, notation.symbol, interval)
+                wanted.append(WantedSeries(series, start_ms, end_ms, active))
+        return wanted
+    except ConfigurationError as error:
+        if str(error).startswith(where):
+            raise
+        raise ConfigurationError(f"{where}: {error}") from error
+
+
+def _intervals(keys: dict[str, Any], from_notation: str | None, default: str, where: str) -> list[str]:
+    if from_notation is not None:
+        if "interval" in keys or "intervals" in keys:
+            raise ConfigurationError(f"{where}: the symbol already names the interval {from_notation}")
+        return [from_notation]
+    if "intervals" in keys:
+        intervals = [_text(item, f"{where}, intervals") for item in _list(keys["intervals"], f"{where}, intervals")]
+        if not intervals:
+            raise ConfigurationError(f"{where}: intervals is empty")
+        return intervals
+    return [_text(keys.get("interval", default), f"{where}, interval")]
+
+
+def _mapping(value: object, where: str, allowed: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{where}: expected a mapping with the keys {', '.join(allowed)}, found {value!r}")
+    for key in value:
+        if key not in allowed:
+            near = suggest(str(key), list(allowed))
+            raise ConfigurationError(f"{where}: unknown key {key!r}{near}; allowed are {', '.join(allowed)}")
+    return value
+
+
+def _list(value: object, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ConfigurationError(f"{where}: expected a list, found {value!r}")
+    return value
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{where}: {value!r} is not text; put it in quotes")
+    return value
+
+
+def _time(value: object, where: str) -> int:
+    try:
+        return parse_time(value)
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+
+
+def _named(read: Any, value: object, where: str) -> Any:
+    try:
+        return read(_text(value, where))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error

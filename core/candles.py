@@ -1,0 +1,146 @@
+"""Candles as batches of columns (Apache Arrow), prices and volumes as the exchange's own text.
+
+Text goes from the exchange to NUMERIC without passing through a float, so no digit can change.
+Arrow is used as a pure value library here: it holds the columns and compares them, no I/O.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from core.intervals import Interval
+from core.ranges import Span, merge
+
+DECIMAL_COLUMNS = (
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "quote_volume",
+    "taker_buy_volume",
+    "taker_buy_quote_volume",
+)
+
+SCHEMA = pa.schema(
+    [
+        ("open_time", pa.int64()),  # epoch ms
+        ("open", pa.string()),
+        ("high", pa.string()),
+        ("low", pa.string()),
+        ("close", pa.string()),
+        ("volume", pa.string()),
+        ("quote_volume", pa.string()),
+        ("trades", pa.int64()),
+        ("taker_buy_volume", pa.string()),
+        ("taker_buy_quote_volume", pa.string()),
+    ]
+)
+
+# Position of each column in the exchange's 12-item row, the same by REST and in archives
+# (contract sections 2 and 4). Close time and the last, unused item are not stored.
+EXCHANGE_ROW = {
+    "open_time": 0,
+    "open": 1,
+    "high": 2,
+    "low": 3,
+    "close": 4,
+    "volume": 5,
+    "quote_volume": 7,
+    "trades": 8,
+    "taker_buy_volume": 9,
+    "taker_buy_quote_volume": 10,
+}
+EXCHANGE_ROW_LENGTH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class CandleBatch:
+    """Candles of one series in ascending order of open time; columns as in `SCHEMA`."""
+
+    columns: pa.Table
+
+    @classmethod
+    def empty(cls) -> CandleBatch:
+        """Return a batch without rows."""
+        return cls(SCHEMA.empty_table())
+
+    @classmethod
+    def concat(cls, batches: Sequence[CandleBatch]) -> CandleBatch:
+        """Return the rows of `batches` one after the other, in the order given."""
+        if not batches:
+            return cls.empty()
+        return cls(pa.concat_tables([batch.columns for batch in batches]).combine_chunks())
+
+    @property
+    def rows(self) -> int:
+        """Number of candles."""
+        return int(self.columns.num_rows)
+
+    def open_times(self) -> list[int]:
+        """Return the open times, epoch ms."""
+        return list(self.columns["open_time"].to_pylist())
+
+    def within(self, span: Span) -> CandleBatch:
+        """Return the candles whose open time lies in `span`."""
+        times = self.columns["open_time"]
+        inside = pc.and_(pc.greater_equal(times, span.start_ms), pc.less(times, span.end_ms))
+        return CandleBatch(self.columns.filter(inside))
+
+    def row_text(self, index: int) -> str:
+        """Return one candle as readable text, for messages."""
+        row = self.columns.slice(index, 1).to_pylist()[0]
+        return " ".join(f"{name}={value}" for name, value in row.items())
+
+
+def content_hash(batch: CandleBatch) -> str:
+    """Return the sha256 (hex) over the candles' values, in ascending order of open time.
+
+    One line a candle, ended by a newline: open time in epoch ms and the nine values in the order
+    of `SCHEMA`, joined by commas, numbers without trailing zeros. `docs/storage.md` gives the SQL
+    that computes the same over stored rows.
+    """
+    if batch.rows == 0:
+        return hashlib.sha256(b"").hexdigest()
+    columns = [
+        _without_trailing_zeros(column) if name in DECIMAL_COLUMNS else column.cast(pa.string())
+        for name, column in zip(SCHEMA.names, batch.columns.combine_chunks().columns, strict=True)
+    ]
+    lines = pc.binary_join_element_wise(*columns, ",")
+    text = "\n".join(lines.to_pylist()) + "\n"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _without_trailing_zeros(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    trimmed = pc.utf8_rtrim(pc.utf8_rtrim(column, "0"), ".")
+    return pc.if_else(pc.match_substring(column, "."), trimmed, column)
+
+
+def missing_spans(open_times: Iterable[int], interval: Interval, span: Span) -> list[Span]:
+    """Return the grid slots of `span` that no candle stands for, as merged spans.
+
+    A candle off the grid (December 2017, 2018-02-09) stands for the slot that it falls in.
+    """
+    first, last = interval.index(interval.ceil(span.start_ms)), interval.index(interval.ceil(span.end_ms))
+    present = sorted({interval.index(open_time) for open_time in open_times})
+    holes: list[tuple[int, int]] = []
+    cursor = first
+    for index in present:
+        if index < first or index >= last:
+            continue
+        if index > cursor:
+            holes.append((cursor, index))
+        cursor = index + 1
+    if cursor < last:
+        holes.append((cursor, last))
+    return [Span(interval.open_of(start), interval.open_of(end)) for start, end in holes]
+
+
+def coalesce(spans: Sequence[Span], interval: Interval, max_slots_apart: int) -> list[Span]:
+    """Return `spans` with neighbours at most `max_slots_apart` candles apart joined into one."""
+    return merge(spans, max_distance_ms=max_slots_apart * interval.typical_ms)

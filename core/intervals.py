@@ -1,0 +1,111 @@
+"""The exchange's candle intervals as arithmetic on epoch ms (contract section 2, "Grid").
+
+Up to 1d the grid is the UTC epoch's; 1w opens on Mondays; 3d opens where days-since-epoch
+modulo 3 is 1; 1M opens on the first of the calendar month.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, MS_PER_SECOND, add_months, first_of_month, to_datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """One candle length. `step_ms` is None for the calendar month, whose steps differ in length."""
+
+    code: str  # as the REST API writes it, case-sensitive: 1m is a minute, 1M a month
+    step_ms: int | None
+    offset_ms: int = 0  # distance of the grid's origin from the epoch
+
+    @property
+    def name(self) -> str:
+        """The code for tables, files and archives: equal to `code` but `1mo` for `1M`.
+
+        `1m` and `1M` would collide in folded SQL names and on case-insensitive file systems;
+        `1mo` is what the public archives use (contract section 4).
+        """
+        return "1mo" if self.code == "1M" else self.code
+
+    @property
+    def typical_ms(self) -> int:
+        """Length in ms; for the month its mean (30.44 days). For estimates only."""
+        return self.step_ms if self.step_ms is not None else 2_629_746_000
+
+    def floor(self, ms: int) -> int:
+        """Return the grid open time at or before `ms`."""
+        if self.step_ms is None:
+            return first_of_month(ms)
+        return (ms - self.offset_ms) // self.step_ms * self.step_ms + self.offset_ms
+
+    def ceil(self, ms: int) -> int:
+        """Return the grid open time at or after `ms`."""
+        below = self.floor(ms)
+        return below if below == ms else self.add(below, 1)
+
+    def add(self, open_ms: int, count: int) -> int:
+        """Return the grid open time `count` candles after the grid open time `open_ms`."""
+        if self.step_ms is None:
+            return add_months(open_ms, count)
+        return open_ms + count * self.step_ms
+
+    def index(self, ms: int) -> int:
+        """Return the ordinal of the slot that `ms` falls in; neighbouring slots differ by one."""
+        if self.step_ms is None:
+            moment = to_datetime(ms)
+            return moment.year * 12 + moment.month - 1
+        return (ms - self.offset_ms) // self.step_ms
+
+    def open_of(self, index: int) -> int:
+        """Return the grid open time of the slot with ordinal `index` (the inverse of `index`)."""
+        if self.step_ms is None:
+            return add_months(0, index - 1970 * 12)
+        return index * self.step_ms + self.offset_ms
+
+    def count(self, start_ms: int, end_ms: int) -> int:
+        """Return how many grid open times lie in `[start_ms, end_ms)`."""
+        if end_ms <= start_ms:
+            return 0
+        return self.index(self.ceil(end_ms)) - self.index(self.ceil(start_ms))
+
+    def __str__(self) -> str:
+        return self.code
+
+
+_FIXED = {
+    "1s": MS_PER_SECOND,
+    "1m": MS_PER_MINUTE,
+    "3m": 3 * MS_PER_MINUTE,
+    "5m": 5 * MS_PER_MINUTE,
+    "15m": 15 * MS_PER_MINUTE,
+    "30m": 30 * MS_PER_MINUTE,
+    "1h": MS_PER_HOUR,
+    "2h": 2 * MS_PER_HOUR,
+    "4h": 4 * MS_PER_HOUR,
+    "6h": 6 * MS_PER_HOUR,
+    "8h": 8 * MS_PER_HOUR,
+    "12h": 12 * MS_PER_HOUR,
+    "1d": MS_PER_DAY,
+}
+
+INTERVALS: dict[str, Interval] = {
+    **{code: Interval(code, step_ms) for code, step_ms in _FIXED.items()},
+    "3d": Interval("3d", 3 * MS_PER_DAY, offset_ms=MS_PER_DAY),
+    "1w": Interval("1w", 7 * MS_PER_DAY, offset_ms=4 * MS_PER_DAY),  # 1970-01-05 was a Monday
+    "1M": Interval("1M", None),
+}
+"""Every interval that the exchange offers, by its code."""
+
+CLOSE_SETTLE_MS = 3_000
+"""How long after its end a candle counts as closed.
+
+The last trades of a candle reach the exchange's kline service up to two seconds late (its own
+kline stream updates spot candles every 2 s, contract section 6). A candle is stored once and never
+overwritten, so the margin costs three seconds and saves a frozen, unfinished row.
+"""
+
+
+def closed_end(interval: Interval, now_ms: int) -> int:
+    """Return the exclusive end of the closed candles at `now_ms` (the exchange's clock)."""
+    return interval.floor(now_ms - CLOSE_SETTLE_MS)

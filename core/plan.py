@@ -1,0 +1,211 @@
+"""From what is wanted and what is covered to ordered, disjoint chunks, each with its cheapest source.
+
+Pure arithmetic. Costs are counted in requests: one request is about a tenth of a second, and
+request weight and bytes are turned into that unit by the budgets and an ordinary line's speed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from core.archive_names import NO_ARCHIVES, ArchiveIndex, Period, day_of, month_of
+from core.intervals import Interval
+from core.ranges import Span, merge, subtract
+from core.rest_rules import PUBLISHED_WEIGHT_PER_MINUTE, page_weight, pages
+from core.series import Series
+from core.times import MS_PER_DAY
+
+
+class SourceChoice(StrEnum):
+    """What `--source` allows."""
+
+    AUTO = "auto"
+    ARCHIVE = "archive"
+    REST = "rest"
+
+
+class Source(StrEnum):
+    """Where a chunk's candles come from, as written in the ledger."""
+
+    ARCHIVE_MONTHLY = "archive-monthly"
+    ARCHIVE_DAILY = "archive-daily"
+    REST = "rest"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A span to fetch from one source and to commit at once."""
+
+    span: Span
+    source: Source
+    period: Period | None = None  # the archive file, for the archive sources
+
+    def __str__(self) -> str:
+        return f"{self.span} from {self.source}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The chunks of one series in order, and what no allowed source can give."""
+
+    chunks: tuple[Chunk, ...]
+    unserved: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRules:
+    """What the operator decides about planning."""
+
+    choice: SourceChoice
+    page_rows: int  # rows of a REST page on this market
+    chunk_days: int
+
+
+# A chunk is held in memory and committed at once; 1s months (2.6 million rows) go by the day.
+_MAX_ROWS_PER_ARCHIVE = 100_000
+_ARCHIVE_REQUESTS = 2  # the zip and its CHECKSUM
+_ARCHIVE_BYTES_PER_ROW = 50  # measured: BTCUSDT 1m months of 2025 are 2.2 MB for 44,640 rows
+_BYTES_PER_REQUEST_TIME = 500_000  # 5 MB/s for a tenth of a second
+_REQUESTS_PER_MINUTE = 2_400  # what four workers reach at a tenth of a second each
+_REST_BYTES_PER_ROW = 160
+
+
+def make_plan(series: Series, uncovered: Iterable[Span], published: ArchiveIndex, rules: PlanRules) -> Plan:
+    """Return the chunks that fetch `uncovered`, in order.
+
+    `published` says which archive files exist; with `SourceChoice.ARCHIVE`, what no file holds is
+    returned as `unserved` instead of being left to REST.
+    """
+    chunks: list[Chunk] = []
+    by_rest: list[Span] = []
+    for piece in _cut(merge(uncovered), lambda ms: month_of(ms).span.end_ms):
+        archived = [] if rules.choice is SourceChoice.REST else _archive_chunks(series, piece, published, rules)
+        chunks += archived
+        by_rest += subtract([piece], [chunk.span for chunk in archived])
+    by_rest = merge(by_rest)
+    if rules.choice is SourceChoice.ARCHIVE:
+        return Plan(tuple(sorted(chunks, key=_start)), tuple(by_rest))
+    width_ms = rest_chunk_ms(series.interval, rules)
+    for span in _cut(by_rest, lambda ms: _rest_boundary(series.interval, ms, width_ms)):
+        chunks.append(Chunk(span, Source.REST))
+    return Plan(tuple(sorted(chunks, key=_start)))
+
+
+def rest_chunk_ms(interval: Interval, rules: PlanRules) -> int:
+    """Return the width of a REST chunk: `chunk_days`, or as many whole days as fill one page."""
+    full_page_days = rules.page_rows * interval.typical_ms // MS_PER_DAY
+    return max(rules.chunk_days, full_page_days) * MS_PER_DAY
+
+
+def finer_chunks(chunk: Chunk, series: Series, published: ArchiveIndex, rules: PlanRules) -> Plan:
+    """Return what replaces an archive chunk whose file cannot be used: days, then REST."""
+    if chunk.source is Source.ARCHIVE_MONTHLY:
+        return make_plan(series, [chunk.span], ArchiveIndex(frozenset(), published.days), rules)
+    return make_plan(series, [chunk.span], NO_ARCHIVES, rules)
+
+
+def _start(chunk: Chunk) -> int:
+    return chunk.span.start_ms
+
+
+def _rest_boundary(interval: Interval, ms: int, width_ms: int) -> int:
+    day_ms = ms // MS_PER_DAY * MS_PER_DAY
+    return interval.ceil(max(day_ms + width_ms, ms + 1))
+
+
+def _cut(spans: Iterable[Span], next_boundary: Callable[[int], int]) -> Iterator[Span]:
+    for span in spans:
+        cursor = span.start_ms
+        while cursor < span.end_ms:
+            end_ms = min(next_boundary(cursor), span.end_ms)
+            yield Span(cursor, end_ms)
+            cursor = end_ms
+
+
+def _archive_chunks(series: Series, piece: Span, published: ArchiveIndex, rules: PlanRules) -> list[Chunk]:
+    """Return the archive chunks worth using inside `piece`, which lies in one month."""
+    only_archives = rules.choice is SourceChoice.ARCHIVE
+    daily: list[Chunk] = []
+    daily_cost = 0.0
+    for span in _cut([piece], lambda ms: day_of(ms).span.end_ms):
+        day = day_of(span.start_ms)
+        rest_cost = _rest_cost(series, span, rules)
+        file_cost = _archive_cost(series, day)
+        if published.has(day) and (only_archives or file_cost < rest_cost):
+            daily.append(Chunk(span, Source.ARCHIVE_DAILY, day))
+            daily_cost += file_cost
+        else:
+            daily_cost += math.inf if only_archives else rest_cost
+    month = month_of(piece.start_ms)
+    rows = series.interval.count(month.span.start_ms, month.span.end_ms)
+    if published.has(month) and rows <= _MAX_ROWS_PER_ARCHIVE and _archive_cost(series, month) < daily_cost:
+        return [Chunk(piece, Source.ARCHIVE_MONTHLY, month)]
+    return daily
+
+
+def _archive_cost(series: Series, period: Period) -> float:
+    return _ARCHIVE_REQUESTS + _archive_bytes(series, period) / _BYTES_PER_REQUEST_TIME
+
+
+def _archive_bytes(series: Series, period: Period) -> int:
+    return series.interval.count(period.span.start_ms, period.span.end_ms) * _ARCHIVE_BYTES_PER_ROW
+
+
+def _rest_cost(series: Series, span: Span, rules: PlanRules) -> float:
+    """Cost of the span as a share of full pages: neighbouring spans are fetched together."""
+    weight = page_weight(series.market, rules.page_rows)
+    page = 1 + weight * _REQUESTS_PER_MINUTE / PUBLISHED_WEIGHT_PER_MINUTE[series.market]
+    return series.interval.count(span.start_ms, span.end_ms) / rules.page_rows * page
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a plan will cost, before anything is fetched."""
+
+    chunks: dict[str, int]  # by source
+    rows: int  # at most: holes of the exchange are not known yet
+    requests: int
+    weight: int
+    bytes: int
+
+    def __add__(self, other: Estimate) -> Estimate:
+        sources = {*self.chunks, *other.chunks}
+        return Estimate(
+            {source: self.chunks.get(source, 0) + other.chunks.get(source, 0) for source in sorted(sources)},
+            self.rows + other.rows,
+            self.requests + other.requests,
+            self.weight + other.weight,
+            self.bytes + other.bytes,
+        )
+
+    def seconds(self, weight_per_minute: float, workers: int, rows_per_second: int = 20_000) -> float:
+        """Return a rough duration: the slowest of budget, requests and database."""
+        return max(
+            self.weight / weight_per_minute * 60 if self.weight > weight_per_minute else 0.0,
+            self.requests * 0.15 / workers,
+            self.rows / rows_per_second,
+        )
+
+
+NOTHING = Estimate({}, 0, 0, 0, 0)
+
+
+def estimate(series: Series, chunks: Iterable[Chunk], rules: PlanRules) -> Estimate:
+    """Return what fetching `chunks` will cost."""
+    total = NOTHING
+    for chunk in chunks:
+        rows = series.interval.count(chunk.span.start_ms, chunk.span.end_ms)
+        if chunk.period is not None:
+            one = Estimate({chunk.source: 1}, rows, _ARCHIVE_REQUESTS, 0, _archive_bytes(series, chunk.period))
+        else:
+            limits = [
+                min(rules.page_rows, max(1, series.interval.count(page.start_ms, page.end_ms)))
+                for page in pages(series.market, series.interval, chunk.span, rules.page_rows)
+            ]
+            weight = sum(page_weight(series.market, limit) for limit in limits)
+            one = Estimate({chunk.source: 1}, rows, len(limits), weight, rows * _REST_BYTES_PER_ROW)
+        total = total + one
+    return total

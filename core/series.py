@@ -1,0 +1,172 @@
+"""A series: one market, one symbol, one interval; how users write it and how its table and files are named."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from core.errors import ConfigurationError
+from core.intervals import INTERVALS, Interval
+
+
+class Market(StrEnum):
+    """The three kinds of market, named as everywhere in this project."""
+
+    SPOT = "spot"
+    UM = "um"  # USD-M futures
+    CM = "cm"  # COIN-M futures
+
+
+# 1s candles exist on spot only: futures answer -1120 (contract section 2).
+_SPOT_ONLY = frozenset({"1s"})
+
+# Symbols are upper case; some are not ASCII (contract section 3). No control characters, no spaces,
+# nothing that means something to a path, a URL or SQL.
+_SYMBOL = re.compile(r"[^\W]+(?:[.\-][^\W]+)*")
+_MAX_SYMBOL_CHARACTERS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What is fetched and stored as one table. Construct through `make_series` or `parse_series`."""
+
+    market: Market
+    symbol: str
+    interval: Interval
+
+    def __str__(self) -> str:
+        prefix = "" if self.market is Market.SPOT else f"{self.market}:"
+        return f"{prefix}{self.symbol}/{self.interval.code}"
+
+    @property
+    def file_stem(self) -> str:
+        """`<market>_<symbol>_<interval>`, safe on case-insensitive file systems (`1mo` for the month)."""
+        return f"{self.market}_{self.symbol}_{self.interval.name}"
+
+    @property
+    def table_name(self) -> str:
+        """The series' table: `ohlcv_btcusdt` (spot 1m), `ohlcv_btcusdt_1h`, `ohlcv_um_btcusdt_1mo`.
+
+        At most 63 bytes (PostgreSQL's limit) and different for different series: a name that could
+        be read as another series' or as one of our own tables gets a hash of the series appended.
+        """
+        parts = ["ohlcv"]
+        if self.market is not Market.SPOT:
+            parts.append(self.market.value)
+        parts.append(self.symbol.lower())
+        if self.interval.code != "1m":
+            parts.append(self.interval.name)
+        name = "_".join(parts)
+        if not _is_ambiguous(self.market, self.symbol) and len(name.encode()) <= _MAX_NAME_BYTES:
+            return name
+        digest = hashlib.sha256(str(self).encode()).hexdigest()[:12]
+        kept = name.encode()[: _MAX_NAME_BYTES - len(digest) - 2].decode(errors="ignore")
+        # Two underscores before the hash: no natural name has them, so none can equal a hashed one.
+        return f"{kept}__{digest}"
+
+
+_MAX_NAME_BYTES = 63
+# ohlcv_ledger and its like belong to the project itself.
+_RESERVED = frozenset({"ledger", "gaps", "corrections", "stage", "migrations"})
+_INTERVAL_NAMES = frozenset(interval.name.lower() for interval in INTERVALS.values())
+
+
+def _is_ambiguous(market: Market, symbol: str) -> bool:
+    lower = symbol.lower()
+    if lower.upper() != symbol or "__" in lower or lower.startswith("_") or lower.endswith("_"):
+        return True
+    parts = lower.split("_")
+    if parts[-1] in _INTERVAL_NAMES:  # um:X_1H/1m would read as um:X/1h
+        return True
+    if market is Market.SPOT:  # spot symbols have no underscore; one could read as a prefix or a suffix
+        return len(parts) > 1 or lower in _RESERVED or lower in {m.value for m in Market}
+    return False
+
+
+def parse_market(text: str) -> Market:
+    """Return the market named `text`. Raises ConfigurationError naming the allowed ones."""
+    try:
+        return Market(text)
+    except ValueError as error:
+        raise ConfigurationError(f"unknown market {text!r}: allowed are {', '.join(Market)}") from error
+
+
+def parse_interval(text: str, market: Market) -> Interval:
+    """Return the interval with code `text` on `market`. Raises ConfigurationError naming the allowed ones."""
+    interval = INTERVALS.get(text)
+    allowed = [code for code in INTERVALS if market is Market.SPOT or code not in _SPOT_ONLY]
+    if interval is None or text not in allowed:
+        what = f"interval {text!r} is not offered" if interval is None else f"interval {text} does not exist"
+        raise ConfigurationError(f"{what} on market {market}: allowed are {', '.join(allowed)}")
+    return interval
+
+
+def parse_symbol(text: str) -> str:
+    """Return the validated symbol, upper-cased. Raises ConfigurationError."""
+    symbol = text.upper()
+    if len(symbol) > _MAX_SYMBOL_CHARACTERS or not _SYMBOL.fullmatch(symbol):
+        shown = text if len(text) <= 60 else text[:57] + "..."
+        raise ConfigurationError(
+            f"{shown!r} is not a symbol: letters, digits and _ such as BTCUSDT or BTCUSD_PERP, "
+            f"at most {_MAX_SYMBOL_CHARACTERS} characters"
+        )
+    return symbol
+
+
+def make_series(market: str, symbol: str, interval: str) -> Series:
+    """Return the validated series of three texts. Raises ConfigurationError."""
+    parsed = parse_market(market)
+    return Series(parsed, parse_symbol(symbol), parse_interval(interval, parsed))
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesNotation:
+    """What a user wrote, split: `symbol` may be a pattern such as `*USDT`; None means "not said"."""
+
+    market: str | None
+    symbol: str
+    interval: str | None
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether `symbol` has to be resolved against the exchange's own list."""
+        return "*" in self.symbol or "?" in self.symbol
+
+
+def split_notation(text: str) -> SeriesNotation:
+    """Split `BTCUSDT`, `BTCUSDT/1h`, `BTCUSDT-1h`, `um:BTCUSDT/5m`, `*USDT/1d` into its parts.
+
+    Only splits and checks the shape of the parts. Raises ConfigurationError.
+    """
+    rest = text.strip()
+    market: str | None = None
+    if ":" in rest:
+        market, rest = rest.split(":", 1)
+        parse_market(market)
+    interval: str | None = None
+    if "/" in rest:
+        rest, interval = rest.split("/", 1)
+    elif "-" in rest and rest.rsplit("-", 1)[1] in INTERVALS:
+        rest, interval = rest.rsplit("-", 1)
+    if interval is not None:
+        parse_interval(interval, Market(market) if market else Market.SPOT)
+    notation = SeriesNotation(market, rest.upper(), interval)
+    parse_symbol(rest.replace("*", "A").replace("?", "A") if notation.is_pattern else rest)
+    return notation
+
+
+def parse_series(text: str, default_interval: str = "1m") -> Series:
+    """Return the series that `text` names; spot and `default_interval` where it does not say."""
+    notation = split_notation(text)
+    if notation.is_pattern:
+        raise ConfigurationError(f"{text!r} is a pattern, not one series")
+    return make_series(notation.market or Market.SPOT, notation.symbol, notation.interval or default_interval)
+
+
+def suggest(word: str, known: list[str]) -> str:
+    """Return ` (did you mean X?)` for the nearest of `known`, or nothing."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""

@@ -1,0 +1,80 @@
+"""Epoch milliseconds (UTC) to ISO text and back. The only time unit inside the project is epoch ms."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+MS_PER_SECOND = 1_000
+MS_PER_MINUTE = 60 * MS_PER_SECOND
+MS_PER_HOUR = 60 * MS_PER_MINUTE
+MS_PER_DAY = 24 * MS_PER_HOUR
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Nothing on this exchange is older than 2017; 2100 keeps typing errors such as 20223-01-01 out.
+_EARLIEST_MS = 1_230_768_000_000  # 2009-01-01, the first bitcoin block
+_LATEST_MS = 4_102_444_800_000  # 2100-01-01
+
+
+def to_datetime(ms: int) -> datetime:
+    """Return the aware UTC datetime of `ms`, exact to the millisecond."""
+    return _EPOCH + timedelta(milliseconds=ms)
+
+
+def from_datetime(moment: datetime) -> int:
+    """Return the epoch ms of an aware datetime; microseconds below a millisecond are cut off."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def format_ms(ms: int) -> str:
+    """Return ISO 8601 with `Z`, as short as exactness allows: date, minutes, seconds or milliseconds."""
+    moment = to_datetime(ms)
+    if ms % MS_PER_DAY == 0:
+        return moment.strftime("%Y-%m-%d")
+    if ms % MS_PER_MINUTE == 0:
+        return moment.strftime("%Y-%m-%dT%H:%MZ")
+    if ms % MS_PER_SECOND == 0:
+        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
+
+
+def parse_time(value: object) -> int:
+    """Return epoch ms of an ISO date or time; a time without a zone is UTC.
+
+    Accepts text and the `date`/`datetime` objects that YAML makes of unquoted dates.
+    Raises ValueError, naming the value and the accepted forms.
+    """
+    moment: datetime
+    if isinstance(value, datetime):
+        moment = value
+    elif isinstance(value, date):
+        moment = datetime(value.year, value.month, value.day)
+    elif isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value.strip())
+        except ValueError as error:
+            raise ValueError(_time_help(value)) from error
+    else:
+        raise ValueError(_time_help(value))
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    ms = from_datetime(moment)
+    if not _EARLIEST_MS <= ms < _LATEST_MS:
+        raise ValueError(f"{value!s} is outside 2009-01-01 .. 2100-01-01")
+    return ms
+
+
+def _time_help(value: object) -> str:
+    return f"{value!r} is not an ISO date or time, such as 2023-01-31 or 2023-01-31T14:30 (UTC)"
+
+
+def first_of_month(ms: int) -> int:
+    """Return the epoch ms of 00:00 UTC on the first day of the month that holds `ms`."""
+    moment = to_datetime(ms)
+    return from_datetime(datetime(moment.year, moment.month, 1, tzinfo=UTC))
+
+
+def add_months(month_start_ms: int, months: int) -> int:
+    """Return the first instant of the month `months` later (or earlier) than `month_start_ms`."""
+    moment = to_datetime(month_start_ms)
+    index = moment.year * 12 + moment.month - 1 + months
+    return from_datetime(datetime(index // 12, index % 12 + 1, 1, tzinfo=UTC))

@@ -1,0 +1,96 @@
+"""What the operator wants: series and time ranges, before and after patterns are resolved."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from core.errors import ConfigurationError
+from core.series import Market, Series, make_series
+from core.times import format_ms
+
+
+@dataclass(frozen=True, slots=True)
+class WantedSeries:
+    """A series and the half-open range wanted of it; None means listing (start) or now (end)."""
+
+    series: Series
+    start_ms: int | None = None
+    end_ms: int | None = None
+    active: bool = True
+
+    def __post_init__(self) -> None:
+        _refuse_reversed(str(self.series), self.start_ms, self.end_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedPattern:
+    """A symbol pattern such as `*USDT`, to be resolved against the exchange's own list."""
+
+    market: Market
+    pattern: str
+    interval: str
+    start_ms: int | None = None
+    end_ms: int | None = None
+    active: bool = True
+
+    def __post_init__(self) -> None:
+        _refuse_reversed(self.pattern, self.start_ms, self.end_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Everything wanted in one run."""
+
+    entries: tuple[WantedSeries | WantedPattern, ...]
+    exclude: tuple[str, ...] = ()  # patterns of symbols that no pattern may bring in
+
+    @property
+    def pattern_markets(self) -> frozenset[Market]:
+        """The markets whose symbol lists are needed to resolve the patterns."""
+        return frozenset(entry.market for entry in self.entries if isinstance(entry, WantedPattern))
+
+
+def resolve(wanted: Wanted, symbols: Mapping[Market, Sequence[str]]) -> list[WantedSeries]:
+    """Return the wanted series in the order written, patterns replaced by the symbols they match.
+
+    A series named outright wins over the same series brought in by a pattern, and `exclude` does
+    not touch it. Raises ConfigurationError when a series is named outright twice or a pattern
+    matches nothing.
+    """
+    outright = _named_outright(wanted.entries)
+    found: dict[Series, WantedSeries] = {}
+    for entry in wanted.entries:
+        if isinstance(entry, WantedSeries):
+            found.setdefault(entry.series, entry)
+            continue
+        matched = [s for s in symbols[entry.market] if fnmatch.fnmatchcase(s, entry.pattern)]
+        kept = [s for s in matched if not any(fnmatch.fnmatchcase(s, bad) for bad in wanted.exclude)]
+        if not kept:
+            raise ConfigurationError(
+                f"pattern {entry.pattern!r} matches none of the {len(symbols[entry.market])} symbols "
+                f"of market {entry.market}" + (" that are not excluded" if matched else "")
+            )
+        for symbol in kept:
+            series = make_series(entry.market, symbol, entry.interval)
+            one = outright.get(series) or WantedSeries(series, entry.start_ms, entry.end_ms, entry.active)
+            found.setdefault(series, one)
+    return list(found.values())
+
+
+def _named_outright(entries: Iterable[WantedSeries | WantedPattern]) -> dict[Series, WantedSeries]:
+    named: dict[Series, WantedSeries] = {}
+    for entry in entries:
+        if isinstance(entry, WantedSeries):
+            if entry.series in named:
+                raise ConfigurationError(f"series {entry.series} is listed twice")
+            named[entry.series] = entry
+    return named
+
+
+def _refuse_reversed(what: str, start_ms: int | None, end_ms: int | None) -> None:
+    if start_ms is not None and end_ms is not None and end_ms <= start_ms:
+        raise ConfigurationError(
+            f"{what}: end {format_ms(end_ms)} is not after start {format_ms(start_ms)} (the end is exclusive)"
+        )

@@ -1,0 +1,1 @@
+"""Where candles rest: connection, embedded server, schema, operations. SQL stands nowhere else."""

@@ -1,0 +1,112 @@
+"""`public.symbols`: the catalog of series, synced from symbols.yml or edited by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.extras import execute_values
+
+from core.errors import ConfigurationError
+from core.series import Series, make_series
+from core.times import from_datetime, to_datetime
+from core.wanted import WantedSeries
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogRow:
+    """One series as the catalog knows it."""
+
+    id: int
+    series: Series
+    active: bool
+    listing_ms: int | None
+    delisting_ms: int | None
+    status: str | None
+
+
+def sync_symbols(cursor: Cursor, wanted: Sequence[WantedSeries], authoritative: bool) -> dict[Series, CatalogRow]:
+    """Enter `wanted` into the catalog and return the rows of these series.
+
+    With `authoritative` (a symbols.yml was read) activity and range are taken over, and series it
+    does not name become inactive; their candles stay. Without it (`--symbols`) new series come in
+    inactive, so that an ad-hoc run does not change what an unattended run takes.
+    """
+    rows = [
+        (
+            one.series.market.value,
+            one.series.symbol,
+            one.series.interval.code,
+            one.series.table_name,
+            one.active and authoritative,
+            _datetime(one.start_ms) if authoritative else None,
+            _datetime(one.end_ms) if authoritative else None,
+        )
+        for one in wanted
+    ]
+    if authoritative:
+        cursor.execute("update public.symbols set active = false where active")
+        taken_over = (
+            "set table_name = excluded.table_name, active = excluded.active,"
+            " wanted_from = excluded.wanted_from, wanted_until = excluded.wanted_until"
+        )
+    else:
+        taken_over = "set table_name = excluded.table_name"
+    execute_values(
+        cursor,
+        'insert into public.symbols (market, symbol, "interval", table_name, active, wanted_from, wanted_until)'
+        f' values %s on conflict (market, symbol, "interval") do update {taken_over}',
+        rows,
+        page_size=1000,
+    )
+    ours = {one.series for one in wanted}
+    return {row.series: row for row in load_catalog(cursor) if row.series in ours}
+
+
+def load_catalog(cursor: Cursor) -> list[CatalogRow]:
+    """Return every series of the catalog that has a table name, by market, symbol and interval."""
+    cursor.execute(
+        'select id, market, symbol, "interval", active, listing, delisting, status'
+        " from public.symbols where table_name is not null order by market desc, symbol, id"
+    )
+    return [
+        CatalogRow(id_, make_series(market, symbol, interval), active, _ms(listing), _ms(delisting), status)
+        for id_, market, symbol, interval, active, listing, delisting, status in cursor.fetchall()
+    ]
+
+
+def load_symbols_from_db(cursor: Cursor) -> list[WantedSeries]:
+    """Return the active series of the catalog with their ranges: what runs when there is no symbols.yml.
+
+    Raises ConfigurationError for a hand-written row that names no possible series.
+    """
+    cursor.execute(
+        'select market, symbol, "interval", wanted_from, wanted_until from public.symbols where active order by id'
+    )
+    wanted = []
+    for market, symbol, interval, start, end in cursor.fetchall():
+        try:
+            wanted.append(WantedSeries(make_series(market, symbol, interval), _ms(start), _ms(end)))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"table public.symbols, row {market} {symbol} {interval}: {error}") from error
+    return wanted
+
+
+def update_life(
+    cursor: Cursor, series_id: int, listing_ms: int | None, delisting_ms: int | None, status: str | None
+) -> None:
+    """Store what the exchange says of the symbol's life; an unknown listing does not erase a known one."""
+    cursor.execute(
+        "update public.symbols set listing = coalesce(%s, listing), delisting = %s, status = %s where id = %s",
+        (_datetime(listing_ms), _datetime(delisting_ms), status, series_id),
+    )
+
+
+def _ms(moment: datetime | None) -> int | None:
+    return None if moment is None else from_datetime(moment)
+
+
+def _datetime(ms: int | None) -> datetime | None:
+    return None if ms is None else to_datetime(ms)

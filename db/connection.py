@@ -1,0 +1,101 @@
+"""The one door to PostgreSQL: connects, runs transactions, translates driver errors at the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
+
+from core.errors import DatabaseUnavailable, FetcherError, SeriesError
+
+MIN_SERVER_VERSION = 140_000  # range_agg and multiranges came with PostgreSQL 14
+
+# SQLSTATE classes (PostgreSQL manual, appendix A) after which no other series can work either:
+# connection, authorization, no such database, resources, operator intervention, system, internal.
+_FATAL_CLASSES = frozenset({"08", "28", "3D", "53", "57", "58", "XX"})
+_HINTS = {
+    "42501": "grant the user CREATE and USAGE on schema public, or let it own the tables",
+    "25006": "the database is read-only: use the primary server, or end its recovery or read-only mode",
+    "53100": "the server's disk is full: make room there, then run again",
+}
+
+
+class Database:
+    """One connection. Sessions run in UTC with ISO dates, whatever the server's own settings are."""
+
+    def __init__(self, connection: Connection, address: str) -> None:
+        self._connection = connection
+        self.address = address  # host, port and name, without user or password
+
+    @classmethod
+    def connect(cls, url: str | None, keywords: Mapping[str, str], application_name: str) -> Database:
+        """Connect by URL or by libpq keywords. Raises DatabaseUnavailable."""
+        settings: dict[str, Any] = {
+            "connect_timeout": "10",
+            "application_name": application_name,
+            "client_encoding": "UTF8",
+        }
+        try:
+            connection = psycopg2.connect(url or "", **{**settings, **keywords})
+        except psycopg2.Error as error:
+            # The driver's message may quote the URL: callers print it through the log's secret filter.
+            raise DatabaseUnavailable(
+                f"cannot connect to the database: {_first_line(error)}. "
+                "Check DATABASE_URL or PG_*, and that the server is running"
+            ) from error
+        info = connection.info
+        database = cls(connection, f"{info.host or 'local socket'}:{info.port}/{info.dbname}")
+        try:
+            if info.server_version < MIN_SERVER_VERSION:
+                raise DatabaseUnavailable(
+                    f"PostgreSQL at {database.address} is version {info.server_version // 10000}; 14 or newer is needed"
+                )
+            with database.transaction("set up the session") as cursor:
+                cursor.execute("set timezone = 'UTC'; set datestyle = 'ISO'; set intervalstyle = 'postgres'")
+        except FetcherError:
+            connection.close()
+            raise
+        return database
+
+    @contextmanager
+    def transaction(self, doing: str) -> Iterator[Cursor]:
+        """Yield a cursor; commit at the end, roll back on any error.
+
+        `doing` completes "cannot …" in messages. Raises DatabaseUnavailable when nothing can work
+        any more, SeriesError when only this statement's table is unusable.
+        """
+        try:
+            with self._connection, self._connection.cursor() as cursor:
+                yield cursor
+        except psycopg2.Error as error:
+            raise self._translated(error, doing) from error
+
+    def close(self) -> None:
+        """Close the connection; advisory locks go with it."""
+        self._connection.close()
+
+    def _translated(self, error: psycopg2.Error, doing: str) -> FetcherError:
+        code = error.pgcode or ""
+        hint = f"; {_HINTS[code]}" if code in _HINTS else ""
+        message = f"cannot {doing} in {self.address}: {_first_line(error)} (SQLSTATE {code or 'none'}){hint}"
+        lost = self._connection.closed or isinstance(error, psycopg2.InterfaceError) or not code
+        if lost or code[:2] in _FATAL_CLASSES or code in _HINTS:
+            return DatabaseUnavailable(message)
+        return SeriesError(message)
+
+
+def fetch_one(cursor: Cursor) -> tuple[Any, ...]:
+    """Return the row of a query that always has one."""
+    row = cursor.fetchone()
+    if row is None:
+        raise DatabaseUnavailable("the database returned no row where one was certain")
+    return row
+
+
+def _first_line(error: psycopg2.Error) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

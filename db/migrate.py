@@ -1,0 +1,54 @@
+"""Brings the project's own tables up to date: numbered SQL files, each applied once, in a transaction."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from psycopg2.extensions import cursor as Cursor
+
+from core.errors import DatabaseUnavailable
+from db.connection import Database, fetch_one
+
+_FOLDER = Path(__file__).parent / "migrations"
+# Two runs that start at once must not both migrate. Any constant will do; this one is "ohlcv" in ASCII.
+_MIGRATION_LOCK = 0x6F686C6376
+
+_log = logging.getLogger(__name__)
+
+
+def migrate(database: Database) -> None:
+    """Apply the migrations that the database lacks. Raises DatabaseUnavailable when it is newer than this code."""
+    known = {int(path.name[:4]): path for path in sorted(_FOLDER.glob("[0-9][0-9][0-9][0-9]_*.sql"))}
+    with database.transaction("read the schema version") as cursor:
+        applied = applied_versions(cursor)
+    if applied == set(known):
+        return
+    with database.transaction("bring the schema up to date") as cursor:
+        cursor.execute("select pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+        cursor.execute(
+            "create table if not exists public.ohlcv_migrations"
+            " (version integer primary key, name text not null, applied_at timestamptz not null default now())"
+        )
+        applied = applied_versions(cursor)
+        if newer := applied - set(known):
+            raise DatabaseUnavailable(
+                f"the database's schema has version {max(newer)}, this program knows up to {max(known)}: "
+                "update the program"
+            )
+        for version, path in known.items():
+            if version not in applied:
+                cursor.execute(path.read_text(encoding="utf-8"))
+                cursor.execute(
+                    "insert into public.ohlcv_migrations (version, name) values (%s, %s)", (version, path.stem)
+                )
+                _log.info("schema migration %s applied", path.stem)
+
+
+def applied_versions(cursor: Cursor) -> set[int]:
+    """Return the versions already applied; none when the database is new."""
+    cursor.execute("select to_regclass('public.ohlcv_migrations') is not null")
+    if not fetch_one(cursor)[0]:
+        return set()
+    cursor.execute("select version from public.ohlcv_migrations")
+    return {version for (version,) in cursor.fetchall()}

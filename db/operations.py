@@ -1,0 +1,215 @@
+"""Saves and reads candles: bulk COPY into a stage, duplicates skipped, everything counted."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
+
+from core.candles import CandleBatch
+from core.errors import SeriesError
+from core.fetched import FetchedSpan
+from core.intervals import Interval
+from core.ranges import Span
+from core.times import from_datetime, to_datetime
+from db.connection import fetch_one
+from db.ledger import add_entry
+from db.schema import COLUMNS, VALUE_COLUMNS
+
+_CONFLICTS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A stored candle whose values differ from what the source gives now. The stored one stays."""
+
+    time_ms: int
+    stored: tuple[object, ...]  # in the order of VALUE_COLUMNS
+    given: tuple[object, ...]
+
+    def __str__(self) -> str:
+        differing = [
+            f"{name} stored {mine} given {theirs}"
+            for (name, _), mine, theirs in zip(VALUE_COLUMNS, self.stored, self.given, strict=True)
+            if mine != theirs
+        ]
+        return f"{to_datetime(self.time_ms).isoformat()}: {', '.join(differing)}"
+
+
+@dataclass(frozen=True, slots=True)
+class SaveResult:
+    """What became of the rows given: inserted, there and equal, there but different."""
+
+    inserted: int = 0
+    equal: int = 0
+    conflicts: int = 0
+    shown_conflicts: tuple[Conflict, ...] = field(default=())
+
+    def __add__(self, other: SaveResult) -> SaveResult:
+        return SaveResult(
+            self.inserted + other.inserted,
+            self.equal + other.equal,
+            self.conflicts + other.conflicts,
+            (self.shown_conflicts + other.shown_conflicts)[:_CONFLICTS_SHOWN],
+        )
+
+
+def save_ohlcv(
+    cursor: Cursor, series_id: int, table: str, spans: Sequence[FetchedSpan], run_id: str, fetched_at_ms: int
+) -> SaveResult:
+    """Store the candles of `spans` and their ledger rows in the caller's transaction.
+
+    Rows that are there already are skipped. Raises SeriesError, so that the transaction rolls
+    back, when the table does not hold every given row afterwards.
+    """
+    batch = CandleBatch.concat([fetched.batch for fetched in spans])
+    result = _save_batch(cursor, table, batch) if batch.rows else SaveResult()
+    for fetched in spans:
+        add_entry(cursor, series_id, table, fetched, run_id, fetched_at_ms, may_fold=not result.conflicts)
+    return result
+
+
+def _save_batch(cursor: Cursor, table: str, batch: CandleBatch) -> SaveResult:
+    values = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(k)) for n, k in VALUE_COLUMNS)
+    cursor.execute(
+        sql.SQL(
+            "create temporary table if not exists ohlcv_stage (time timestamptz not null, {}) on commit delete rows"
+        ).format(values)
+    )
+    cursor.copy_expert("copy pg_temp.ohlcv_stage from stdin (format csv)", io.BytesIO(_as_csv(batch)), size=1 << 18)
+
+    times = batch.columns["open_time"]
+    # The bounds let TimescaleDB leave the chunks outside alone.
+    bounds = {"low": to_datetime(times[0].as_py()), "high": to_datetime(times[-1].as_py())}
+    names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+    target = sql.Identifier(table)
+    # The anti-join skips what is there at a third of the price of ON CONFLICT, and in compressed
+    # chunks at a thousandth; ON CONFLICT stays for a row that another session inserts meanwhile.
+    cursor.execute(
+        sql.SQL(
+            """
+            insert into public.{table} ({names})
+            select {names} from pg_temp.ohlcv_stage as given
+            where not exists (select from public.{table} as stored
+                              where stored.time = given.time and stored.time between %(low)s and %(high)s)
+            on conflict (time) do nothing
+            """
+        ).format(table=target, names=names),
+        bounds,
+    )
+    inserted = int(cursor.rowcount)
+
+    of_stored = sql.SQL(", ").join(sql.SQL("stored.{}").format(sql.Identifier(name)) for name, _ in VALUE_COLUMNS)
+    of_given = sql.SQL(", ").join(sql.SQL("given.{}").format(sql.Identifier(name)) for name, _ in VALUE_COLUMNS)
+    parts = {"table": target, "stored": of_stored, "given": of_given}
+    cursor.execute(
+        sql.SQL(
+            """
+            select count(*), count(*) filter (where ({stored}) is distinct from ({given}))
+            from pg_temp.ohlcv_stage as given
+            join public.{table} as stored on stored.time = given.time and stored.time between %(low)s and %(high)s
+            """
+        ).format(**parts),
+        bounds,
+    )
+    held, conflicts = fetch_one(cursor)
+    if held != batch.rows:
+        raise SeriesError(
+            f"table public.{table} holds {held} of the {batch.rows} candles just given; nothing of this chunk "
+            "was committed. Check its primary key on time, its triggers and rules, and the TimescaleDB release"
+        )
+    shown = _load_conflicts(cursor, parts, bounds) if conflicts else ()
+    return SaveResult(inserted, held - inserted - conflicts, conflicts, shown)
+
+
+def _load_conflicts(
+    cursor: Cursor, parts: dict[str, sql.Composable], bounds: dict[str, datetime]
+) -> tuple[Conflict, ...]:
+    cursor.execute(
+        sql.SQL(
+            """
+            select stored.time, {stored}, {given} from pg_temp.ohlcv_stage as given
+            join public.{table} as stored on stored.time = given.time and stored.time between %(low)s and %(high)s
+            where ({stored}) is distinct from ({given}) order by stored.time limit {shown}
+            """
+        ).format(shown=sql.Literal(_CONFLICTS_SHOWN), **parts),
+        bounds,
+    )
+    width = len(VALUE_COLUMNS)
+    return tuple(Conflict(from_datetime(row[0]), row[1 : 1 + width], row[1 + width :]) for row in cursor.fetchall())
+
+
+def _as_csv(batch: CandleBatch) -> bytes:
+    """Return the batch as CSV for COPY: ISO time with milliseconds, numbers as the exchange wrote them."""
+    columns = batch.columns
+    time = columns["open_time"].cast(pa.timestamp("ms", tz="UTC"))
+    sink = pa.BufferOutputStream()
+    pa_csv.write_csv(
+        columns.set_column(0, "time", time),
+        sink,
+        # Nothing needs quotes: validation let only plain decimals through.
+        pa_csv.WriteOptions(include_header=False, quoting_style="none"),
+    )
+    return bytes(sink.getvalue())
+
+
+def get_last_timestamp(cursor: Cursor, table: str) -> int | None:
+    """Return the open time (epoch ms) of the newest stored candle, or None."""
+    return _edge(cursor, table, "max")
+
+
+def get_first_timestamp(cursor: Cursor, table: str) -> int | None:
+    """Return the open time (epoch ms) of the oldest stored candle, or None."""
+    return _edge(cursor, table, "min")
+
+
+def _edge(cursor: Cursor, table: str, which: str) -> int | None:
+    cursor.execute(sql.SQL("select {}(time) from public.{}").format(sql.SQL(which), sql.Identifier(table)))
+    moment = fetch_one(cursor)[0]
+    return None if moment is None else from_datetime(moment)
+
+
+def count_rows(cursor: Cursor, table: str) -> int:
+    """Return the exact number of stored candles."""
+    cursor.execute(sql.SQL("select count(*) from public.{}").format(sql.Identifier(table)))
+    return int(fetch_one(cursor)[0])
+
+
+def get_existing_timestamps(cursor: Cursor, table: str, span: Span) -> list[int]:
+    """Return the open times (epoch ms) stored in `span`, ascending. For spans of some days."""
+    cursor.execute(
+        sql.SQL("select time from public.{} where time >= %s and time < %s order by time").format(
+            sql.Identifier(table)
+        ),
+        (to_datetime(span.start_ms), to_datetime(span.end_ms)),
+    )
+    return [from_datetime(time) for (time,) in cursor.fetchall()]
+
+
+def find_holes(cursor: Cursor, table: str, interval: Interval, span: Span) -> list[Span]:
+    """Return, computed in the database, the stretches of `span` between stored candles longer than one step.
+
+    A stretch begins where the candle before it ends and ends where the next one begins, so with
+    candles off the grid its bounds are off the grid too. Ascending.
+    """
+    step = "interval '1 month'" if interval.step_ms is None else f"interval '{interval.step_ms} milliseconds'"
+    cursor.execute(
+        sql.SQL(
+            """
+            select previous + {step}, time
+            from (select time, lag(time, 1, %(start)s - {step}) over (order by time) as previous
+                  from (select time from public.{table} where time >= %(start)s and time < %(end)s
+                        union all select %(end)s) as stored) as pairs
+            where time > previous + {step}
+            order by time
+            """
+        ).format(table=sql.Identifier(table), step=sql.SQL(step)),
+        {"start": to_datetime(span.start_ms), "end": to_datetime(span.end_ms)},
+    )
+    return [Span(from_datetime(start), from_datetime(end)) for start, end in cursor.fetchall()]

@@ -1,0 +1,84 @@
+"""The candle tables, one per series, and the view over all of them."""
+
+from __future__ import annotations
+
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
+
+from core.series import Series
+from db.connection import fetch_one
+from db.timescale import make_hypertable
+
+# In the order of the tables; `time` is the open time. Values keep the exchange's digits.
+VALUE_COLUMNS = (
+    ("open", "numeric"),
+    ("high", "numeric"),
+    ("low", "numeric"),
+    ("close", "numeric"),
+    ("volume", "numeric"),
+    ("quote_volume", "numeric"),
+    ("trades", "integer"),
+    ("taker_buy_volume", "numeric"),
+    ("taker_buy_quote_volume", "numeric"),
+)
+COLUMNS = ("time", *(name for name, _ in VALUE_COLUMNS))
+ALL_SERIES_VIEW = "ohlcv"
+
+
+def table_exists(cursor: Cursor, table: str) -> bool:
+    """Whether `public.table` is there."""
+    cursor.execute("select to_regclass(format('public.%%I', %s::text)) is not null", (table,))
+    return bool(fetch_one(cursor)[0])
+
+
+def create_table_if_not_exists(cursor: Cursor, series: Series, timescale: bool, compress_after_days: int) -> bool:
+    """Create the series' table (a hypertable with `timescale`) and return True; False when it is there."""
+    if table_exists(cursor, series.table_name):
+        return False
+    values = sql.SQL(", ").join(
+        sql.SQL("{} {} not null").format(sql.Identifier(name), sql.SQL(kind)) for name, kind in VALUE_COLUMNS
+    )
+    table = sql.Identifier(series.table_name)
+    cursor.execute(sql.SQL("create table public.{} (time timestamptz primary key, {})").format(table, values))
+    comment = sql.Literal(f"Binance {series.market} {series.symbol} {series.interval.code} candles by open time (UTC)")
+    cursor.execute(sql.SQL("comment on table public.{} is {}").format(table, comment))
+    if timescale:
+        make_hypertable(cursor, series.table_name, series.interval, compress_after_days)
+    return True
+
+
+def refresh_all_series_view(cursor: Cursor) -> bool:
+    """Rebuild the view over all series when tables came or went; return whether it was rebuilt.
+
+    One leg a series with its market, symbol and interval as constants, so that a query for one
+    symbol reads that symbol's table only.
+    """
+    cursor.execute(
+        """
+        select market, symbol, "interval", table_name from public.symbols
+        where to_regclass(format('public.%I', table_name)) is not null order by table_name
+        """
+    )
+    legs = cursor.fetchall()
+    cursor.execute(
+        """
+        select table_name from information_schema.view_table_usage
+        where view_schema = 'public' and view_name = %s order by table_name
+        """,
+        (ALL_SERIES_VIEW,),
+    )
+    if not legs or {name for (name,) in cursor.fetchall()} == {leg[3] for leg in legs}:
+        return False
+    columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+    selects = [
+        sql.SQL('select {}::text as market, {}::text as symbol, {}::text as "interval", {} from public.{}').format(
+            sql.Literal(market), sql.Literal(symbol), sql.Literal(interval), columns, sql.Identifier(table)
+        )
+        for market, symbol, interval, table in legs
+    ]
+    cursor.execute(
+        sql.SQL("create or replace view public.{} as {}").format(
+            sql.Identifier(ALL_SERIES_VIEW), sql.SQL(" union all ").join(selects)
+        )
+    )
+    return True

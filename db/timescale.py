@@ -1,0 +1,76 @@
+"""Uses TimescaleDB where the server has it: hypertables, fitting chunks, compression."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
+
+from core.errors import FetcherError
+from core.intervals import Interval
+from core.times import MS_PER_DAY
+from db.connection import Database, fetch_one
+
+_log = logging.getLogger(__name__)
+
+# About a month of 1m candles. Measured: 7 to 30 days of 1m insert like a plain table, chunks of a
+# day cost 20-80 % more time and 29 % more space.
+_CANDLES_PER_CHUNK = 43_200
+
+
+def use_timescale_if_there(database: Database) -> bool:
+    """Return whether TimescaleDB serves this database, creating the extension where that is allowed."""
+    try:
+        with database.transaction("look for TimescaleDB") as cursor:
+            if _is_only_preloaded(cursor):
+                cursor.execute("create extension if not exists timescaledb")
+            cursor.execute("select extversion from pg_extension where extname = 'timescaledb'")
+            found = cursor.fetchone()
+    except FetcherError as error:
+        cause = error.__cause__
+        if not isinstance(cause, psycopg2.Error) or cause.pgcode is None:
+            raise  # the connection is gone: nothing else will work either
+        _log.info("storage: plain PostgreSQL (TimescaleDB cannot be enabled: %s)", error)
+        return False
+    if found is None:
+        _log.info("storage: plain PostgreSQL (no extension timescaledb in this database)")
+        return False
+    _log.info("storage: TimescaleDB %s", found[0])
+    return True
+
+
+def _is_only_preloaded(cursor: Cursor) -> bool:
+    # Creating the extension without its preloaded library ends the connection, so look first.
+    # Users who may not see that setting find no row here and have to create the extension themselves.
+    cursor.execute(
+        """
+        select exists (select from pg_available_extensions
+                       where name = 'timescaledb' and installed_version is null)
+           and exists (select from pg_settings
+                       where name = 'shared_preload_libraries' and setting like '%timescaledb%')
+        """
+    )
+    return bool(fetch_one(cursor)[0])
+
+
+def make_hypertable(cursor: Cursor, table: str, interval: Interval, compress_after_days: int) -> None:
+    """Turn the new, empty `table` into a hypertable; compress chunks older than the given age (0: never)."""
+    chunk_ms = max(MS_PER_DAY, _CANDLES_PER_CHUNK * interval.typical_ms)
+    chunk = timedelta(milliseconds=chunk_ms)
+    cursor.execute(
+        "select create_hypertable(format('public.%%I', %s::text)::regclass, 'time', chunk_time_interval => %s)",
+        (table, chunk),
+    )
+    if compress_after_days:
+        cursor.execute(
+            sql.SQL("alter table public.{} set (timescaledb.compress, timescaledb.compress_orderby = 'time')").format(
+                sql.Identifier(table)
+            )
+        )
+        cursor.execute(
+            "select add_compression_policy(format('public.%%I', %s::text)::regclass, %s)",
+            (table, timedelta(days=compress_after_days)),
+        )

@@ -1,0 +1,1 @@
+"""Where candles come from: REST and public archives, behind one HTTP door."""

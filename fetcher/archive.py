@@ -1,0 +1,210 @@
+"""The public archives: which files exist, and their candles, checksum first."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import requests
+
+from core.archive_names import (
+    ArchiveIndex,
+    Cadence,
+    Period,
+    file_stem,
+    folder,
+    has_daily_files,
+    index_of_files,
+    month_of,
+)
+from core.candles import CandleBatch
+from core.errors import ArchiveUnavailable
+from core.ranges import Span
+from core.series import Series
+from fetcher.archive_csv import read_archive
+from fetcher.http import Sleep, TemporaryFailure, new_session, send, transport_fault, with_retries
+
+_log = logging.getLogger(__name__)
+
+_ATTEMPTS = 4
+_CHECKSUM = re.compile(r"([0-9a-fA-F]{64})\s+\*?(\S+)\s*")
+_XML_NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
+_MAX_LIST_BYTES = 8 << 20
+_MAX_LIST_PAGES = 1_000
+_LEFTOVER_AGE_S = 86_400
+_BLOCK_BYTES = 1 << 18
+
+
+class ArchiveClient:
+    """Reads archive files and their listing. Thread-safe.
+
+    Every failure is ArchiveUnavailable: the caller goes on with a finer source. A host that cannot
+    be reached is not asked again in the same run.
+    """
+
+    def __init__(self, base_url: str, list_url: str, download_dir: Path, *, connections: int, sleep: Sleep) -> None:
+        self._base_url = base_url
+        self._list_url = list_url
+        self._download_dir = download_dir
+        self._sleep = sleep
+        self._session = new_session(connections)
+        self._unreachable: dict[str, str] = {}  # by base address, why
+
+    def remove_leftovers(self) -> None:
+        """Delete downloads that runs killed more than a day ago left behind."""
+        if not self._download_dir.is_dir():
+            return
+        for path in self._download_dir.iterdir():
+            if path.is_file() and time.time() - path.stat().st_mtime > _LEFTOVER_AGE_S:
+                path.unlink(missing_ok=True)
+
+    def list_published(self, series: Series, wanted: Span) -> ArchiveIndex:
+        """Return which files of the series exist, as far as `wanted` needs them.
+
+        Days are listed only from the first wanted month that has no monthly file. Raises
+        ArchiveUnavailable when the listing cannot be read.
+        """
+        months = self._list(series, month_of(wanted.start_ms))
+        known = index_of_files(months)
+        first_day_ms = wanted.start_ms
+        while first_day_ms < wanted.end_ms and known.has(month_of(first_day_ms)):
+            first_day_ms = month_of(first_day_ms).span.end_ms
+        # The month before is listed too: it may be partly wanted, and then its days are the cheaper way.
+        days: list[str] = []
+        if has_daily_files(series) and first_day_ms < wanted.end_ms:
+            day = Period(Cadence.DAILY, Span(first_day_ms, first_day_ms + 1))
+            days = self._list(series, day)
+        return index_of_files(months + days)
+
+    def fetch(self, series: Series, period: Period) -> tuple[CandleBatch, str]:
+        """Return the candles of one archive file and its sha256. Raises ArchiveUnavailable."""
+        name = f"{file_stem(series, period)}.zip"
+        address = f"{self._base_url}/{folder(series, period.cadence)}{name}"
+        published = self._published_checksum(address, name)
+        path = self._download(address, name, published)
+        try:
+            return read_archive(path, series, period), published
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _published_checksum(self, address: str, name: str) -> str:
+        text = self._get_text(f"{address}.CHECKSUM", {}, self._base_url)
+        match = _CHECKSUM.fullmatch(text)
+        if match is None or match[2] != name:
+            raise ArchiveUnavailable(f"{address}.CHECKSUM is not a checksum of {name}: {text[:120]!r}")
+        return match[1].lower()
+
+    def _download(self, address: str, name: str, published: str) -> Path:
+        """Return the path of a whole file whose sha256 is `published`.
+
+        The checksum is part of the name, so a file that an earlier run left whole can be used.
+        """
+        self._download_dir.mkdir(parents=True, exist_ok=True)
+        whole = self._download_dir / f"{published[:16]}-{name}"
+        if whole.is_file() and _sha256(whole) == published:
+            return whole
+        part = self._download_dir / f"{published[:16]}-{name}.{os.getpid()}.part"
+        try:
+            for _ in range(2):  # the file may be replaced between its checksum and itself
+                with_retries(lambda: self._attempt_download(address, part), self._sleep, _ATTEMPTS)
+                found = _sha256(part)
+                if found == published:
+                    part.replace(whole)
+                    return whole
+            raise ArchiveUnavailable(f"{address} has sha256 {found}, its CHECKSUM file says {published}")
+        except OSError as error:
+            raise ArchiveUnavailable(f"{address} cannot be written to {self._download_dir}: {error}") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _attempt_download(self, address: str, part: Path) -> None:
+        response = self._send(address, {}, self._base_url)
+        with response, part.open("wb") as file:
+            try:
+                for block in response.iter_content(_BLOCK_BYTES):
+                    file.write(block)
+            except requests.exceptions.RequestException as error:
+                raise TemporaryFailure(transport_fault(address, error), ArchiveUnavailable) from error
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _list(self, series: Series, first: Period) -> list[str]:
+        prefix = folder(series, first.cadence)
+        marker = f"{prefix}{file_stem(series, first)}"  # sorts just before the first file wanted
+        names: list[str] = []
+        for _ in range(_MAX_LIST_PAGES):
+            text = self._get_text(
+                self._list_url, {"delimiter": "/", "prefix": prefix, "marker": marker}, self._list_url
+            )
+            page, next_marker = _read_listing(text)
+            names += [key.rsplit("/", 1)[-1] for key in page]
+            if next_marker is None or next_marker <= marker:
+                return names
+            marker = next_marker
+        raise ArchiveUnavailable(f"the listing of {prefix} does not end")
+
+    def _get_text(self, address: str, params: dict[str, str], host: str) -> str:
+        def attempt() -> str:
+            with self._send(address, params, host) as response:
+                try:
+                    content = response.raw.read(_MAX_LIST_BYTES, decode_content=True)
+                except Exception as error:  # urllib3 raises its own kinds here
+                    raise TemporaryFailure(transport_fault(address, error), ArchiveUnavailable) from error
+            return str(content.decode("utf-8", errors="replace"))
+
+        return with_retries(attempt, self._sleep, _ATTEMPTS)
+
+    def _send(self, address: str, params: dict[str, str], host: str) -> requests.Response:
+        if host in self._unreachable:
+            raise ArchiveUnavailable(self._unreachable[host])
+        try:
+            response = send(self._session, address, params, stream=True)
+        except TemporaryFailure as failure:
+            raise _HostSilent(str(failure), self, host) from failure
+        status = response.status_code
+        if status == 200:
+            return response
+        response.close()
+        if status >= 500 or status in (408, 429):
+            raise TemporaryFailure(f"{address} answers {status}", ArchiveUnavailable)
+        raise ArchiveUnavailable(f"{address} answers {status}: not published, or not for this address")
+
+    def mark_unreachable(self, host: str, why: str) -> None:
+        """Ask `host` no more in this run."""
+        if host not in self._unreachable:
+            _log.warning("the archives at %s cannot be reached and are left out of this run: %s", host, why)
+            self._unreachable[host] = why
+
+
+class _HostSilent(TemporaryFailure):
+    """No connection or no whole answer; when attempts run out, the host is left out of the run."""
+
+    def __init__(self, message: str, client: ArchiveClient, host: str) -> None:
+        def exhausted(text: str) -> ArchiveUnavailable:
+            client.mark_unreachable(host, text)
+            return ArchiveUnavailable(text)
+
+        super().__init__(message, exhausted)
+
+
+def _read_listing(text: str) -> tuple[list[str], str | None]:
+    """Return the keys of a ListBucketResult page and the marker of the next page, if there is one."""
+    try:
+        # The bucket's own XML: no entities are declared in it, and the standard parser expands none from outside.
+        root = ElementTree.fromstring(text)  # noqa: S314
+    except ElementTree.ParseError as error:
+        raise ArchiveUnavailable(f"the archive listing is not readable XML: {error}") from error
+    keys = [item.findtext(f"{_XML_NAMESPACE}Key", "") for item in root.iter(f"{_XML_NAMESPACE}Contents")]
+    if root.findtext(f"{_XML_NAMESPACE}IsTruncated") != "true":
+        return keys, None
+    return keys, root.findtext(f"{_XML_NAMESPACE}NextMarker") or (keys[-1] if keys else None)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

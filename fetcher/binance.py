@@ -1,0 +1,241 @@
+"""Binance's public REST API of one market: symbol list, clock and klines."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from core.candles import CandleBatch, coalesce, missing_spans
+from core.errors import ExchangeBanned, ExchangeUnavailable, SeriesError, UnusableAnswer
+from core.intervals import INTERVALS
+from core.ranges import Span
+from core.rest_rules import COIN_M_MAX_SPAN_MS, page_rows, page_weight, pages
+from core.series import Market, Series
+from core.symbol_facts import SymbolFacts
+from core.times import MS_PER_DAY, format_ms
+from fetcher.ban_file import BanFile
+from fetcher.exchange_clock import ExchangeClock
+from fetcher.http import Sleep, TemporaryFailure, new_session, send, with_retries
+from fetcher.rest_answers import Banned, RateLimited, check_status, read_json
+from fetcher.rest_page import read_page
+from fetcher.weight_budget import WeightBudget
+
+_log = logging.getLogger(__name__)
+
+_PATHS = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1", Market.CM: "/dapi/v1"}
+# Address pools: USD-M and COIN-M share one budget (contract section 3).
+POOLS = {Market.SPOT: "spot", Market.UM: "futures", Market.CM: "futures"}
+_INFO_WEIGHT = {Market.SPOT: 20, Market.UM: 1, Market.CM: 1}
+_MAX_ROUNDS = 5
+
+Result = TypeVar("Result")
+
+
+class BinanceRest:
+    """The REST API of one market, inside the weight budget. Thread-safe."""
+
+    def __init__(
+        self,
+        market: Market,
+        base_url: str,
+        budget: WeightBudget,
+        bans: BanFile,
+        clock: ExchangeClock,
+        *,
+        limit: int | None = None,
+        connections: int = 4,
+        sleep: Sleep,
+    ) -> None:
+        self.market = market
+        self.budget = budget
+        self.rows = page_rows(market, limit)
+        self._url = base_url + _PATHS[market]
+        self._bans = bans
+        self._clock = clock
+        self._sleep = sleep
+        self._session = new_session(connections)
+
+    def synchronize_clock(self) -> None:
+        """Set the exchange clock from `/time`. Raises ExchangeUnavailable."""
+
+        def read(body: object) -> int:
+            if not isinstance(body, dict) or not isinstance(body.get("serverTime"), int):
+                raise UnusableAnswer(f"expected serverTime, got {str(body)[:100]}")
+            return int(body["serverTime"])
+
+        self._clock.set(self._run_level(lambda: self._get("/time", {}, 1, read)))
+
+    def load_symbols(self) -> dict[str, SymbolFacts]:
+        """Return every symbol of the market and take over the published weight limit. Raises ExchangeUnavailable."""
+        # Spot's permission sets make up most of its answer of many megabytes.
+        params = {"showPermissionSets": "false"} if self.market is Market.SPOT else {}
+        limit, symbols = self._run_level(
+            lambda: self._get("/exchangeInfo", params, _INFO_WEIGHT[self.market], _read_exchange_info)
+        )
+        if limit is not None:
+            self.budget.set_limit(limit)
+        return symbols
+
+    def find_listing(self, series: Series, facts: SymbolFacts) -> int | None:
+        """Return the open time of the series' first candle, or None when there is none yet."""
+        now_ms = self._clock.now_ms()
+        if self.market is not Market.CM:
+            # The oldest candle from a start before any listing (contract section 2).
+            first = self._page(series, Span(0, now_ms), limit=1, send_end=False)
+            return first.open_times()[0] if first.rows else None
+        # COIN-M answers the newest rows of at most 200 days, so walk forward from the onboard date.
+        daily = Series(series.market, series.symbol, INTERVALS["1d"])
+        search_from = (facts.onboard_ms or now_ms) - 2 * MS_PER_DAY
+        first_day = self._first_candle(daily, Span(search_from, now_ms), COIN_M_MAX_SPAN_MS)
+        if first_day is None:
+            return None
+        interval = series.interval
+        start_ms = interval.floor(first_day)
+        step_ms = min(COIN_M_MAX_SPAN_MS, self.rows * interval.typical_ms)
+        return self._first_candle(series, Span(start_ms, now_ms), step_ms)
+
+    def find_last_candle(self, series: Series) -> int | None:
+        """Return the open time of the newest candle, or None. For symbols that no longer trade."""
+        batch = self._get_klines(series, {"limit": "1"}, 1, Span(0, self._clock.now_ms()))
+        return batch.open_times()[0] if batch.rows else None
+
+    def fetch_binance_ohlcv(self, series: Series, start_ms: int, end_ms: int) -> CandleBatch:
+        """Return every candle of `[start_ms, end_ms)` that the exchange has, ascending and validated.
+
+        The caller keeps `end_ms` at or before the last closed candle. A short or empty page is never
+        taken for the end of the data: slots without a candle are asked for again until two answers
+        in a row agree. Raises SeriesError when the answers cannot be trusted, ExchangeUnavailable
+        when the market cannot be used.
+        """
+        span = Span(start_ms, end_ms)
+        batch = self._fetch_windows(series, list(pages(self.market, series.interval, span, self.rows)))
+        for _ in range(_MAX_ROUNDS):
+            holes = missing_spans(batch.open_times(), series.interval, span)
+            if not holes:
+                return batch
+            found = self._fetch_windows(series, self._windows_over(series, holes))
+            merged = _merged(batch, found)
+            if merged.rows == batch.rows:
+                _log.debug("%s: %d stretches without candles confirmed in %s", series, len(holes), span)
+                return batch
+            _log.warning("%s: %d candles in %s came only on asking again", series, merged.rows - batch.rows, span)
+            batch = merged
+        raise SeriesError(f"{series}: the exchange's answers for {span} keep changing; nothing of it was stored")
+
+    def _windows_over(self, series: Series, holes: Sequence[Span]) -> list[Span]:
+        # Holes that fit into one page together are asked for together.
+        return [
+            window
+            for stretch in coalesce(holes, series.interval, self.rows)
+            for window in pages(self.market, series.interval, stretch, self.rows)
+        ]
+
+    def _fetch_windows(self, series: Series, windows: Sequence[Span]) -> CandleBatch:
+        return CandleBatch.concat([self._fetch_window(series, window) for window in windows])
+
+    def _fetch_window(self, series: Series, window: Span) -> CandleBatch:
+        slots = max(1, series.interval.count(series.interval.floor(window.start_ms), window.end_ms))
+        return self._page(series, window, limit=min(self.rows, slots), send_end=True)
+
+    def _first_candle(self, series: Series, span: Span, step_ms: int) -> int | None:
+        cursor = span.start_ms
+        while cursor < span.end_ms:
+            window = Span(cursor, min(cursor + step_ms, span.end_ms))
+            found = self._page(series, window, limit=self.rows, send_end=True)
+            if found.rows:
+                return found.open_times()[0]
+            cursor = window.end_ms
+        return None
+
+    def _page(self, series: Series, window: Span, limit: int, send_end: bool) -> CandleBatch:
+        params = {"startTime": str(window.start_ms), "limit": str(limit)}
+        if send_end:
+            params["endTime"] = str(window.end_ms - 1)  # the exchange's bounds are inclusive
+        return self._get_klines(series, params, limit, window)
+
+    def _get_klines(self, series: Series, params: dict[str, str], limit: int, window: Span) -> CandleBatch:
+        weight = page_weight(self.market, limit)
+        full = {"symbol": series.symbol, "interval": series.interval.code, **params}
+        try:
+            return self._get("/klines", full, weight, lambda body: read_page(body, window, limit))
+        except SeriesError as error:
+            raise type(error)(f"{series}, {format_ms(window.start_ms)}..{format_ms(window.end_ms)}: {error}") from error
+
+    def _run_level(self, call: Callable[[], Result]) -> Result:
+        """Run a call that no series owns: where its answer cannot be used, the market cannot."""
+        try:
+            return call()
+        except SeriesError as error:
+            raise ExchangeUnavailable(f"market {self.market}: {error}") from error
+
+    def _get(self, path: str, params: dict[str, str], weight: int, read: Callable[[object], Result]) -> Result:
+        return with_retries(lambda: self._attempt(path, params, weight, read), self._sleep)
+
+    def _attempt(self, path: str, params: dict[str, str], weight: int, read: Callable[[object], Result]) -> Result:
+        pool = POOLS[self.market]
+        self._bans.refuse_while_banned(pool)
+        minute = self.budget.acquire(weight)
+        self._bans.refuse_while_banned(pool)  # another thread may have been told while this one waited
+        response = send(self._session, self._url + path, params)
+        used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
+        if used.isdigit():
+            self.budget.correct(minute, int(used))
+        try:
+            check_status(response, self._clock.now_ms())
+            return read(read_json(response.content))
+        except RateLimited as limit:
+            wait_s = limit.wait_s if limit.wait_s is not None else 60.0
+            self.budget.pause(wait_s)
+            raise TemporaryFailure(
+                f"{self._url}{path} answers 429, too many requests", ExchangeUnavailable, wait_s
+            ) from limit
+        except Banned as ban:
+            until_ms = self._bans.record(pool, ban.for_ms)
+            raise ExchangeBanned(
+                f"{self._url} has banned this address until {format_ms(until_ms // 1000 * 1000)}; "
+                "the run stops and no request is sent before that. Lower BINANCE_WEIGHT_SHARE if other "
+                "programs use the same address",
+                until_ms,
+            ) from ban
+        except UnusableAnswer as error:
+            raise TemporaryFailure(str(error), UnusableAnswer) from error
+
+
+def _merged(first: CandleBatch, second: CandleBatch) -> CandleBatch:
+    """Return both batches' candles in order; on equal open times those of `first`."""
+    known = set(first.open_times())
+    fresh = [index for index, time in enumerate(second.open_times()) if time not in known]
+    if not fresh:
+        return first
+    both = CandleBatch.concat([first, CandleBatch(second.columns.take(fresh))])
+    return CandleBatch(both.columns.sort_by("open_time"))
+
+
+def _read_exchange_info(body: object) -> tuple[int | None, dict[str, SymbolFacts]]:
+    """Return the weight limit a minute (None: not said) and the symbols of an exchangeInfo answer."""
+    if not isinstance(body, dict):
+        raise UnusableAnswer(f"expected exchangeInfo, got {str(body)[:100]}")
+    try:
+        limit = next(
+            (
+                int(rule["limit"])
+                for rule in body["rateLimits"]
+                if (rule["rateLimitType"], rule["interval"], rule["intervalNum"]) == ("REQUEST_WEIGHT", "MINUTE", 1)
+            ),
+            None,
+        )
+        symbols = {
+            item["symbol"]: SymbolFacts(
+                item["symbol"],
+                str(item.get("status") or item.get("contractStatus")),
+                item.get("onboardDate"),
+                item.get("deliveryDate"),
+            )
+            for item in body["symbols"]
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnusableAnswer(f"exchangeInfo has not the expected fields: {error!r}") from error
+    if not symbols:
+        raise UnusableAnswer("exchangeInfo lists no symbols")
+    return limit, symbols

@@ -1,0 +1,25 @@
+"""The exchange's clock: set from `/time`, carried on by this machine's monotonic clock.
+
+The machine's own idea of the date is never used to decide whether a candle has closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class ExchangeClock:
+    """Epoch ms by the exchange; this machine's until it has been set."""
+
+    def __init__(self, local_now_ms: Callable[[], int], monotonic_s: Callable[[], float]) -> None:
+        self._monotonic_s = monotonic_s
+        self._base_ms = local_now_ms()
+        self._base_s = monotonic_s()
+
+    def set(self, server_ms: int) -> None:
+        """Take over the exchange's time. It is older than now by the answer's way here: the safe side."""
+        self._base_ms, self._base_s = server_ms, self._monotonic_s()
+
+    def now_ms(self) -> int:
+        """Return the exchange's time."""
+        return self._base_ms + int((self._monotonic_s() - self._base_s) * 1000)

@@ -1,0 +1,80 @@
+"""The one HTTP door: sends, retries with growing and jittered waits, turns transport faults into errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import requests
+import tenacity
+from requests.adapters import HTTPAdapter
+
+from core.errors import ConfigurationError, ExchangeUnavailable, FetcherError
+
+CONNECT_TIMEOUT_S = 10
+READ_TIMEOUT_S = 30
+ATTEMPTS = 6
+_LONGEST_WAIT_S = 30
+
+Sleep = Callable[[float], None]
+Result = TypeVar("Result")
+
+
+class TemporaryFailure(Exception):
+    """An attempt failed in a way that another may mend. `exhausted` is raised when none did."""
+
+    def __init__(self, message: str, exhausted: Callable[[str], FetcherError], wait_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.exhausted = exhausted
+        self.wait_s = wait_s  # at least this long before the next attempt
+
+
+def new_session(connections: int) -> requests.Session:
+    """Return a session that keeps up to `connections` connections to its host open."""
+    session = requests.Session()
+    session.headers["User-Agent"] = "ohlcv-data-fetcher"
+    session.mount("http://", HTTPAdapter(pool_maxsize=connections))
+    session.mount("https://", HTTPAdapter(pool_maxsize=connections))
+    return session
+
+
+def send(session: requests.Session, url: str, params: dict[str, str], stream: bool = False) -> requests.Response:
+    """GET `url` once. Raises TemporaryFailure on any transport fault, ConfigurationError on a bad address."""
+    try:
+        # A redirect is never an answer of the API; following one would end at a web page.
+        return session.get(
+            url, params=params, stream=stream, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S), allow_redirects=False
+        )
+    except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema) as error:
+        raise ConfigurationError(f"{url} is not a usable address: {error}") from error
+    except requests.exceptions.RequestException as error:
+        raise TemporaryFailure(transport_fault(url, error), ExchangeUnavailable) from error
+
+
+def transport_fault(url: str, error: Exception) -> str:
+    """Return a message for a request that got no whole answer."""
+    return f"no whole answer from {url}: {type(error).__name__}: {str(error)[:300]}"
+
+
+def with_retries(attempt: Callable[[], Result], sleep: Sleep, attempts: int = ATTEMPTS) -> Result:
+    """Return what `attempt` returns, trying up to `attempts` times as long as it raises TemporaryFailure.
+
+    Waits grow from one second to thirty, with jitter, and are never shorter than the failure asks.
+    """
+    jitter = tenacity.wait_exponential_jitter(initial=1, max=_LONGEST_WAIT_S)
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        failure = state.outcome.exception() if state.outcome else None
+        return max(jitter(state), failure.wait_s if isinstance(failure, TemporaryFailure) else 0.0)
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(TemporaryFailure),
+        stop=tenacity.stop_after_attempt(attempts),
+        wait=wait,
+        sleep=sleep,
+        reraise=True,
+    )
+    try:
+        return retrying(attempt)
+    except TemporaryFailure as failure:
+        raise failure.exhausted(f"{failure} (given up after {attempts} attempts)") from failure

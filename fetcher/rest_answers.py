@@ -1,0 +1,111 @@
+"""What each kind of REST answer means: data, try again, leave this series, or leave the market."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import orjson
+import requests
+
+from core.errors import ExchangeUnavailable, SeriesError, UnusableAnswer
+from fetcher.http import TemporaryFailure
+
+_BANNED_UNTIL = re.compile(r"banned until (\d{13})")
+# Codes that another attempt may mend (contract section 3): unknown, internal, timeout, overloaded.
+_PASSING_CODES = frozenset({-1000, -1001, -1007, -1008})
+_MAINTENANCE_CODE = -1016
+# A longer wait than this is not a back-off but a ban.
+LONGEST_BACK_OFF_S = 600
+_DEFAULT_BAN_MS = 120_000  # the shortest ban (contract section 3)
+
+
+class RateLimited(Exception):
+    """429: wait `wait_s` seconds (None: not said) before any further request."""
+
+    def __init__(self, wait_s: float | None) -> None:
+        super().__init__("rate limited")
+        self.wait_s = wait_s
+
+
+class Banned(Exception):
+    """418, or a 429 that names an end: send nothing for `for_ms`."""
+
+    def __init__(self, for_ms: int) -> None:
+        super().__init__("banned")
+        self.for_ms = for_ms
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    code: int | None
+    message: str
+
+
+def check_status(response: requests.Response, now_ms: int) -> None:
+    """Return when the answer is a 200.
+
+    Raises RateLimited, Banned, TemporaryFailure (server faults), SeriesError (this request is
+    refused) or ExchangeUnavailable (geo-block, firewall, wrong address). `now_ms` is the exchange's
+    clock, to which "banned until" refers.
+    """
+    status = response.status_code
+    if status == 200:
+        return
+    refusal = _refusal(response)
+    shown = f"{response.url.split('?')[0]} answers {status}: {refusal.message}"
+    if status in (418, 429) or refusal.code == -1003:
+        _raise_limit(response, refusal, now_ms)
+    if status == 451:
+        raise ExchangeUnavailable(
+            f"{shown} The exchange does not serve this location. For spot set BINANCE_API_URL to "
+            "https://data-api.binance.vision; for futures use --source archive"
+        )
+    if status == 403:
+        raise ExchangeUnavailable(
+            f"{shown} The exchange's firewall refuses this address: wait, use another network, or use --source archive"
+        )
+    if refusal.code == _MAINTENANCE_CODE:
+        raise TemporaryFailure(shown, ExchangeUnavailable)
+    if status >= 500 or status == 408 or refusal.code in _PASSING_CODES:
+        raise TemporaryFailure(shown, ExchangeUnavailable)
+    if status == 400 and refusal.code is not None:
+        raise SeriesError(f"{shown} (code {refusal.code})")
+    if status < 400 or status == 404:
+        raise ExchangeUnavailable(
+            f"{shown} Check the address in BINANCE_API_URL, BINANCE_UM_API_URL, BINANCE_CM_API_URL"
+        )
+    raise TemporaryFailure(shown, UnusableAnswer)
+
+
+def read_json(body: bytes) -> object:
+    """Return the decoded body. Raises UnusableAnswer for HTML, cut-off or empty answers, and for NaN."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        start = body[:60].decode(errors="replace")
+        raise UnusableAnswer(f"the answer is not whole JSON ({len(body)} bytes, begins {start!r}): {error}") from error
+
+
+def _raise_limit(response: requests.Response, refusal: _Refusal, now_ms: int) -> None:
+    wait_s = _retry_after(response)
+    named = _BANNED_UNTIL.search(refusal.message)
+    if named is not None:
+        raise Banned(max(int(named[1]) - now_ms, int((wait_s or 0) * 1000)))
+    if response.status_code == 418 or (wait_s or 0) > LONGEST_BACK_OFF_S:
+        raise Banned(int(wait_s * 1000) if wait_s else _DEFAULT_BAN_MS)
+    raise RateLimited(wait_s)
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    text = response.headers.get("Retry-After", "").strip()
+    return float(text) if text.isdigit() else None
+
+
+def _refusal(response: requests.Response) -> _Refusal:
+    try:
+        body = orjson.loads(response.content)
+        return _Refusal(int(body["code"]), str(body["msg"])[:300])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        text = re.sub(r"<[^>]*>|\s+", " ", response.text[:2000])
+        return _Refusal(None, " ".join(text.split())[:200] or "(no text)")

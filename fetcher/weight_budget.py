@@ -1,0 +1,78 @@
+"""The request-weight budget of one address, shared by all threads.
+
+Binance counts weight per IP in UTC clock minutes (contract section 3). Rate-limit libraries offer
+sliding windows and buckets that cannot be corrected from the exchange's own count, so this is ours.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from fetcher.http import Sleep
+
+_MINUTE_MS = 60_000
+# The exchange's minute turns by its clock, ours follows it to within the latency of one request.
+_TURN_MARGIN_MS = 500
+
+
+class WeightBudget:
+    """How much weight may still be used in this minute. Thread-safe."""
+
+    def __init__(self, limit_per_minute: int, share: float, now_ms: Callable[[], int], sleep: Sleep) -> None:
+        self._share = share
+        self._now_ms = now_ms
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._allowed = limit_per_minute * share
+        self._minute = 0
+        self._used = 0
+        self._paused_until_ms = 0
+        self.total_used = 0  # since the start, for the progress display
+
+    @property
+    def allowed_per_minute(self) -> float:
+        """The weight that this program lets itself use in a minute."""
+        return self._allowed
+
+    def set_limit(self, limit_per_minute: int) -> None:
+        """Take over the limit that exchangeInfo publishes."""
+        with self._lock:
+            self._allowed = limit_per_minute * self._share
+
+    def acquire(self, weight: int) -> int:
+        """Wait until `weight` fits into the budget, count it, and return the minute it was counted in."""
+        while True:
+            with self._lock:
+                wait_ms = self._wait_ms(weight)
+                if wait_ms <= 0:
+                    self._used += weight
+                    self.total_used += weight
+                    return self._minute
+            self._sleep(wait_ms / 1000)
+
+    def _wait_ms(self, weight: int) -> int:
+        now_ms = self._now_ms()
+        minute = now_ms // _MINUTE_MS
+        if minute != self._minute:
+            self._minute, self._used = minute, 0
+        if now_ms < self._paused_until_ms:
+            return self._paused_until_ms - now_ms
+        # A single request heavier than the whole share goes alone, or it would wait for ever.
+        if self._used + weight <= self._allowed or self._used == 0:
+            return 0
+        return (minute + 1) * _MINUTE_MS + _TURN_MARGIN_MS - now_ms
+
+    def correct(self, minute: int, used_by_exchange: int) -> None:
+        """Take over the exchange's count from the header of an answer to a request of `minute`.
+
+        A count of a minute that is over says nothing about this one and is left out.
+        """
+        with self._lock:
+            if minute == self._minute:
+                self._used = max(self._used, used_by_exchange)
+
+    def pause(self, seconds: float) -> None:
+        """Let no request go for `seconds` (Retry-After)."""
+        with self._lock:
+            self._paused_until_ms = max(self._paused_until_ms, self._now_ms() + int(seconds * 1000))

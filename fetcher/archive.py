@@ -8,7 +8,9 @@ import os
 import re
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import requests
 
@@ -34,10 +36,12 @@ _log = logging.getLogger(__name__)
 _ATTEMPTS = 4
 _CHECKSUM = re.compile(r"([0-9a-fA-F]{64})\s+\*?(\S+)\s*")
 _XML_NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
-_MAX_LIST_BYTES = 8 << 20
+_MAX_TEXT_BYTES = 8 << 20
 _MAX_LIST_PAGES = 1_000
 _LEFTOVER_AGE_S = 86_400
 _BLOCK_BYTES = 1 << 18
+
+Result = TypeVar("Result")
 
 
 class ArchiveClient:
@@ -74,7 +78,6 @@ class ArchiveClient:
         first_day_ms = wanted.start_ms
         while first_day_ms < wanted.end_ms and known.has(month_of(first_day_ms)):
             first_day_ms = month_of(first_day_ms).span.end_ms
-        # The month before is listed too: it may be partly wanted, and then its days are the cheaper way.
         days: list[str] = []
         if has_daily_files(series) and first_day_ms < wanted.end_ms:
             day = Period(Cadence.DAILY, Span(first_day_ms, first_day_ms + 1))
@@ -85,19 +88,12 @@ class ArchiveClient:
         """Return the candles of one archive file and its sha256. Raises ArchiveUnavailable."""
         name = f"{file_stem(series, period)}.zip"
         address = f"{self._base_url}/{folder(series, period.cadence)}{name}"
-        published = self._published_checksum(address, name)
+        published = self._get(f"{address}.CHECKSUM", {}, self._base_url, lambda text: _read_checksum(text, name))
         path = self._download(address, name, published)
         try:
             return read_archive(path, series, period), published
         finally:
             path.unlink(missing_ok=True)
-
-    def _published_checksum(self, address: str, name: str) -> str:
-        text = self._get_text(f"{address}.CHECKSUM", {}, self._base_url)
-        match = _CHECKSUM.fullmatch(text)
-        if match is None or match[2] != name:
-            raise ArchiveUnavailable(f"{address}.CHECKSUM is not a checksum of {name}: {text[:120]!r}")
-        return match[1].lower()
 
     def _download(self, address: str, name: str, published: str) -> Path:
         """Return the path of a whole file whose sha256 is `published`.
@@ -111,7 +107,7 @@ class ArchiveClient:
         part = self._download_dir / f"{published[:16]}-{name}.{os.getpid()}.part"
         try:
             for _ in range(2):  # the file may be replaced between its checksum and itself
-                with_retries(lambda: self._attempt_download(address, part), self._sleep, _ATTEMPTS)
+                self._with_retries(self._base_url, lambda: self._attempt_download(address, part))
                 found = _sha256(part)
                 if found == published:
                     part.replace(whole)
@@ -138,26 +134,39 @@ class ArchiveClient:
         marker = f"{prefix}{file_stem(series, first)}"  # sorts just before the first file wanted
         names: list[str] = []
         for _ in range(_MAX_LIST_PAGES):
-            text = self._get_text(
-                self._list_url, {"delimiter": "/", "prefix": prefix, "marker": marker}, self._list_url
-            )
-            page, next_marker = _read_listing(text)
+            params = {"delimiter": "/", "prefix": prefix, "marker": marker}
+            page, next_marker = self._get(self._list_url, params, self._list_url, _read_listing)
             names += [key.rsplit("/", 1)[-1] for key in page]
             if next_marker is None or next_marker <= marker:
                 return names
             marker = next_marker
         raise ArchiveUnavailable(f"the listing of {prefix} does not end")
 
-    def _get_text(self, address: str, params: dict[str, str], host: str) -> str:
-        def attempt() -> str:
-            with self._send(address, params, host) as response:
-                try:
-                    content = response.raw.read(_MAX_LIST_BYTES, decode_content=True)
-                except Exception as error:  # urllib3 raises its own kinds here
-                    raise TemporaryFailure(transport_fault(address, error), ArchiveUnavailable) from error
-            return str(content.decode("utf-8", errors="replace"))
+    def _get(self, address: str, params: dict[str, str], host: str, read: Callable[[str], Result]) -> Result:
+        """Return what `read` makes of the text at `address`; `read` may ask for another attempt."""
 
-        return with_retries(attempt, self._sleep, _ATTEMPTS)
+        def attempt() -> Result:
+            with self._send(address, params, host) as response:
+                content = bytearray()
+                try:
+                    for block in response.iter_content(_BLOCK_BYTES):
+                        content += block
+                        if len(content) > _MAX_TEXT_BYTES:
+                            raise ArchiveUnavailable(f"{address} answers more than {_MAX_TEXT_BYTES} bytes")
+                except requests.exceptions.RequestException as error:
+                    raise TemporaryFailure(transport_fault(address, error), ArchiveUnavailable) from error
+            return read(content.decode("utf-8", errors="replace"))
+
+        return self._with_retries(host, attempt)
+
+    def _with_retries(self, host: str, attempt: Callable[[], Result]) -> Result:
+        try:
+            return with_retries(attempt, self._sleep, _ATTEMPTS)
+        except HostSilent as silence:
+            if host not in self._unreachable:
+                _log.warning("%s cannot be reached and is left out of this run: %s", host, silence)
+                self._unreachable[host] = str(silence)
+            raise
 
     def _send(self, address: str, params: dict[str, str], host: str) -> requests.Response:
         if host in self._unreachable:
@@ -165,7 +174,7 @@ class ArchiveClient:
         try:
             response = send(self._session, address, params, stream=True)
         except TemporaryFailure as failure:
-            raise _HostSilent(str(failure), self, host) from failure
+            raise TemporaryFailure(str(failure), HostSilent) from failure
         status = response.status_code
         if status == 200:
             return response
@@ -174,22 +183,16 @@ class ArchiveClient:
             raise TemporaryFailure(f"{address} answers {status}", ArchiveUnavailable)
         raise ArchiveUnavailable(f"{address} answers {status}: not published, or not for this address")
 
-    def mark_unreachable(self, host: str, why: str) -> None:
-        """Ask `host` no more in this run."""
-        if host not in self._unreachable:
-            _log.warning("the archives at %s cannot be reached and are left out of this run: %s", host, why)
-            self._unreachable[host] = why
+
+class HostSilent(ArchiveUnavailable):
+    """The host could not be reached in any attempt."""
 
 
-class _HostSilent(TemporaryFailure):
-    """No connection or no whole answer; when attempts run out, the host is left out of the run."""
-
-    def __init__(self, message: str, client: ArchiveClient, host: str) -> None:
-        def exhausted(text: str) -> ArchiveUnavailable:
-            client.mark_unreachable(host, text)
-            return ArchiveUnavailable(text)
-
-        super().__init__(message, exhausted)
+def _read_checksum(text: str, name: str) -> str:
+    match = _CHECKSUM.fullmatch(text)
+    if match is None or match[2] != name:
+        raise TemporaryFailure(f"the CHECKSUM file of {name} reads {text[:120]!r}", ArchiveUnavailable)
+    return match[1].lower()
 
 
 def _read_listing(text: str) -> tuple[list[str], str | None]:
@@ -198,7 +201,7 @@ def _read_listing(text: str) -> tuple[list[str], str | None]:
         # The bucket's own XML: no entities are declared in it, and the standard parser expands none from outside.
         root = ElementTree.fromstring(text)  # noqa: S314
     except ElementTree.ParseError as error:
-        raise ArchiveUnavailable(f"the archive listing is not readable XML: {error}") from error
+        raise TemporaryFailure(f"the archive listing is not readable XML: {error}", ArchiveUnavailable) from error
     keys = [item.findtext(f"{_XML_NAMESPACE}Key", "") for item in root.iter(f"{_XML_NAMESPACE}Contents")]
     if root.findtext(f"{_XML_NAMESPACE}IsTruncated") != "true":
         return keys, None

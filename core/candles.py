@@ -98,6 +98,16 @@ class CandleBatch:
         return " ".join(f"{name}={value}" for name, value in row.items())
 
 
+def merge_batches(first: CandleBatch, second: CandleBatch, interval: Interval) -> CandleBatch:
+    """Return `first` with those candles of `second` whose grid slot it lacks, in order of open time."""
+    known = {interval.index(time) for time in first.open_times()}
+    fresh = [i for i, time in enumerate(second.open_times()) if interval.index(time) not in known]
+    if not fresh:
+        return first
+    both = CandleBatch.concat([first, CandleBatch(second.columns.take(fresh))])
+    return CandleBatch(both.columns.sort_by("open_time"))
+
+
 def content_hash(batch: CandleBatch) -> str:
     """Return the sha256 (hex) over the candles' values, in ascending order of open time.
 

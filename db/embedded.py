@@ -141,19 +141,21 @@ class EmbeddedServer:
         )
         self._create_database()
 
+    def recreate_database(self) -> None:
+        """Drop everything in the server's database. For the demo, which begins anew each time."""
+        self._psql(f"drop database if exists {DATABASE_NAME} with (force)")
+        self._create_database()
+
     def _create_database(self) -> None:
+        if self._psql(f"select 1 from pg_database where datname = '{DATABASE_NAME}'").strip() != "1":
+            self._psql(f"create database {DATABASE_NAME}")
+
+    def _psql(self, statement: str) -> str:
         where = self.keywords("postgres")
-        command = ["-h", where["host"], "-U", _USER, "-X", "-q", "-A", "-t"]
-        command += ["-p", where["port"]] if "port" in where else []
+        port = ("-p", where["port"]) if "port" in where else ()
         environment = {"PGPASSWORD": where.get("password", "")}
-        found = self._run(
-            "psql",
-            *command,
-            *("-c", f"select 1 from pg_database where datname = '{DATABASE_NAME}'", "postgres"),
-            environment=environment,
-        )
-        if found.strip() != "1":
-            self._run("psql", *command, "-c", f"create database {DATABASE_NAME}", "postgres", environment=environment)
+        command = ("-h", where["host"], *port, "-U", _USER, "-X", "-q", "-A", "-t", "-c", statement, "postgres")
+        return self._run("psql", *command, environment=environment)
 
     def _prepare_socket_dir(self) -> None:
         folder = self._socket_dir()

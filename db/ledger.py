@@ -5,6 +5,7 @@ The truth about coverage: what it does not hold is fetched again, whatever the s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,7 +15,7 @@ from psycopg2.extensions import cursor as Cursor
 from core.candles import content_hash
 from core.fetched import FetchedSpan
 from core.plan import Source
-from core.ranges import Span
+from core.ranges import Span, subtract
 from core.times import from_datetime, to_datetime
 from db.connection import fetch_one
 
@@ -50,12 +51,8 @@ def add_entry(
     """
     if may_fold and fetched.source is Source.REST and _fold(cursor, series_id, table, fetched, run_id, fetched_at_ms):
         return
-    cursor.execute(
-        """
-        insert into public.ohlcv_ledger
-            (series_id, span_start, span_end, source, archive_checksum, rows, content_hash, fetched_at, run_id)
-        values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-        """,
+    _insert(
+        cursor,
         (
             series_id,
             to_datetime(fetched.span.start_ms),
@@ -67,6 +64,17 @@ def add_entry(
             to_datetime(fetched_at_ms),
             run_id,
         ),
+    )
+
+
+def _insert(cursor: Cursor, values: tuple[object, ...]) -> None:
+    cursor.execute(
+        """
+        insert into public.ohlcv_ledger
+            (series_id, span_start, span_end, source, archive_checksum, rows, content_hash, fetched_at, run_id)
+        values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+        """,
+        values,
     )
 
 
@@ -127,6 +135,31 @@ def load_totals(cursor: Cursor) -> dict[int, LedgerTotals]:
         spans.setdefault(series_id, []).append(_span(start, end))
         rows[series_id] = row_count
     return {series_id: LedgerTotals(tuple(spans[series_id]), rows[series_id]) for series_id in spans}
+
+
+def replace_spans(cursor: Cursor, series_id: int, table: str, spans: Sequence[Span]) -> None:
+    """Take `spans` out of the ledger, so that new entries can stand there and spans stay disjoint.
+
+    What is left of a cut row keeps its source and checksum; its rows and hash are computed anew from
+    the stored candles.
+    """
+    for span in spans:
+        cursor.execute(
+            """
+            delete from public.ohlcv_ledger where series_id = %s and span_start < %s and span_end > %s
+            returning span_start, span_end, source, archive_checksum, fetched_at, run_id
+            """,
+            (series_id, to_datetime(span.end_ms), to_datetime(span.start_ms)),
+        )
+        for start, end, source, checksum, fetched_at, run_id in cursor.fetchall():
+            for rest in subtract([_span(start, end)], [span]):
+                bounds = {"start": to_datetime(rest.start_ms), "end": to_datetime(rest.end_ms)}
+                cursor.execute(sql.SQL(_HASH_OF_STORED).format(table=sql.Identifier(table)), bounds)
+                rows, content = fetch_one(cursor)
+                _insert(
+                    cursor,
+                    (series_id, bounds["start"], bounds["end"], source, checksum, rows, content, fetched_at, run_id),
+                )
 
 
 def void_entries(cursor: Cursor, series_id: int) -> int:

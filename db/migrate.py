@@ -45,6 +45,11 @@ def migrate(database: Database) -> None:
                 _log.info("schema migration %s applied", path.stem)
 
 
+def is_migrated(cursor: Cursor) -> bool:
+    """Whether the project's tables are there to be read."""
+    return bool(applied_versions(cursor))
+
+
 def applied_versions(cursor: Cursor) -> set[int]:
     """Return the versions already applied; none when the database is new."""
     cursor.execute("select to_regclass('public.ohlcv_migrations') is not null")

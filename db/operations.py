@@ -181,6 +181,24 @@ def count_rows(cursor: Cursor, table: str) -> int:
     return int(fetch_one(cursor)[0])
 
 
+def load_newest(cursor: Cursor, table: str, count: int) -> tuple[list[str], list[list[str]]]:
+    """Return the column names and the newest `count` candles as text, newest first."""
+    names = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in COLUMNS)
+    cursor.execute(
+        sql.SQL("select {} from public.{} as candles order by candles.time desc limit %s").format(
+            names, sql.Identifier(table)
+        ),
+        (count,),
+    )
+    return list(COLUMNS), [list(row) for row in cursor.fetchall()]
+
+
+def has_rows(cursor: Cursor, table: str) -> bool:
+    """Whether the table holds any candle."""
+    cursor.execute(sql.SQL("select exists (select from public.{})").format(sql.Identifier(table)))
+    return bool(fetch_one(cursor)[0])
+
+
 def get_existing_timestamps(cursor: Cursor, table: str, span: Span) -> list[int]:
     """Return the open times (epoch ms) stored in `span`, ascending. For spans of some days."""
     cursor.execute(

@@ -6,7 +6,9 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from core.candles import CandleBatch, coalesce, missing_spans
+import orjson
+
+from core.candles import CandleBatch, coalesce, merge_batches, missing_spans
 from core.errors import ExchangeBanned, ExchangeUnavailable, SeriesError, UnusableAnswer
 from core.intervals import INTERVALS
 from core.ranges import Span
@@ -27,6 +29,7 @@ _PATHS = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1", Market.CM: "/dapi/v1"}
 # Address pools: USD-M and COIN-M share one budget (contract section 3).
 POOLS = {Market.SPOT: "spot", Market.UM: "futures", Market.CM: "futures"}
 _INFO_WEIGHT = {Market.SPOT: 20, Market.UM: 1, Market.CM: 1}
+_MAX_SYMBOLS_NAMED = 100
 _MAX_ROUNDS = 5
 
 Result = TypeVar("Result")
@@ -64,15 +67,37 @@ class BinanceRest:
                 raise UnusableAnswer(f"expected serverTime, got {str(body)[:100]}")
             return int(body["serverTime"])
 
-        self._clock.set(self._run_level(lambda: self._get("/time", {}, 1, read)))
+        try:
+            self._clock.set(self._get("/time", {}, 1, read))
+        except SeriesError as error:
+            raise ExchangeUnavailable(f"market {self.market}: {error}") from error
 
-    def load_symbols(self) -> dict[str, SymbolFacts]:
-        """Return every symbol of the market and take over the published weight limit. Raises ExchangeUnavailable."""
+    def load_symbols(self, wanted: set[str] | None) -> tuple[dict[str, SymbolFacts], bool]:
+        """Return symbols, and whether these are all of the market; takes over the published weight limit.
+
+        With `wanted`, spot is asked for these symbols alone, which saves megabytes; when one of them
+        does not exist, all are returned. Raises ExchangeUnavailable.
+        """
+        if self.market is not Market.SPOT:
+            return self._load_symbols({}), True
         # Spot's permission sets make up most of its answer of many megabytes.
-        params = {"showPermissionSets": "false"} if self.market is Market.SPOT else {}
-        limit, symbols = self._run_level(
-            lambda: self._get("/exchangeInfo", params, _INFO_WEIGHT[self.market], _read_exchange_info)
-        )
+        params = {"showPermissionSets": "false"}
+        if wanted and len(wanted) <= _MAX_SYMBOLS_NAMED:
+            names = orjson.dumps(sorted(wanted)).decode()
+            try:
+                return self._load_symbols({**params, "symbols": names}), False
+            except SeriesError as error:
+                _log.debug("not every symbol is listed (%s); asking for all", error)
+        return self._load_symbols(params), True
+
+    def _load_symbols(self, params: dict[str, str]) -> dict[str, SymbolFacts]:
+        weight = _INFO_WEIGHT[self.market]
+        try:
+            limit, symbols = self._get("/exchangeInfo", params, weight, _read_exchange_info)
+        except SeriesError as error:
+            if "symbols" in params:
+                raise
+            raise ExchangeUnavailable(f"market {self.market}: {error}") from error
         if limit is not None:
             self.budget.set_limit(limit)
         return symbols
@@ -115,7 +140,7 @@ class BinanceRest:
             if not holes:
                 return batch
             found = self._fetch_windows(series, self._windows_over(series, holes))
-            merged = _merged(batch, found)
+            merged = merge_batches(batch, found, series.interval)
             if merged.rows == batch.rows:
                 _log.debug("%s: %d stretches without candles confirmed in %s", series, len(holes), span)
                 return batch
@@ -162,13 +187,6 @@ class BinanceRest:
         except SeriesError as error:
             raise type(error)(f"{series}, {format_ms(window.start_ms)}..{format_ms(window.end_ms)}: {error}") from error
 
-    def _run_level(self, call: Callable[[], Result]) -> Result:
-        """Run a call that no series owns: where its answer cannot be used, the market cannot."""
-        try:
-            return call()
-        except SeriesError as error:
-            raise ExchangeUnavailable(f"market {self.market}: {error}") from error
-
     def _get(self, path: str, params: dict[str, str], weight: int, read: Callable[[object], Result]) -> Result:
         return with_retries(lambda: self._attempt(path, params, weight, read), self._sleep)
 
@@ -200,16 +218,6 @@ class BinanceRest:
             ) from ban
         except UnusableAnswer as error:
             raise TemporaryFailure(str(error), UnusableAnswer) from error
-
-
-def _merged(first: CandleBatch, second: CandleBatch) -> CandleBatch:
-    """Return both batches' candles in order; on equal open times those of `first`."""
-    known = set(first.open_times())
-    fresh = [index for index, time in enumerate(second.open_times()) if time not in known]
-    if not fresh:
-        return first
-    both = CandleBatch.concat([first, CandleBatch(second.columns.take(fresh))])
-    return CandleBatch(both.columns.sort_by("open_time"))
 
 
 def _read_exchange_info(body: object) -> tuple[int | None, dict[str, SymbolFacts]]:

@@ -1,0 +1,1 @@
+"""What happens: backfill, checker, state files. Ties core, fetcher and db together."""

@@ -1,0 +1,374 @@
+"""The backfill: every wanted series from where it stands to the last closed candle."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import ExchangeUnavailable, SeriesError
+from core.plan import NOTHING, Chunk, Estimate, SourceChoice, estimate
+from core.ranges import Span, merge
+from core.series import Market, Series
+from core.times import format_ms
+from core.wanted import WantedSeries
+from db.catalog import CatalogRow, sync_symbols, update_life
+from db.connection import Database
+from db.ledger import LedgerTotals, load_totals, void_entries
+from db.locks import try_lock_series
+from db.operations import SaveResult, get_last_timestamp, has_rows, save_ohlcv
+from db.schema import create_table_if_not_exists, refresh_all_series_view, table_exists
+from logic.checker import fill_missing
+from logic.chunk_fetch import FetchedChunk, fetch_chunk
+from logic.exchange import Exchange
+from logic.read_ahead import ReadAhead
+from logic.results import RunSummary, SeriesResult
+from logic.series_plan import SeriesPlan, plan_series
+from logic.state_files import SeriesState, load_state, save_state
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillOptions:
+    """What the operator decides about a backfill."""
+
+    run_id: str
+    choice: SourceChoice
+    chunk_days: int
+    workers: int
+    heal_gaps: bool
+    authoritative: bool  # whether the wanted series came from a symbols.yml, which the catalog follows
+    timescale: bool
+    compress_after_days: int
+    state_dir: Path
+
+
+class Observer:
+    """What a run tells whoever watches it. Does nothing; a display overrides it."""
+
+    def planned(self, total: Estimate) -> None:
+        """All plans are made; `total` is what they will fetch."""
+
+    def committed(self, series: Series, rows_planned: int) -> None:
+        """A chunk is in the database; `rows_planned` is its share of the estimate."""
+
+
+@dataclass(slots=True)
+class _Task:
+    """One series on its way through the run."""
+
+    wanted: WantedSeries
+    row: CatalogRow
+    result: SeriesResult
+    covered: list[Span]
+    plan: SeriesPlan | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.result.error is not None or self.result.locked
+
+    def fail(self, error: Exception) -> None:
+        if self.result.error is None:
+            _log.error("%s failed: %s", self.wanted.series, error)
+            self.result.error = str(error)
+
+
+def run_ohlcv_backfill(
+    database: Database,
+    exchange: Exchange,
+    wanted: Sequence[WantedSeries],
+    options: BackfillOptions,
+    observer: Observer,
+    local_now_ms: Callable[[], int],
+) -> RunSummary:
+    """Bring every wanted series up to the last closed candle and return what was done.
+
+    One failing series does not stop the others. Raises DatabaseUnavailable and Interrupted; what is
+    committed by then stays.
+    """
+    began = time.monotonic()
+    tasks = _enter_and_lock(database, wanted, options)
+    summary = RunSummary(options.run_id, [task.result for task in tasks])
+    executor = ThreadPoolExecutor(options.workers, thread_name_prefix="fetch")
+    try:
+        _make_plans(tasks, exchange, options, executor)
+        _prepare_tables(database, tasks, options)
+        observer.planned(
+            sum((estimate(plan.wanted.series, plan.chunks, plan.rules) for plan in _plans(tasks)), NOTHING)
+        )
+        run_full_fetch(database, exchange, tasks, options, observer, executor, local_now_ms)
+        if options.heal_gaps:
+            _heal(database, exchange, tasks, options, local_now_ms)
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+    for task in tasks:
+        _finish(database, task, options, local_now_ms())
+    summary.unusable_markets = {market.value: str(why) for market, why in exchange.failures().items()}
+    summary.weight_used = exchange.weight_used()
+    summary.seconds = time.monotonic() - began
+    return summary
+
+
+def _plans(tasks: Sequence[_Task]) -> list[SeriesPlan]:
+    return [task.plan for task in tasks if task.plan is not None and not task.is_over]
+
+
+def _enter_and_lock(database: Database, wanted: Sequence[WantedSeries], options: BackfillOptions) -> list[_Task]:
+    with database.transaction("enter the series into the catalog") as cursor:
+        rows = sync_symbols(cursor, wanted, options.authoritative)
+    active = [one for one in wanted if one.active]
+    with database.transaction("lock the series") as cursor:
+        ours = try_lock_series(cursor, [rows[one.series].id for one in active])
+        totals = load_totals(cursor)
+    tasks = []
+    for one in active:
+        row = rows[one.series]
+        result = SeriesResult(one.series, locked=row.id not in ours)
+        if result.locked:
+            _log.warning("%s: another run is working on it; left to that run", one.series)
+        tasks.append(_Task(one, row, result, list(totals.get(row.id, LedgerTotals((), 0)).covered)))
+    _void_lost_tables(database, [task for task in tasks if not task.is_over])
+    for task in tasks:
+        if not task.is_over:
+            _compare_state(task, options.state_dir)
+    return tasks
+
+
+def _compare_state(task: _Task, state_dir: Path) -> None:
+    """Say when the state file is not what the database knows. The database decides; the run rewrites the file."""
+    covered_until_ms = task.covered[-1].end_ms if task.covered else None
+    state = load_state(state_dir, task.wanted.series)
+    if state is None:
+        if covered_until_ms is not None:
+            _log.warning("%s: no usable state file; it is rebuilt from the database", task.wanted.series)
+    elif state.covered_until_ms != covered_until_ms:
+        _log.warning(
+            "%s: the state file says covered to %s, the database %s; the database decides",
+            task.wanted.series,
+            _shown(state.covered_until_ms),
+            _shown(covered_until_ms),
+        )
+
+
+def _void_lost_tables(database: Database, tasks: Sequence[_Task]) -> None:
+    """Forget the coverage of series whose table was dropped or emptied: nothing may be skipped then."""
+    with database.transaction("compare the ledger with the tables") as cursor:
+        totals = load_totals(cursor)
+        for task in tasks:
+            recorded = totals.get(task.row.id)
+            table = task.wanted.series.table_name
+            if recorded is None or (recorded.rows == 0 and table_exists(cursor, table)):
+                continue
+            if not table_exists(cursor, table) or not has_rows(cursor, table):
+                voided = void_entries(cursor, task.row.id)
+                task.covered = []
+                _log.warning(
+                    "%s: the ledger records %d candles, but table public.%s is gone or empty; "
+                    "its %d ledger rows are dropped and everything is fetched again",
+                    task.wanted.series,
+                    recorded.rows,
+                    table,
+                    voided,
+                )
+
+
+def _make_plans(
+    tasks: Sequence[_Task], exchange: Exchange, options: BackfillOptions, executor: ThreadPoolExecutor
+) -> None:
+    use_rest = options.choice is not SourceChoice.ARCHIVE
+    for market in Market:
+        symbols = {t.wanted.series.symbol for t in tasks if t.wanted.series.market is market and not t.is_over}
+        if symbols and use_rest:
+            try:
+                exchange.open_market(market, symbols)
+            except ExchangeUnavailable as error:
+                _fail_market(tasks, market, error)
+
+    def plan(task: _Task) -> SeriesPlan:
+        series = task.wanted.series
+        facts = exchange.open_market(series.market, {series.symbol}) if use_rest else None
+        known_ms = task.row.listing_ms
+        return plan_series(task.wanted, facts, known_ms, task.covered, exchange, options.choice, options.chunk_days)
+
+    open_tasks = [task for task in tasks if not task.is_over]
+    futures = [(task, executor.submit(plan, task)) for task in open_tasks]
+    for task, future in futures:
+        try:
+            task.plan = future.result()
+        except SeriesError as error:
+            task.fail(error)
+        except ExchangeUnavailable as error:
+            exchange.close_market(task.wanted.series.market, error)
+            _fail_market(tasks, task.wanted.series.market, error)
+
+
+def _fail_market(tasks: Sequence[_Task], market: Market, error: ExchangeUnavailable) -> None:
+    for task in tasks:
+        if task.wanted.series.market is market and not task.is_over:
+            task.result.error = f"market {market} cannot be used: {error}"
+
+
+def _prepare_tables(database: Database, tasks: Sequence[_Task], options: BackfillOptions) -> None:
+    for task in tasks:
+        if task.plan is None or task.is_over:
+            continue
+        series, life = task.wanted.series, task.plan.life
+        try:
+            with database.transaction(f"prepare the table of {series}") as cursor:
+                create_table_if_not_exists(cursor, series, options.timescale, options.compress_after_days)
+                if life.status is not None:
+                    update_life(cursor, task.row.id, life.listing_ms, life.delisting_ms, life.status)
+        except SeriesError as error:
+            task.fail(error)
+    with database.transaction("refresh the view over all series") as cursor:
+        refresh_all_series_view(cursor)
+
+
+def run_full_fetch(
+    database: Database,
+    exchange: Exchange,
+    tasks: Sequence[_Task],
+    options: BackfillOptions,
+    observer: Observer,
+    executor: ThreadPoolExecutor,
+    local_now_ms: Callable[[], int],
+) -> None:
+    """Fetch and commit the chunks of all plans, in order, reading ahead across series."""
+
+    def fetch(job: tuple[_Task, SeriesPlan, Chunk]) -> FetchedChunk | None:
+        task, plan, chunk = job
+        return None if task.is_over else fetch_chunk(plan, chunk, exchange)
+
+    jobs = ((t, t.plan, chunk) for t in tasks if t.plan is not None and not t.is_over for chunk in t.plan.chunks)
+    for (task, plan, chunk), future in ReadAhead(executor, fetch, jobs, window=options.workers * 2):
+        if task.is_over:
+            future.cancel()
+            continue
+        try:
+            _commit(database, task, plan, chunk, future, options, local_now_ms())
+        except SeriesError as error:
+            task.fail(error)
+            continue
+        except ExchangeUnavailable as error:
+            exchange.close_market(task.wanted.series.market, error)
+            _fail_market(tasks, task.wanted.series.market, error)
+            continue
+        rows = task.wanted.series.interval.count(chunk.span.start_ms, chunk.span.end_ms)
+        observer.committed(task.wanted.series, rows)
+
+
+def _commit(
+    database: Database,
+    task: _Task,
+    plan: SeriesPlan,
+    chunk: Chunk,
+    future: Future[FetchedChunk | None],
+    options: BackfillOptions,
+    now_ms: int,
+) -> None:
+    fetched = future.result()
+    if fetched is None:
+        return
+    series, result = task.wanted.series, task.result
+    with database.transaction(f"save {series} {chunk.span}") as cursor:
+        saved = save_ohlcv(cursor, task.row.id, series.table_name, fetched.spans, options.run_id, now_ms)
+    result.saved += saved
+    result.chunks += 1
+    for span in fetched.spans:
+        result.rows_by_source[span.source] = result.rows_by_source.get(span.source, 0) + span.batch.rows
+    result.open_gaps += _gaps(plan, fetched.open_holes)
+    task.covered = merge([*task.covered, *(span.span for span in fetched.spans)])
+    _log.debug("%s: chunk %s committed, %d inserted, %d already there", series, chunk, saved.inserted, saved.equal)
+    _report_conflicts(series, saved)
+    _keep_state(task, options, now_ms, "running", None)
+
+
+def _gaps(plan: SeriesPlan, holes: Sequence[Span]) -> list[Span]:
+    """Return the open holes that are gaps: not the exchange's lag at the end, not the time before a first archive."""
+    begins_unknown = plan.life.listing_ms is None and plan.wanted.start_ms is None
+    at_start = plan.span.start_ms if plan.span is not None and begins_unknown else None
+    at_end = plan.span.end_ms if plan.span is not None else None
+    return [hole for hole in holes if hole.end_ms != at_end and hole.start_ms != at_start]
+
+
+def _report_conflicts(series: Series, saved: SaveResult) -> None:
+    for conflict in saved.shown_conflicts:
+        _log.warning("%s: conflict, the stored candle stays: %s", series, conflict)
+    if saved.conflicts > len(saved.shown_conflicts):
+        _log.warning("%s: %d conflicts, the first %d shown", series, saved.conflicts, len(saved.shown_conflicts))
+
+
+def _heal(
+    database: Database,
+    exchange: Exchange,
+    tasks: Sequence[_Task],
+    options: BackfillOptions,
+    local_now_ms: Callable[[], int],
+) -> None:
+    for task in tasks:
+        if task.is_over:
+            continue
+        try:
+            healed = fill_missing(
+                database, exchange, task.wanted.series, task.row.id, task.covered, options.run_id, local_now_ms()
+            )
+        except SeriesError as error:
+            task.fail(error)
+            continue
+        except ExchangeUnavailable as error:
+            exchange.close_market(task.wanted.series.market, error)
+            _fail_market(tasks, task.wanted.series.market, error)
+            continue
+        task.result.healed, task.result.confirmed_absent = healed.healed, healed.still_missing
+        _report_conflicts(task.wanted.series, healed.saved)
+
+
+def _finish(database: Database, task: _Task, options: BackfillOptions, now_ms: int) -> None:
+    series, result = task.wanted.series, task.result
+    if result.locked:
+        return
+    result.covered_until_ms = task.covered[-1].end_ms if task.covered else None
+    last_ms: int | None = None
+    try:
+        with database.transaction(f"read the last candle of {series}") as cursor:
+            if table_exists(cursor, series.table_name):
+                last_ms = get_last_timestamp(cursor, series.table_name)
+    except SeriesError as error:
+        task.fail(error)
+    _keep_state(task, options, now_ms, result.outcome, last_ms)
+    for gap in result.open_gaps:
+        _log.warning("%s: gap %s is not explained yet; the next run asks again", series, gap)
+    _log.info(
+        "%s: %s, %d inserted, %d already there, %d conflicts, covered to %s",
+        series,
+        result.outcome,
+        result.saved.inserted,
+        result.saved.equal,
+        result.saved.conflicts,
+        _shown(result.covered_until_ms),
+    )
+
+
+def _shown(ms: int | None) -> str:
+    return "nothing" if ms is None else format_ms(ms)
+
+
+def _keep_state(task: _Task, options: BackfillOptions, now_ms: int, outcome: str, last_candle_ms: int | None) -> None:
+    life = task.plan.life if task.plan is not None else None
+    state = SeriesState(
+        listing_ms=life.listing_ms if life is not None and life.listing_ms is not None else task.row.listing_ms,
+        covered_until_ms=task.covered[-1].end_ms if task.covered else None,
+        last_candle_ms=last_candle_ms,
+        last_run_id=options.run_id,
+        last_run_ms=now_ms,
+        last_result=outcome,
+    )
+    try:
+        save_state(options.state_dir, task.wanted.series, state)
+    except OSError as error:
+        # The database holds the truth; a cache that cannot be written must not stop the fetching.
+        _log.warning("%s: the state file cannot be written: %s", task.wanted.series, error)

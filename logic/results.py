@@ -1,0 +1,59 @@
+"""What a run did, series by series, and the exit code that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from core.errors import EXIT_EXCHANGE, EXIT_INCOMPLETE, EXIT_LOCKED, EXIT_OK
+from core.ranges import Span
+from core.series import Series
+from db.operations import SaveResult
+
+
+@dataclass(slots=True)
+class SeriesResult:
+    """What became of one series in this run."""
+
+    series: Series
+    saved: SaveResult = field(default_factory=SaveResult)
+    rows_by_source: dict[str, int] = field(default_factory=dict)
+    chunks: int = 0
+    covered_until_ms: int | None = None  # exclusive
+    open_gaps: list[Span] = field(default_factory=list)  # not there, not explained yet
+    healed: int | None = None  # rows brought back by --heal-gaps; None when it was not asked for
+    confirmed_absent: int | None = None  # slots that the exchange was asked for again in vain
+    error: str | None = None
+    locked: bool = False
+
+    @property
+    def outcome(self) -> str:
+        """One word for tables and state files."""
+        if self.locked:
+            return "locked"
+        if self.error is not None:
+            return "failed"
+        if self.open_gaps or self.saved.conflicts:
+            return "incomplete"
+        return "ok"
+
+
+@dataclass(slots=True)
+class RunSummary:
+    """The whole run."""
+
+    run_id: str
+    results: list[SeriesResult]
+    unusable_markets: dict[str, str] = field(default_factory=dict)  # market: why
+    seconds: float = 0.0
+    weight_used: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """The number for cron: an unusable exchange before a lock before a gap."""
+        if self.unusable_markets:
+            return EXIT_EXCHANGE
+        if any(result.locked for result in self.results):
+            return EXIT_LOCKED
+        if any(result.outcome != "ok" for result in self.results):
+            return EXIT_INCOMPLETE
+        return EXIT_OK

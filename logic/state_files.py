@@ -1,0 +1,87 @@
+"""`state/<market>_<symbol>_<interval>.json`: how far a series got.
+
+A cache of what the database knows, for people and for other programs to read; safe to delete.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from core.series import Series
+
+_log = logging.getLogger(__name__)
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesState:
+    """What one state file says. Times are epoch ms; ends are exclusive."""
+
+    listing_ms: int | None = None
+    covered_until_ms: int | None = None
+    last_candle_ms: int | None = None
+    last_run_id: str | None = None
+    last_run_ms: int | None = None
+    last_result: str | None = None
+
+
+def state_path(folder: Path, series: Series) -> Path:
+    """Return the path of the series' state file."""
+    return folder / f"{series.file_stem}.json"
+
+
+def load_state(folder: Path, series: Series) -> SeriesState | None:
+    """Return the series' state, or None when it is missing, corrupt or from a newer program.
+
+    A state that cannot be used is said in the log; the caller then goes by the database alone.
+    """
+    path = state_path(folder, series)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["version"] != VERSION:
+            raise ValueError(f"version {found['version']!r}, this program writes {VERSION}")
+        named = (found["market"], found["symbol"], found["interval"])
+        if named != _identity(series):
+            raise ValueError(f"it belongs to {named}")
+        state = SeriesState(**found["state"])
+        for name, value in asdict(state).items():
+            if value is not None and not isinstance(value, int if name.endswith("_ms") else str):
+                raise ValueError(f"{name} is {value!r}")
+        return state
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        _log.warning("state file %s cannot be used (%s); it is rebuilt from the database", path, error)
+        return None
+
+
+def save_state(folder: Path, series: Series, state: SeriesState) -> None:
+    """Replace the series' state file: written beside, flushed to disk, renamed. Raises OSError."""
+    market, symbol, interval = _identity(series)
+    document = {
+        "version": VERSION,
+        "market": market,
+        "symbol": symbol,
+        "interval": interval,
+        "state": asdict(state),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = state_path(folder, series)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _identity(series: Series) -> tuple[str, str, str]:
+    return series.market.value, series.symbol, series.interval.code

@@ -1,0 +1,154 @@
+"""Keeps a complete, exact copy of Binance candles in PostgreSQL or TimescaleDB.
+
+    python ohlcv_data_fetcher.py [COMMAND] [options]
+
+The only entrypoint: parses the command line, reads the settings, runs one command, returns one exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from core.errors import EXIT_FAULT, FetcherError, Interrupted
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+EXIT_CODES = """\
+exit codes: 0 all done; 1 unexpected fault; 2 usage or configuration; 3 finished, but some series
+failed or gaps remain; 4 another run holds the lock; 5 the exchange cannot be used (banned,
+geo-blocked, unreachable); 6 the database cannot be used; 130/143 stopped by Ctrl-C/SIGTERM"""
+
+
+def main(argv: list[str]) -> int:
+    """Run one command and return the exit code."""
+    arguments = parse_arguments(argv)
+    hide: Callable[[str], str] = str
+    try:
+        # Imported late: `--help` answers without loading the database driver and the rest.
+        from commands.interrupt import install_handlers
+        from commands.run_log import hide as hide_secrets
+        from config.settings import load_settings
+
+        install_handlers()
+        settings = load_settings(os.environ)
+        hide = lambda text: hide_secrets(text, settings.secrets)  # noqa: E731
+        return run_command(arguments, settings)
+    except FetcherError as error:
+        report(arguments, hide(str(error)), error.exit_code)
+        if isinstance(error, Interrupted):
+            # Downloads in flight would be waited for; nothing of theirs is committed.
+            sys.stdout.flush()
+            os._exit(error.exit_code)
+        return error.exit_code
+    except Exception as error:
+        logging.getLogger(__name__).debug("unexpected fault", exc_info=True)
+        report(arguments, hide(f"unexpected fault, please report it: {type(error).__name__}: {error}"), EXIT_FAULT)
+        return EXIT_FAULT
+
+
+def run_command(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Run the command that `arguments` names."""
+    run_id = uuid.uuid4().hex[:8]
+    if arguments.command == "status":
+        from commands.status import run_status
+
+        return run_status(arguments, settings)
+    if arguments.command == "check":
+        from commands.check import run_check
+
+        return run_check(arguments, settings)
+    if arguments.command == "demo":
+        from commands.demo import run_demo
+
+        return run_demo(arguments, settings, run_id)
+    from commands.backfill import run_backfill
+
+    return run_backfill(arguments, settings, run_id)
+
+
+def report(arguments: argparse.Namespace, message: str, exit_code: int) -> None:
+    """Say why the run ended: on stderr, and with --json as the one document on stdout."""
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    if arguments.json:
+        print(json.dumps({"error": message, "exit_code": exit_code}))  # noqa: T201
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """Return the parsed command line; argparse itself ends wrong usage with exit code 2."""
+    return build_parser().parse_args(_with_default_command(argv))
+
+
+_COMMANDS = ("backfill", "check", "status", "demo")
+
+
+def _with_default_command(argv: list[str]) -> list[str]:
+    if argv and (argv[0] in _COMMANDS or argv[0] in ("-h", "--help") or not argv[0].startswith("-")):
+        return argv
+    return ["backfill", *argv]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="ohlcv_data_fetcher.py",
+        description="Keeps a complete, exact copy of Binance candles in PostgreSQL or TimescaleDB.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", help="backfill when none is given")
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common.add_argument("--json", action="store_true", help="one JSON document on stdout, logs on stderr")
+    loudness = common.add_mutually_exclusive_group()
+    loudness.add_argument("--verbose", action="store_true", help="one line for every committed chunk")
+    loudness.add_argument("--quiet", action="store_true", help="warnings and errors only")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            parents=[common],
+            help=text,
+            description=text,
+            epilog=EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    _add_backfill_options(add("backfill", "fetch every wanted series up to the last closed candle (the default)"))
+    for name, text in (
+        ("check", "report what is covered and what is missing; reads only"),
+        ("status", "show each series, its table, rows, first and last candle, lag; reads only"),
+    ):
+        add(name, text).add_argument("--symbols", nargs="+", metavar="S", help="only these series")
+    demo = add("demo", "run a backfill offline, against a local replay exchange, into a database of its own")
+    demo.add_argument("--recordings", metavar="DIR", help="serve recorded archives instead of a generated market")
+    return parser
+
+
+def _add_backfill_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--symbols",
+        nargs="+",
+        metavar="S",
+        help="series instead of symbols.yml: BTCUSDT, BTCUSDT/1h, um:BTCUSDT/5m, '*USDT/1d'",
+    )
+    parser.add_argument("--interval", metavar="I", help="interval of series that do not say theirs")
+    parser.add_argument("--start", metavar="D", help="ISO date or time, UTC (default: listing)")
+    parser.add_argument("--end", metavar="D", help="ISO date or time, UTC, exclusive (default: last closed candle)")
+    parser.add_argument(
+        "--source", choices=("auto", "archive", "rest"), default="auto", help="where candles may come from"
+    )
+    parser.add_argument("--heal-gaps", action="store_true", help="afterwards look for holes in what is stored, refetch")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan, touch nothing")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -159,14 +159,15 @@ SETTINGS = (
 def load_settings(environment: Mapping[str, str], env_file: Path | None = PROJECT_ROOT / ".env") -> Settings:
     """Return the settings of `environment` over those of `env_file` over the defaults.
 
-    An empty value counts as not set. Raises ConfigurationError naming the setting, its value (not
-    of secrets) and what is allowed.
+    An empty value counts as not set; an empty one in the environment still hides that of the file.
+    Raises ConfigurationError naming the setting, its value (not of secrets) and what is allowed.
     """
     from_file = dotenv_values(env_file, interpolate=False) if env_file is not None and env_file.is_file() else {}
     values: dict[str, Any] = {}
     for setting in SETTINGS:
-        text = environment.get(setting.name) or from_file.get(setting.name) or setting.default
-        values[setting.name] = _read(setting, text.strip()) if text.strip() else None
+        given = environment[setting.name] if setting.name in environment else from_file.get(setting.name)
+        text = (given or "").strip() or setting.default
+        values[setting.name] = _read(setting, text) if text else None
     start_ms, end_ms = values["START_DATE"], values["END_DATE"]
     if start_ms is not None and end_ms is not None and end_ms <= start_ms:
         raise ConfigurationError("END_DATE is not after START_DATE (the end is exclusive)")

@@ -41,10 +41,13 @@ class WantedPattern:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Everything wanted in one run."""
+    """Everything wanted in one run. Raises ConfigurationError when a series is named outright twice."""
 
     entries: tuple[WantedSeries | WantedPattern, ...]
     exclude: tuple[str, ...] = ()  # patterns of symbols that no pattern may bring in
+
+    def __post_init__(self) -> None:
+        _named_outright(self.entries)
 
     @property
     def pattern_markets(self) -> frozenset[Market]:
@@ -56,8 +59,7 @@ def resolve(wanted: Wanted, symbols: Mapping[Market, Sequence[str]]) -> list[Wan
     """Return the wanted series in the order written, patterns replaced by the symbols they match.
 
     A series named outright wins over the same series brought in by a pattern, and `exclude` does
-    not touch it. Raises ConfigurationError when a series is named outright twice or a pattern
-    matches nothing.
+    not touch it. Raises ConfigurationError when a pattern matches nothing.
     """
     outright = _named_outright(wanted.entries)
     found: dict[Series, WantedSeries] = {}

@@ -27,7 +27,7 @@ ALL_SERIES_VIEW = "ohlcv"
 
 def table_exists(cursor: Cursor, table: str) -> bool:
     """Whether `public.table` is there."""
-    cursor.execute("select to_regclass(format('public.%%I', %s::text)) is not null", (table,))
+    cursor.execute("select to_regclass('public.' || quote_ident(%s)) is not null", (table,))
     return bool(fetch_one(cursor)[0])
 
 
@@ -56,7 +56,7 @@ def refresh_all_series_view(cursor: Cursor) -> bool:
     cursor.execute(
         """
         select market, symbol, "interval", table_name from public.symbols
-        where to_regclass(format('public.%I', table_name)) is not null order by table_name
+        where to_regclass('public.' || quote_ident(table_name)) is not null order by table_name
         """
     )
     legs = cursor.fetchall()

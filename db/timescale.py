@@ -61,7 +61,7 @@ def make_hypertable(cursor: Cursor, table: str, interval: Interval, compress_aft
     chunk_ms = max(MS_PER_DAY, _CANDLES_PER_CHUNK * interval.typical_ms)
     chunk = timedelta(milliseconds=chunk_ms)
     cursor.execute(
-        "select create_hypertable(format('public.%%I', %s::text)::regclass, 'time', chunk_time_interval => %s)",
+        "select create_hypertable(('public.' || quote_ident(%s))::regclass, 'time', chunk_time_interval => %s)",
         (table, chunk),
     )
     if compress_after_days:
@@ -71,6 +71,6 @@ def make_hypertable(cursor: Cursor, table: str, interval: Interval, compress_aft
             )
         )
         cursor.execute(
-            "select add_compression_policy(format('public.%%I', %s::text)::regclass, %s)",
+            "select add_compression_policy(('public.' || quote_ident(%s))::regclass, %s)",
             (table, timedelta(days=compress_after_days)),
         )

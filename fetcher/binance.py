@@ -10,7 +10,6 @@ import orjson
 
 from core.candles import CandleBatch, coalesce, merge_batches, missing_spans
 from core.errors import ExchangeBanned, ExchangeUnavailable, SeriesError, UnusableAnswer
-from core.intervals import INTERVALS
 from core.ranges import Span
 from core.rest_rules import COIN_M_MAX_SPAN_MS, page_rows, page_weight, pages
 from core.series import Market, Series
@@ -109,16 +108,31 @@ class BinanceRest:
             # The oldest candle from a start before any listing (contract section 2).
             first = self._page(series, Span(0, now_ms), limit=1, send_end=False)
             return first.open_times()[0] if first.rows else None
-        # COIN-M answers the newest rows of at most 200 days, so walk forward from the onboard date.
-        daily = Series(series.market, series.symbol, INTERVALS["1d"])
-        search_from = (facts.onboard_ms or now_ms) - 2 * MS_PER_DAY
-        first_day = self._first_candle(daily, Span(search_from, now_ms), COIN_M_MAX_SPAN_MS)
-        if first_day is None:
-            return None
+        # COIN-M answers the newest rows of at most 200 days: find the first stretch that has any, then halve it.
+        cursor = (facts.onboard_ms if facts.onboard_ms is not None else now_ms) - 2 * MS_PER_DAY
+        while cursor < now_ms:
+            stretch = Span(cursor, min(cursor + COIN_M_MAX_SPAN_MS, now_ms))
+            newest_ms = self._newest_in(series, stretch)
+            if newest_ms is not None:
+                return self._oldest_by_halving(series, stretch.start_ms, newest_ms)
+            cursor = stretch.end_ms
+        return None
+
+    def _newest_in(self, series: Series, span: Span) -> int | None:
+        found = self._page(series, span, limit=1, send_end=True)
+        return found.open_times()[0] if found.rows else None
+
+    def _oldest_by_halving(self, series: Series, none_before_ms: int, candle_ms: int) -> int:
+        """Return the first open time from `none_before_ms` on, given that of a later candle."""
         interval = series.interval
-        start_ms = interval.floor(first_day)
-        step_ms = min(COIN_M_MAX_SPAN_MS, self.rows * interval.typical_ms)
-        return self._first_candle(series, Span(start_ms, now_ms), step_ms)
+        while (low := interval.index(none_before_ms)) < (high := interval.index(candle_ms)):
+            middle_ms = interval.open_of((low + high + 1) // 2)
+            earlier_ms = self._newest_in(series, Span(none_before_ms, middle_ms))
+            if earlier_ms is None:
+                none_before_ms = middle_ms
+            else:
+                candle_ms = earlier_ms
+        return candle_ms
 
     def find_last_candle(self, series: Series) -> int | None:
         """Return the open time of the newest candle, or None. For symbols that no longer trade."""
@@ -162,16 +176,6 @@ class BinanceRest:
     def _fetch_window(self, series: Series, window: Span) -> CandleBatch:
         slots = max(1, series.interval.count(series.interval.floor(window.start_ms), window.end_ms))
         return self._page(series, window, limit=min(self.rows, slots), send_end=True)
-
-    def _first_candle(self, series: Series, span: Span, step_ms: int) -> int | None:
-        cursor = span.start_ms
-        while cursor < span.end_ms:
-            window = Span(cursor, min(cursor + step_ms, span.end_ms))
-            found = self._page(series, window, limit=self.rows, send_end=True)
-            if found.rows:
-                return found.open_times()[0]
-            cursor = window.end_ms
-        return None
 
     def _page(self, series: Series, window: Span, limit: int, send_end: bool) -> CandleBatch:
         params = {"startTime": str(window.start_ms), "limit": str(limit)}

@@ -83,8 +83,13 @@ def _learn_life(
         return SeriesLife(None, None, symbol.status)
     rest = exchange.rest(series.market)
     listing_ms = known_listing_ms if known_listing_ms is not None else rest.find_listing(series, symbol)
+    if listing_ms is None:
+        raise SeriesError(
+            f"{series}: the exchange lists the symbol ({symbol.status}) but has no candle of it by REST; "
+            "try again later, or --source archive"
+        )
     delisting_ms: int | None = None
-    if not symbol.is_trading and listing_ms is not None:
+    if not symbol.is_trading:
         if series.market is Market.CM:
             # Its newest candle cannot be asked for without knowing when it was (200 days at most).
             delisting_ms = symbol.delivery_ms

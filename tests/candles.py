@@ -1,0 +1,44 @@
+"""Makes candle batches for tests, and reads tables back as the exchange's own text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
+
+from core.candles import EXCHANGE_ROW, SCHEMA, CandleBatch
+from core.ranges import Span
+from core.series import Series
+from core.times import from_datetime
+from db.schema import VALUE_COLUMNS
+from demo.generated_market import generate_series
+
+Row = tuple[object, ...]
+
+
+def batch_of(rows: Sequence[Sequence[object]]) -> CandleBatch:
+    """Return a batch of 12-item exchange rows."""
+    columns = [[row[EXCHANGE_ROW[field.name]] for row in rows] for field in SCHEMA]
+    return CandleBatch(pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA))
+
+
+def generated_batch(series: Series, span: Span, seed: int = 1) -> CandleBatch:
+    return batch_of(list(generate_series(series, span, seed)))
+
+
+def truth_rows(rows: Sequence[Sequence[object]]) -> list[Row]:
+    """Return 12-item exchange rows as (open time, nine values as text), in the order of SCHEMA."""
+    return [
+        tuple(str(row[EXCHANGE_ROW[name]]) if name != "open_time" else row[0] for name in SCHEMA.names) for row in rows
+    ]
+
+
+def stored_rows(cursor: Cursor, table: str) -> list[Row]:
+    """Return a table's rows in the same form: every digit as stored."""
+    names = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name, _ in VALUE_COLUMNS)
+    cursor.execute(
+        sql.SQL("select time, {} from public.{} order by public.{}.time").format(names, *[sql.Identifier(table)] * 2)
+    )
+    return [(from_datetime(row[0]), *row[1:]) for row in cursor.fetchall()]

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import threading
+
+import psycopg2
+import pytest
+
+from core.errors import ConfigurationError, DatabaseUnavailable
+from core.series import parse_series
+from core.times import parse_time
+from core.wanted import WantedSeries
+from db.catalog import load_catalog, load_symbols_from_db, sync_symbols, update_life
+from db.connection import Database
+from db.locks import try_lock_series
+from db.migrate import applied_versions, migrate
+from db.schema import create_table_if_not_exists, refresh_all_series_view
+
+BTC, ETH, MONTHLY = parse_series("BTCUSDT"), parse_series("um:ETHUSDT/1h"), parse_series("BTCUSDT/1M")
+
+
+def test_migrations_run_once_even_when_two_runs_start_together(empty_database_url: str) -> None:
+    failures: list[Exception] = []
+
+    def run() -> None:
+        database = Database.connect(empty_database_url, {}, "tests")
+        try:
+            migrate(database)
+        except Exception as error:
+            failures.append(error)
+        finally:
+            database.close()
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    database = Database.connect(empty_database_url, {}, "tests")
+    with database.transaction("read") as cursor:
+        cursor.execute("select count(*) from public.ohlcv_migrations")
+        assert cursor.fetchone() == (len(applied_versions(cursor)),)
+    database.close()
+
+
+def test_a_schema_of_a_newer_program_is_refused(database: Database) -> None:
+    with database.transaction("pretend") as cursor:
+        cursor.execute("insert into public.ohlcv_migrations (version, name) values (9999, 'future')")
+    with pytest.raises(DatabaseUnavailable, match="9999.*update the program"):
+        migrate(database)
+
+
+def test_tables_have_the_documented_columns(database: Database) -> None:
+    with database.transaction("create") as cursor:
+        assert create_table_if_not_exists(cursor, BTC, timescale=False, compress_after_days=0)
+        assert not create_table_if_not_exists(cursor, BTC, timescale=False, compress_after_days=0)
+        cursor.execute(
+            "select column_name, data_type from information_schema.columns"
+            " where table_name = 'ohlcv_btcusdt' order by ordinal_position"
+        )
+        columns = cursor.fetchall()
+        cursor.execute("select indexdef from pg_indexes where tablename = 'ohlcv_btcusdt'")
+        indexes = cursor.fetchall()
+    numeric = ["open", "high", "low", "close", "volume", "quote_volume"]
+    assert columns == [
+        ("time", "timestamp with time zone"),
+        *((name, "numeric") for name in numeric),
+        ("trades", "integer"),
+        ("taker_buy_volume", "numeric"),
+        ("taker_buy_quote_volume", "numeric"),
+    ]
+    assert len(indexes) == 1
+    assert '("time")' in indexes[0][0]
+
+
+def test_the_view_shows_all_series_and_reads_only_the_symbol_asked_for(database: Database) -> None:
+    with database.transaction("prepare") as cursor:
+        sync_symbols(cursor, [WantedSeries(one) for one in (BTC, ETH, MONTHLY)], authoritative=True)
+        for series in (BTC, ETH, MONTHLY):
+            create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
+        assert refresh_all_series_view(cursor)
+        assert not refresh_all_series_view(cursor)
+        cursor.execute("insert into public.ohlcv_um_ethusdt_1h values ('2024-01-01Z', 1, 2, 1, 2, 5, 6, 7, 8, 9)")
+        cursor.execute("select market, symbol, interval, close, trades from public.ohlcv")
+        assert cursor.fetchall() == [("um", "ETHUSDT", "1h", 2, 7)]
+        cursor.execute("explain select * from public.ohlcv where symbol = 'BTCUSDT' and \"interval\" = '1M'")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "ohlcv_btcusdt_1mo" in plan
+    assert "ethusdt" not in plan
+
+
+def test_a_table_dropped_with_the_view_comes_back_with_the_next_refresh(database: Database) -> None:
+    with database.transaction("prepare") as cursor:
+        sync_symbols(cursor, [WantedSeries(BTC), WantedSeries(ETH)], authoritative=True)
+        for series in (BTC, ETH):
+            create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
+        refresh_all_series_view(cursor)
+        cursor.execute("drop table public.ohlcv_btcusdt cascade")
+        assert refresh_all_series_view(cursor)
+        cursor.execute("select count(*) from public.ohlcv")
+
+
+def test_symbols_yml_decides_what_is_active(database: Database) -> None:
+    start_ms = parse_time("2023-01-01")
+    with database.transaction("sync") as cursor:
+        sync_symbols(cursor, [WantedSeries(BTC, start_ms), WantedSeries(ETH, active=False)], authoritative=True)
+        assert load_symbols_from_db(cursor) == [WantedSeries(BTC, start_ms)]
+        sync_symbols(cursor, [WantedSeries(MONTHLY)], authoritative=True)
+        assert load_symbols_from_db(cursor) == [WantedSeries(MONTHLY)]
+        assert {row.series for row in load_catalog(cursor)} == {BTC, ETH, MONTHLY}
+
+
+def test_an_ad_hoc_series_does_not_become_active_nor_change_the_others(database: Database) -> None:
+    with database.transaction("sync") as cursor:
+        sync_symbols(cursor, [WantedSeries(BTC, parse_time("2023-01-01"))], authoritative=True)
+        sync_symbols(cursor, [WantedSeries(BTC), WantedSeries(ETH)], authoritative=False)
+        assert load_symbols_from_db(cursor) == [WantedSeries(BTC, parse_time("2023-01-01"))]
+
+
+def test_rows_written_by_hand_are_read_and_checked(database: Database) -> None:
+    with database.transaction("insert") as cursor:
+        cursor.execute("insert into public.symbols (symbol) values ('SOLUSDT')")
+        assert load_symbols_from_db(cursor) == [WantedSeries(parse_series("SOLUSDT"))]
+        cursor.execute("insert into public.symbols (symbol, \"interval\") values ('SOLUSDT', '7m')")
+        with pytest.raises(ConfigurationError, match=r"public.symbols, row spot SOLUSDT 7m"):
+            load_symbols_from_db(cursor)
+
+
+def test_an_unknown_listing_does_not_erase_a_known_one(database: Database) -> None:
+    with database.transaction("sync") as cursor:
+        series_id = sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)[BTC].id
+        update_life(cursor, series_id, 1_502_942_400_000, None, "TRADING")
+        update_life(cursor, series_id, None, 1_700_000_000_000, "BREAK")
+        row = load_catalog(cursor)[0]
+    assert (row.listing_ms, row.delisting_ms, row.status) == (1_502_942_400_000, 1_700_000_000_000, "BREAK")
+
+
+def test_a_lock_is_exclusive_and_ends_with_its_session(database: Database, database_url: str) -> None:
+    other = Database.connect(database_url, {}, "other")
+    with other.transaction("lock") as cursor:
+        assert try_lock_series(cursor, [1, 2]) == {1, 2}
+    with database.transaction("lock") as cursor:
+        assert try_lock_series(cursor, [2, 3]) == {3}
+    other.close()
+    with database.transaction("lock") as cursor:
+        assert try_lock_series(cursor, [2]) == {2}
+
+
+def test_sessions_are_utc_whatever_the_server_says(database_url: str) -> None:
+    admin = psycopg2.connect(database_url)
+    admin.autocommit = True
+    with admin.cursor() as cursor:
+        cursor.execute("select current_database()")
+        name = cursor.fetchone()[0]
+        cursor.execute(f"alter database {name} set timezone = 'Asia/Tokyo'")
+        cursor.execute(f"alter database {name} set datestyle = 'German'")
+    admin.close()
+    database = Database.connect(database_url, {}, "tests")
+    with database.transaction("read") as cursor:
+        cursor.execute("select '2024-01-01 00:00:00Z'::timestamptz::text")
+        assert cursor.fetchone() == ("2024-01-01 00:00:00+00",)
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://nobody:geheim@127.0.0.1:1/none", "cannot connect.*Check DATABASE_URL"),
+        ("postgresql://user@/no_such_database?host={host}", "cannot connect"),
+    ],
+)
+def test_a_database_that_cannot_be_reached_is_named_without_its_password(
+    pg_server: object, url: str, expected: str
+) -> None:
+    from db.embedded import EmbeddedServer
+
+    assert isinstance(pg_server, EmbeddedServer)
+    with pytest.raises(DatabaseUnavailable, match=expected) as raised:
+        Database.connect(url.format(host=pg_server.keywords()["host"]), {}, "tests")
+    assert "geheim" not in str(raised.value)
+
+
+def test_a_user_without_rights_is_told_which_are_needed(database: Database, empty_database_url: str) -> None:
+    admin = Database.connect(empty_database_url, {}, "admin")
+    with admin.transaction("create a role") as cursor:
+        cursor.execute("drop role if exists reader; create role reader login")
+    admin.close()
+    reader = Database.connect(empty_database_url.replace("postgres@", "reader@"), {}, "tests")
+    with pytest.raises(DatabaseUnavailable, match="grant the user CREATE"):
+        migrate(reader)
+    reader.close()
+
+
+def test_a_read_only_database_is_said(database_url: str) -> None:
+    database = Database.connect(database_url, {"options": "-c default_transaction_read_only=on"}, "tests")
+    with pytest.raises(DatabaseUnavailable, match="read-only"), database.transaction("enter the series") as cursor:
+        sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)
+    database.close()

@@ -1,0 +1,3 @@
+from small_market import exchange, program
+
+__all__ = ["exchange", "program"]

@@ -1,0 +1,79 @@
+"""A clock that only moves when someone sleeps, and short ways to make candles and zips."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import zipfile
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from core.candles import EXCHANGE_ROW, SCHEMA, CandleBatch
+from core.ranges import Span
+from core.series import Series
+from core.times import parse_time
+from demo.clock import ReplayClock
+from demo.generated_market import generate_series
+
+Row = Sequence[Any]
+NOW_MS = parse_time("2024-06-01T12:00")
+
+
+class FakeTime:
+    """The machine's clock, the monotonic clock and the sleep of one test. Thread-safe."""
+
+    def __init__(self, now_ms: int = NOW_MS) -> None:
+        self.clock = ReplayClock(now_ms, speed=0)
+        self.waits: list[float] = []
+
+    def now_ms(self) -> int:
+        return self.clock.now_ms()
+
+    def monotonic_s(self) -> Any:
+        """Exact, so that no millisecond is lost on the way through seconds."""
+        return Fraction(self.now_ms(), 1000)
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.waits.append(seconds)
+        self.clock.advance(math.ceil(seconds * 1000))
+
+
+def generated(series: Series, start: str, count: int) -> tuple[Span, list[Row]]:
+    """Return the span of `count` candles from `start` on, and the candles."""
+    start_ms = series.interval.ceil(parse_time(start))
+    span = Span(start_ms, series.interval.add(start_ms, count))
+    rows = list(generate_series(series, span))
+    assert len(rows) == count
+    return span, rows
+
+
+def columns_of(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+    """Return the ten stored columns of 12-item exchange rows."""
+    return [tuple(row[EXCHANGE_ROW[name]] for name in SCHEMA.names) for row in rows]
+
+
+def rows_of(batch: CandleBatch) -> list[tuple[Any, ...]]:
+    """Return a batch in the same form as `columns_of`."""
+    return [tuple(row.values()) for row in batch.columns.to_pylist()]
+
+
+def csv_of(rows: Sequence[Row], *, header: str = "", microseconds: bool = False) -> str:
+    """Return rows as the public archives write them."""
+    if microseconds:
+        rows = [[row[0] * 1000, *row[1:6], row[6] * 1000 + 999, *row[7:]] for row in rows]
+    lines = [",".join(map(str, row)) for row in rows]
+    return "\n".join([header, *lines] if header else lines) + "\n"
+
+
+def write_zip(path: Path, members: Mapping[str, str]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return path
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,232 @@
+"""A 200 is not yet an answer: what is refused before a candle is believed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import responses
+from fetcher_helpers import FakeTime, Row, columns_of, generated, rows_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.candles import CandleBatch
+from core.errors import UnusableAnswer
+from core.ranges import Span
+from core.series import Market, parse_series
+from fetcher.binance import BinanceRest
+from fetcher.rest_answers import read_json
+from fetcher.rest_page import read_page
+
+URL = "https://spot.test"
+KLINES = f"{URL}/api/v3/klines"
+SERIES = parse_series("BTCUSDT/1m")
+SPAN, ROWS = generated(SERIES, "2024-03-01", 8)
+ATTEMPTS = 6
+
+
+def altered(position: int, value: Any, row: int = 3) -> list[Row]:
+    """Return the good rows, one cell changed."""
+    return [[*r[:position], value, *r[position + 1 :]] if n == row else r for n, r in enumerate(ROWS)]
+
+
+@pytest.fixture
+def rest(make_rest: Callable[..., BinanceRest]) -> BinanceRest:
+    return make_rest(Market.SPOT, URL)
+
+
+def fetch(rest: BinanceRest) -> CandleBatch:
+    return rest.fetch_binance_ohlcv(SERIES, SPAN.start_ms, SPAN.end_ms)
+
+
+NOT_CANDLES = {
+    "an HTML page": "<html><body>Service is down</body></html>",
+    "nothing": "",
+    "blanks": "  \n",
+    "cut off in the middle": json.dumps(ROWS)[:400],
+    "the last bracket missing": json.dumps(ROWS)[:-1],
+    "an error in a 200": '{"code":-1121,"msg":"Invalid symbol."}',
+    "an empty object": "{}",
+    "null": "null",
+    "a number": "7",
+    "a text": '"[]"',
+    "NaN for a price": json.dumps(ROWS).replace(f'"{ROWS[3][1]}"', "NaN", 1),
+    "Infinity for a count": json.dumps(altered(8, float("inf"))),
+    "two documents": "[][]",
+    "a byte order mark": "\ufeff[]",
+}
+
+BAD_ROWS = {
+    "a candle twice": [*ROWS[:4], ROWS[3], *ROWS[4:7]],
+    "the whole page twice": ROWS + ROWS,
+    "newest first": ROWS[::-1],
+    "two candles exchanged": [*ROWS[:2], ROWS[3], ROWS[2], *ROWS[4:]],
+    "more rows than asked for": [*ROWS, [ROWS[-1][0] + 1, *ROWS[-1][1:]]],
+    "a row before the window": [[SPAN.start_ms - 60_000, *ROWS[0][1:]], *ROWS[1:]],
+    "all rows before the window": [[row[0] - 86_400_000, *row[1:]] for row in ROWS],
+    "eleven fields": [row[:11] for row in ROWS],
+    "thirteen fields": [[*row, "0"] for row in ROWS],
+    "one row of eleven fields": [*ROWS[:3], ROWS[3][:11], *ROWS[4:]],
+    "an empty row": [*ROWS[:3], [], *ROWS[4:]],
+    "objects for rows": [{"openTime": row[0]} for row in ROWS],
+    "texts for rows": ["twelve chars"] * 3,
+    "one flat row": ROWS[0],
+    "null for a row": [None],
+    "a number for a price": altered(1, 62000.5),
+    "a whole number for a price": altered(2, 62000),
+    "null for a price": altered(3, None),
+    "true for a price": altered(4, True),
+    "a list for a price": altered(4, ["62000"]),
+    "an empty price": altered(1, ""),
+    "a word for a price": altered(1, "n/a"),
+    "NaN in a text": altered(2, "NaN"),
+    "an exponent": altered(3, "6.2E4"),
+    "a thousands separator": altered(4, "62,000.1"),
+    "blanks around a price": altered(1, " 62000.1 "),
+    "a plus sign": altered(1, "+62000.1"),
+    "a negative price": altered(3, "-1.00000000"),
+    "a price of zero": altered(3, "0.00000000"),
+    "a zero candle": [[row[0], "0", "0", "0", "0", *row[5:]] for row in ROWS],
+    "a price of 21 digits": altered(2, "9" * 21),
+    "a price of 19 decimals": altered(2, "99999999." + "1" * 19),
+    "high below low": [[r[0], r[1], r[3], r[2], *r[4:]] for r in ROWS],
+    "open above high": altered(1, "99999999.0"),
+    "close below low": altered(4, "0.00000001"),
+    "a negative volume": altered(5, "-0.00000001"),
+    "a number for a volume": altered(5, 12.5),
+    "a negative taker volume": altered(10, "-1"),
+    "a text for a time": altered(0, str(ROWS[3][0])),
+    "null for a time": altered(0, None),
+    "true for a time": altered(0, True),
+    "a time beyond 64 bits": altered(0, 2**64),
+    "a negative time": altered(0, -1, row=0),
+    "a text for the trades": altered(8, "5"),
+    "null for the trades": altered(8, None),
+    "negative trades": altered(8, -1),
+    "more trades than the column holds": altered(8, 2**31),
+}
+
+
+@pytest.mark.parametrize("body", NOT_CANDLES.values(), ids=NOT_CANDLES.keys())
+class TestAnAnswerThatIsNotAListOfCandles:
+    def test_is_asked_for_again(
+        self, rest: BinanceRest, http: responses.RequestsMock, fake_time: FakeTime, body: str
+    ) -> None:
+        http.get(KLINES, body=body.encode(), content_type="application/json")
+        http.get(KLINES, json=ROWS)
+        assert rows_of(fetch(rest)) == columns_of(ROWS)
+        assert len(http.calls) == 2
+        assert len(fake_time.waits) == 1
+
+    def test_is_refused_in_the_end_naming_the_series(
+        self, rest: BinanceRest, http: responses.RequestsMock, body: str
+    ) -> None:
+        http.get(KLINES, body=body.encode(), content_type="application/json")
+        with pytest.raises(UnusableAnswer, match="BTCUSDT/1m, 2024-03-01"):
+            fetch(rest)
+        assert len(http.calls) == ATTEMPTS
+
+
+@pytest.mark.parametrize("rows", BAD_ROWS.values(), ids=BAD_ROWS.keys())
+class TestAPageWithABadRow:
+    def test_is_asked_for_again_and_none_of_it_is_returned(
+        self, rest: BinanceRest, http: responses.RequestsMock, rows: list[Any]
+    ) -> None:
+        http.get(KLINES, json=rows)
+        http.get(KLINES, json=ROWS)
+        assert rows_of(fetch(rest)) == columns_of(ROWS)
+        assert len(http.calls) == 2
+
+    def test_is_refused_in_the_end_naming_the_series(
+        self, rest: BinanceRest, http: responses.RequestsMock, rows: list[Any]
+    ) -> None:
+        http.get(KLINES, json=rows)
+        with pytest.raises(UnusableAnswer, match="BTCUSDT/1m, 2024-03-01"):
+            fetch(rest)
+        assert len(http.calls) == ATTEMPTS
+
+
+class TestWhatIsAccepted:
+    @pytest.mark.parametrize("content_type", ["text/plain", "text/html", "application/octet-stream"])
+    def test_the_body_counts_not_the_content_type(
+        self, rest: BinanceRest, http: responses.RequestsMock, content_type: str
+    ) -> None:
+        http.get(KLINES, body=json.dumps(ROWS), content_type=content_type)
+        assert rows_of(fetch(rest)) == columns_of(ROWS)
+
+    def test_a_candle_after_the_window_is_left_out(self) -> None:
+        """One that is still open, say."""
+        window = Span(SPAN.start_ms, ROWS[5][0])
+        assert rows_of(read_page(ROWS, window, 8)) == columns_of(ROWS[:5])
+
+    def test_an_empty_list_is_a_page_without_candles(self) -> None:
+        assert read_page([], SPAN, 8).rows == 0
+
+    def test_a_candle_off_the_grid_is_kept_as_it_is(self) -> None:
+        rows = altered(0, ROWS[3][0] + 14_789)
+        assert rows_of(read_page(rows, SPAN, 8)) == columns_of(rows)
+
+    def test_a_close_time_before_the_open_time_does_not_matter(self) -> None:
+        """As on 2020-12-21 14:00; close times are not stored."""
+        rows = altered(6, ROWS[3][0] - 1)
+        assert rows_of(read_page(rows, SPAN, 8)) == columns_of(ROWS)
+
+    def test_a_flat_candle_without_trades_is_a_candle(self) -> None:
+        rows = [[ROWS[0][0], *["0.00000100"] * 4, "0.00000000", ROWS[0][6], "0.00000000", 0, "0", "0", "0"]]
+        assert rows_of(read_page(rows, SPAN, 8)) == columns_of(rows)
+
+    @pytest.mark.parametrize(
+        "price", ["0.00000001", "1", "1.000000000000000001", "99999999999999999999", "99999999999999999999." + "9" * 18]
+    )
+    def test_every_digit_of_a_price_is_kept(self, price: str) -> None:
+        rows = [[ROWS[0][0], price, price, price, price, *ROWS[0][5:]]]
+        assert rows_of(read_page(rows, SPAN, 8))[0][1:5] == (price,) * 4
+
+    def test_the_most_trades_that_the_column_holds(self) -> None:
+        rows = altered(8, 2**31 - 1)
+        assert rows_of(read_page(rows, SPAN, 8)) == columns_of(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "notation"),
+    [
+        ("api_v3_klines.BTCUSDT.1h.2024-01-15.json", "BTCUSDT/1h"),
+        ("gct.api_v3_klines.BTCUSDT.1h.1000.json", "BTCUSDT/1h"),
+        ("gct.api_v3_klines.BTCUSDT.1h.page2.json", "BTCUSDT/1h"),
+        ("gct.api_v3_klines.BTCUSDT.1m.json", "BTCUSDT/1m"),
+        ("gct.fapi_v1_klines.LTCUSDT.5m.json", "um:LTCUSDT/5m"),
+        ("gct.fapi_v1_klines.BTCUSDT.1d.listing.json", "um:BTCUSDT/1d"),
+        ("gct.dapi_v1_klines.BTCUSD_PERP.1M.json", "cm:BTCUSD_PERP/1M"),
+    ],
+)
+def test_recorded_pages_are_read_digit_for_digit(shared_data: Path, name: str, notation: str) -> None:
+    content = (shared_data / "rest" / name).read_bytes()
+    rows = json.loads(content)
+    interval = parse_series(notation).interval
+    window = Span(rows[0][0], interval.add(interval.floor(rows[-1][0]), 1))
+    assert rows_of(read_page(read_json(content), window, 1500)) == columns_of(rows)
+
+
+# Times of the years 1 to 9999 that are written as whole numbers.
+TIMES = st.integers(SPAN.start_ms - 120_000, SPAN.end_ms + 120_000) | st.integers(-(6 * 10**13), 2 * 10**14)
+NUMBERS = st.sampled_from(["1", "2.50", "0.00000001", "0", "-1", "NaN", "1e3", "", "1."])
+ODD_CELLS = st.none() | st.booleans() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
+ODD_ROWS = st.lists(
+    st.tuples(TIMES, *[NUMBERS] * 5, TIMES, NUMBERS, st.integers(-2, 2**33), NUMBERS, NUMBERS, NUMBERS).map(list)
+    | st.lists(TIMES | NUMBERS | ODD_CELLS, min_size=10, max_size=13)
+    | ODD_CELLS,
+    max_size=4,
+)
+GOOD_ROWS = st.lists(st.sampled_from(ROWS), max_size=9)
+
+
+@given(body=ODD_ROWS | GOOD_ROWS | ODD_CELLS)
+def test_any_page_is_either_refused_or_returned_unchanged(body: Any) -> None:
+    try:
+        batch = read_page(body, SPAN, 8)
+    except UnusableAnswer:
+        return
+    assert rows_of(batch) == columns_of([row for row in body if SPAN.start_ms <= row[0] < SPAN.end_ms])

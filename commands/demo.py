@@ -29,6 +29,7 @@ from demo.server import ReplayExchange
 
 _SEED = 7
 _GENERATED_SERIES = ("BTCUSDT", "ETHUSDT", "BCCUSDT", "BTCUSDT/1h", "BTCUSDT/1M", "um:BTCUSDT/5m", "cm:BTCUSD_PERP/1h")
+_MOMENT_MS = 10_000  # the last candle has just closed, and none closes while the demo runs
 _DAY_AFTER_MS = 2 * 86_400_000  # recorded days are served as published archives
 
 
@@ -40,7 +41,7 @@ def run_demo(arguments: argparse.Namespace, settings: Settings, run_id: str) -> 
         say(f"DEMO with recorded archives from {arguments.recordings}, served by a local replay exchange")
     else:
         store = generate_market(DEFAULT_SPAN.start_ms, DEFAULT_SPAN.end_ms, seed=_SEED)
-        now_ms, series = DEFAULT_SPAN.end_ms, [parse_series(text) for text in _GENERATED_SERIES]
+        now_ms, series = DEFAULT_SPAN.end_ms + _MOMENT_MS, [parse_series(text) for text in _GENERATED_SERIES]
         say(f"DEMO with a generated market (seed {_SEED}): these are NOT real Binance prices")
         _describe_market(say)
     demo_settings = _demo_settings(settings)

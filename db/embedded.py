@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,15 +51,15 @@ class EmbeddedServer:
         """Start the server unless it runs; create its data on the first call. Raises DatabaseUnavailable."""
         if self._answers():
             return
-        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._prepare_socket_dir()
-        if _is_root():
-            _give_to_system_user(self.data_dir, self._socket_dir(), self._binaries)
+        self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with _lock_file(self.data_dir.with_name(self.data_dir.name + ".lock")):
             if self._answers():  # another run has started it meanwhile
                 return
-            if not (self.data_dir / "PG_VERSION").exists():
+            if not self.exists():
                 self._create()
+            self._prepare_socket_dir()
+            if _is_root():
+                _open_to_system_user(self.data_dir, self._socket_dir(), self._binaries)
             self._start(server_options)
 
     def keywords(self, database: str = DATABASE_NAME) -> Mapping[str, str]:
@@ -98,28 +98,31 @@ class EmbeddedServer:
         return subprocess.run([self._binary("pg_isready"), *command], check=False).returncode == 0  # noqa: S603
 
     def _create(self) -> None:
-        password = secrets.token_urlsafe(24)
-        with tempfile.NamedTemporaryFile("w", dir=self._socket_dir(), delete=False) as file:
-            file.write(password)
+        if self.data_dir.exists() and any(self.data_dir.iterdir()):
+            raise DatabaseUnavailable(
+                f"{self.data_dir} is not empty and holds no database; nothing in it was touched. "
+                "Set EMBEDDED_PG_DIR to a folder of its own"
+            )
+        # Made beside and renamed when whole, so that a first start that is cut off leaves no half database.
+        beside = self.data_dir.with_name(self.data_dir.name + ".initializing")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(mode=0o700)
+        password_file, fresh = beside / "password", beside / "data"
+        password_file.write_text(secrets.token_urlsafe(24))
         if _is_root():
-            shutil.chown(file.name, _SYSTEM_USER)
-        # A first try that was cut off leaves a folder that initdb would refuse.
-        for leftover in self.data_dir.iterdir():
-            if leftover != Path(file.name):
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-        fresh = self.data_dir / "initializing"
+            _open_to_system_user(beside, self._binaries)
+            shutil.chown(password_file, _SYSTEM_USER)
         self._run(
             "initdb",
-            *("-D", str(fresh), "-U", _USER, "-E", "UTF8", "--locale=C", f"--pwfile={file.name}"),
+            *("-D", str(fresh), "-U", _USER, "-E", "UTF8", "--locale=C", f"--pwfile={password_file}"),
             *("--auth-local=trust", "--auth-host=scram-sha-256"),
         )
-        Path(file.name).unlink()
-        # PG_VERSION goes last: only then is the folder taken for a whole database.
-        for item in sorted(fresh.iterdir(), key=lambda path: path.name == "PG_VERSION"):
-            item.rename(self.data_dir / item.name)
-        fresh.rmdir()
         if _WINDOWS:
-            (self.data_dir / "password").write_text(password)
+            password_file.rename(fresh / "password")
+        if self.data_dir.exists():
+            self.data_dir.rmdir()
+        fresh.rename(self.data_dir)
+        shutil.rmtree(beside)
 
     def _start(self, server_options: str) -> None:
         if _WINDOWS:
@@ -159,6 +162,8 @@ class EmbeddedServer:
 
     def _prepare_socket_dir(self) -> None:
         folder = self._socket_dir()
+        if folder == self.data_dir:
+            return
         folder.mkdir(mode=0o700, exist_ok=True)
         # Its name in the temporary folder can be foreseen; a stranger's folder there is not to be trusted.
         if not _WINDOWS and not _is_root() and folder.stat().st_uid != os.geteuid():
@@ -176,7 +181,7 @@ class EmbeddedServer:
         return str(self._binaries / (f"{name}.exe" if _WINDOWS else name))
 
     def _run(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
-        # cwd: the system user may not be allowed to read the folder that root started in.
+        # cwd: the system user may not be allowed to enter the folder that root started in.
         # Output goes to a file: the server inherits it, and a pipe would never end.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(  # noqa: S603 - our own binaries and arguments, no shell
@@ -185,7 +190,7 @@ class EmbeddedServer:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                cwd=self.data_dir,
+                cwd=self.data_dir.anchor,
                 env={**os.environ, "LC_ALL": "C", **(environment or {})},
                 user=_SYSTEM_USER if _is_root() else None,
                 umask=0o077,
@@ -215,14 +220,17 @@ def _is_root() -> bool:
     return not _WINDOWS and os.geteuid() == 0
 
 
-def folders_to_open(paths: list[Path]) -> list[Path]:
+def folders_to_open(paths: Iterable[Path]) -> list[Path]:
     """Return the parents of `paths` that other users cannot pass through, outermost first."""
     parents = {parent for path in paths for parent in path.resolve().parents}
     return sorted(parent for parent in parents if parent.exists() and not parent.stat().st_mode & 0o001)
 
 
-def _give_to_system_user(data_dir: Path, socket_dir: Path, binaries: Path) -> None:
-    """Let an unprivileged system user own the data and reach the binaries; say what was changed."""
+def _open_to_system_user(*folders: Path) -> None:
+    """Let an unprivileged system user own the data folders and reach all of `folders`; say what was changed.
+
+    The last of `folders` holds the binaries, which stay root's.
+    """
     import pwd
 
     try:
@@ -231,9 +239,9 @@ def _give_to_system_user(data_dir: Path, socket_dir: Path, binaries: Path) -> No
         _log.warning("running as root, which PostgreSQL refuses: creating the system user %s for it", _SYSTEM_USER)
         _create_system_user()
         user = pwd.getpwnam(_SYSTEM_USER)
-    for folder in {data_dir, socket_dir}:
+    for folder in folders[:-1]:
         os.chown(folder, user.pw_uid, user.pw_gid)
-    for folder in folders_to_open([data_dir, socket_dir, binaries]):
+    for folder in folders_to_open(folders):
         mode = folder.stat().st_mode & 0o7777
         # Passing through only (x), not listing (r): the least that lets the server reach its files.
         opened = mode | 0o011

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from core_samples import FIRST_HOUR, batch, batch_at, real_rows, row
 from hypothesis import given
@@ -154,10 +156,10 @@ def test_batches_of_several_pieces_are_checked_across_their_joints() -> None:
 
 
 @given(st.sets(st.integers(0, 10**6), min_size=1, max_size=20), st.randoms())
-def test_only_the_ascending_order_is_accepted(open_times: set[int], random: object) -> None:
+def test_only_the_ascending_order_is_accepted(open_times: set[int], random: Random) -> None:
     ascending = sorted(open_times)
     shuffled = ascending.copy()
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     validate(batch_at(*ascending))
     if shuffled != ascending:
         refusal(batch_at(*shuffled))

@@ -13,7 +13,9 @@ from fetcher.ban_file import BanFile
 TWO_MINUTES_MS = 120_000
 
 
-def test_without_a_file_nothing_is_banned(ban_path: Path, fake_time: FakeTime, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_file_nothing_is_banned(
+    ban_path: Path, fake_time: FakeTime, caplog: pytest.LogCaptureFixture
+) -> None:
     BanFile(ban_path, fake_time.now_ms).refuse_while_banned("spot")
     assert caplog.records == []
     assert not ban_path.exists()

@@ -240,7 +240,13 @@ def observed_bans() -> list[Any]:
 class TestABan:
     @pytest.mark.parametrize(("body", "until_ms"), observed_bans())
     def test_every_wording_of_the_exchange_is_understood(
-        self, make_rest: MakeRest, answer: Answer, http: responses.RequestsMock, fake_time: FakeTime, body: str, until_ms: int
+        self,
+        make_rest: MakeRest,
+        answer: Answer,
+        http: responses.RequestsMock,
+        fake_time: FakeTime,
+        body: str,
+        until_ms: int,
     ) -> None:
         fake_time.clock.set(until_ms - 300_000)
         rest = make_rest(Market.SPOT, SPOT_URL)

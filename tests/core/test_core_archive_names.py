@@ -1,0 +1,162 @@
+"""Names, folders and periods of the public archives."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.archive_names import (
+    NO_ARCHIVES,
+    Cadence,
+    Period,
+    day_of,
+    file_stem,
+    folder,
+    guess_index,
+    has_daily_files,
+    index_of_files,
+    month_of,
+    period_of_file,
+)
+from core.intervals import INTERVALS
+from core.ranges import Span
+from core.series import make_series, parse_series
+from core.times import MS_PER_DAY, MS_PER_HOUR, parse_time
+
+BTC_1M = parse_series("BTCUSDT/1m")
+instants = st.integers(parse_time("2017-08-17"), parse_time("2035-01-01"))
+
+
+def month(text: str) -> Period:
+    return month_of(parse_time(f"{text}-01"))
+
+
+def day(text: str) -> Period:
+    return day_of(parse_time(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "cadence", "path"),
+    [
+        ("BTCUSDT/1m", Cadence.MONTHLY, "data/spot/monthly/klines/BTCUSDT/1m/"),
+        ("BTCUSDT/1M", Cadence.MONTHLY, "data/spot/monthly/klines/BTCUSDT/1mo/"),
+        ("BTCUSDT/1s", Cadence.DAILY, "data/spot/daily/klines/BTCUSDT/1s/"),
+        ("um:BTCUSDT/1h", Cadence.DAILY, "data/futures/um/daily/klines/BTCUSDT/1h/"),
+        ("cm:BTCUSD_PERP/1d", Cadence.MONTHLY, "data/futures/cm/monthly/klines/BTCUSD_PERP/1d/"),
+    ],
+)
+def test_folders_are_those_of_the_contract(text: str, cadence: Cadence, path: str) -> None:
+    assert folder(parse_series(text), cadence) == path
+
+
+@pytest.mark.parametrize(
+    ("text", "period", "stem"),
+    [
+        ("BTCUSDT/1m", month("2023-01"), "BTCUSDT-1m-2023-01"),
+        ("BTCUSDT/1m", day("2023-01-31"), "BTCUSDT-1m-2023-01-31"),
+        ("BTCUSDT/1M", month("2017-12"), "BTCUSDT-1mo-2017-12"),
+        ("um:BTCUSDT/1m", day("2022-09-05"), "BTCUSDT-1m-2022-09-05"),
+        ("cm:BTCUSD_PERP/1m", day("2022-10-24"), "BTCUSD_PERP-1m-2022-10-24"),
+    ],
+)
+def test_files_are_named_as_on_the_archive_host(text: str, period: Period, stem: str) -> None:
+    assert file_stem(parse_series(text), period) == stem
+
+
+@given(instants)
+def test_a_month_holds_its_instants_and_is_a_calendar_month(ms: int) -> None:
+    span = month_of(ms).span
+    assert span.start_ms <= ms < span.end_ms
+    assert 28 * MS_PER_DAY <= span.end_ms - span.start_ms <= 31 * MS_PER_DAY
+    assert month_of(span.start_ms) == month_of(span.end_ms - 1) != month_of(span.end_ms)
+
+
+@given(instants)
+def test_a_day_holds_its_instants_and_is_24_hours_long(ms: int) -> None:
+    span = day_of(ms).span
+    assert span.start_ms <= ms < span.end_ms == span.start_ms + MS_PER_DAY
+    assert span.start_ms % MS_PER_DAY == 0
+
+
+@given(instants, st.sampled_from([day_of, month_of]), st.sampled_from(["BTCUSDT/1m", "cm:BTCUSD_PERP/1M", "um:X-Y/1d"]))
+def test_a_files_period_is_read_back_from_its_name(ms: int, period_of: object, text: str) -> None:
+    period = day_of(ms) if period_of is day_of else month_of(ms)
+    assert period_of_file(f"{file_stem(parse_series(text), period)}.zip") == period
+
+
+def test_the_period_is_found_behind_a_whole_path_and_a_delivery_date() -> None:
+    name = "data/futures/um/daily/klines/BTCUSDT_230630/1h/BTCUSDT_230630-1h-2023-06-01.zip"
+    assert period_of_file(name) == day("2023-06-01")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "BTCUSDT-1m-2023-01.zip.CHECKSUM",
+        "BTCUSDT-1m-2023-01-31.zip.CHECKSUM",
+        "BTCUSDT-1m-2023-02-29.zip",
+        "BTCUSDT-1m-2023-13.zip",
+        "BTCUSDT-1m-2023-00.zip",
+        "BTCUSDT-1m-2023-01-00.zip",
+        "BTCUSDT-1m-0000-01.zip",
+        "BTCUSDT-1m-2023-1.zip",
+        "BTCUSDT-1m.zip",
+        "BTCUSDT-1m-2023-01.csv",
+        "",
+    ],
+)
+def test_checksums_impossible_dates_and_other_files_have_no_period(name: str) -> None:
+    assert period_of_file(name) is None
+
+
+def test_an_index_knows_days_from_months_and_ignores_checksums() -> None:
+    index = index_of_files(
+        ["BTCUSDT-1m-2023-01.zip", "BTCUSDT-1m-2023-02-01.zip", "BTCUSDT-1m-2023-03.zip.CHECKSUM", "index.html"]
+    )
+    assert index.has(month("2023-01"))
+    assert index.has(day("2023-02-01"))
+    assert not index.has(day("2023-01-01"))
+    assert not index.has(month("2023-02"))
+    assert not index.has(month("2023-03"))
+    assert index_of_files([]) == NO_ARCHIVES
+
+
+@pytest.mark.parametrize("code", INTERVALS)
+def test_daily_files_stop_at_one_day(code: str) -> None:
+    assert has_daily_files(make_series("spot", "BTCUSDT", code)) == (code not in ("3d", "1w", "1M"))
+
+
+@given(instants, st.integers(1, 200 * MS_PER_DAY), st.integers(0, 300 * MS_PER_DAY))
+def test_a_guess_is_conservative(start_ms: int, length_ms: int, now_after_ms: int) -> None:
+    wanted, now_ms = Span(start_ms, start_ms + length_ms), start_ms + now_after_ms
+    guess = guess_index(BTC_1M, wanted, now_ms)
+    for days_ms, period_of, margin in ((guess.days, day_of, MS_PER_DAY), (guess.months, month_of, 15 * MS_PER_DAY)):
+        for first_ms in days_ms:
+            period = period_of(first_ms)
+            assert period.span.start_ms == first_ms
+            assert period.span.intersect(wanted) is not None
+            assert period.span.end_ms + margin <= now_ms
+
+
+def test_a_guess_takes_every_file_that_must_be_out_by_now() -> None:
+    wanted = Span(parse_time("2024-01-10T12:00"), parse_time("2024-03-05"))
+    guess = guess_index(BTC_1M, wanted, parse_time("2024-03-04T12:00"))
+    assert guess.months == {parse_time("2024-01-01")}  # February is not half a month old
+    first, last = parse_time("2024-01-10"), parse_time("2024-03-02")
+    assert guess.days == set(range(first, last + 1, MS_PER_DAY))
+
+
+def test_yesterdays_file_is_not_guessed_before_the_day_after_it_is_over() -> None:
+    wanted = Span(parse_time("2024-03-01"), parse_time("2024-03-02"))
+    midnight = parse_time("2024-03-03")
+    assert not guess_index(BTC_1M, wanted, midnight - MS_PER_HOUR).days
+    assert guess_index(BTC_1M, wanted, midnight).days == {parse_time("2024-03-01")}
+
+
+@pytest.mark.parametrize("code", ["3d", "1w", "1M"])
+def test_no_daily_files_are_guessed_where_there_are_none(code: str) -> None:
+    wanted = Span(parse_time("2023-01-01"), parse_time("2023-03-01"))
+    guess = guess_index(make_series("spot", "BTCUSDT", code), wanted, parse_time("2024-01-01"))
+    assert guess.months == {parse_time("2023-01-01"), parse_time("2023-02-01")}
+    assert not guess.days

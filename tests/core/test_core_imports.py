@@ -1,0 +1,123 @@
+"""Who may import whom. Reads the source, imports nothing."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ENTRYPOINT = "ohlcv_data_fetcher"
+FOLDERS = ("core", "config", "fetcher", "db", "logic", "commands", "demo", "benchmarks")
+PROJECT = {*FOLDERS, "tests", "bootstrap", ENTRYPOINT}
+
+MAY_IMPORT = {
+    "core": {"core"},
+    "config": {"config", "core"},
+    "fetcher": {"fetcher", "core"},
+    "db": {"db", "core"},
+    "logic": {"logic", "core", "fetcher", "db"},
+    "demo": {"demo", "core"},
+    "commands": PROJECT - {ENTRYPOINT, "tests", "bootstrap"},
+    ENTRYPOINT: PROJECT - {"tests", "bootstrap"},
+    "bootstrap": set(),
+    "benchmarks": PROJECT - {"commands", ENTRYPOINT, "bootstrap"},
+}
+# The parts of the standard library that neither read a clock nor do I/O, and Arrow as a value library.
+PURE = {"__future__", "bisect", "collections", "dataclasses", "datetime", "decimal", "difflib", "enum", "fnmatch"}
+PURE |= {"fractions", "functools", "hashlib", "itertools", "math", "operator", "re", "string", "types", "typing"}
+PURE |= {"pyarrow", "pyarrow.compute", "collections.abc"}
+CLOCKS_AND_IO = {"now", "utcnow", "today", "open", "print", "input", "exec", "eval", "__import__", "breakpoint"}
+CONFIG_LIBRARIES = {"dotenv", "yaml"}
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Yield the modules that a source imports, at its top or anywhere inside."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+
+
+def wrong_arrows(folder: str, source: str) -> list[str]:
+    """Return what a source text in `folder` imports or calls against the rules."""
+    tree = ast.parse(source)
+    wrong = []
+    for module in imported(tree):
+        top = module.split(".")[0]
+        if module.startswith("."):
+            wrong.append(f"{folder} imports {module} relatively")
+        elif top in PROJECT:
+            if top not in MAY_IMPORT[folder]:
+                wrong.append(f"{folder} imports {top}")
+        elif folder == "core" and module not in PURE:
+            wrong.append(f"core imports {module}")
+        elif folder == "config" and top not in sys.stdlib_module_names | CONFIG_LIBRARIES:
+            wrong.append(f"config imports {module}")
+    if folder == "core":
+        wrong += [f"core uses {name}" for name in used_names(tree) if name in CLOCKS_AND_IO]
+    return wrong
+
+
+def used_names(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+
+
+def sources() -> list[Path]:
+    inside = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+    return sorted([*ROOT.glob("*.py"), *inside])
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_file_imports_only_what_its_folder_may(path: Path) -> None:
+    folder = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    assert wrong_arrows(folder, path.read_text(encoding="utf-8")) == []
+
+
+def test_every_folder_of_the_project_has_its_rule() -> None:
+    top_level = {path.parent.name for path in ROOT.glob("*/*.py")} | {path.stem for path in ROOT.glob("*.py")}
+    assert {name for name in top_level if not name.startswith(".")} - {"tests"} <= set(MAY_IMPORT)
+    assert {"core", "config", "fetcher", "db", "logic"} <= top_level
+
+
+@pytest.mark.parametrize(
+    ("folder", "source", "wrong"),
+    [
+        ("core", "from db.schema import COLUMNS", "core imports db"),
+        ("core", "import requests", "core imports requests"),
+        ("core", "import psycopg2.extensions", "core imports psycopg2.extensions"),
+        ("core", "import os", "core imports os"),
+        ("core", "from time import time", "core imports time"),
+        ("core", "from pathlib import Path", "core imports pathlib"),
+        ("core", "def f():\n    import socket", "core imports socket"),
+        ("core", "import pyarrow.csv", "core imports pyarrow.csv"),
+        ("core", "moment = datetime.now(UTC)", "core uses now"),
+        ("core", "clock = datetime.utcnow", "core uses utcnow"),
+        ("core", "text = open('x').read()", "core uses open"),
+        ("core", "from . import times", "core imports . relatively"),
+        ("config", "import db.connection", "config imports db"),
+        ("config", "import requests", "config imports requests"),
+        ("fetcher", "from config.settings import Settings", "fetcher imports config"),
+        ("db", "from fetcher.http import Sleep", "db imports fetcher"),
+        ("logic", "if TYPE_CHECKING:\n    from config.settings import Settings", "logic imports config"),
+        ("logic", "from commands.output import print_json", "logic imports commands"),
+        ("demo", "import logic.ohlcv_handler", "demo imports logic"),
+        ("commands", "import ohlcv_data_fetcher", "commands imports ohlcv_data_fetcher"),
+    ],
+)
+def test_the_checker_itself_sees_a_wrong_arrow(folder: str, source: str, wrong: str) -> None:
+    assert wrong_arrows(folder, source) == [wrong]
+
+
+def test_the_checker_lets_the_right_arrows_pass() -> None:
+    assert wrong_arrows("core", "import math\nimport pyarrow.compute as pc\nfrom core.times import MS_PER_DAY") == []
+    assert wrong_arrows("config", "import yaml\nfrom core.errors import FetcherError\nfrom pathlib import Path") == []
+    assert wrong_arrows("commands", "import db.ledger, logic.checker, demo.server, config.settings") == []

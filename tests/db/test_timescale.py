@@ -1,0 +1,90 @@
+"""The TimescaleDB path, on a real server: set TIMESCALE_TEST_URL to one that may create databases."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import psycopg2
+import pytest
+from candles import generated_batch, stored_rows
+
+from core.fetched import FetchedSpan
+from core.plan import Source
+from core.ranges import Span
+from core.series import parse_series
+from core.times import MS_PER_MINUTE, parse_time
+from core.wanted import WantedSeries
+from db.catalog import sync_symbols
+from db.connection import Database
+from db.migrate import migrate
+from db.operations import SaveResult, save_ohlcv
+from db.schema import create_table_if_not_exists, refresh_all_series_view
+from db.timescale import use_timescale_if_there
+
+URL = os.environ.get("TIMESCALE_TEST_URL")
+needs_timescale = pytest.mark.skipif(not URL, reason="no TimescaleDB here: set TIMESCALE_TEST_URL to test that path")
+
+BTC = parse_series("BTCUSDT")
+TWO_MONTHS = Span(parse_time("2024-01-01"), parse_time("2024-03-01"))
+
+
+@pytest.fixture
+def timescale() -> Iterator[Database]:
+    name = f"ohlcv_test_{uuid.uuid4().hex[:12]}"
+    admin = psycopg2.connect(URL)
+    admin.autocommit = True
+    with admin.cursor() as cursor:
+        cursor.execute(f"create database {name}")
+    database = Database.connect(None, {**admin.get_dsn_parameters(), "dbname": name}, "tests")
+    migrate(database)
+    yield database
+    database.close()
+    with admin.cursor() as cursor:
+        cursor.execute(f"drop database {name} with (force)")
+    admin.close()
+
+
+@needs_timescale
+def test_the_extension_is_created_and_used(timescale: Database) -> None:
+    assert use_timescale_if_there(timescale)
+    assert use_timescale_if_there(timescale)
+    with timescale.transaction("create") as cursor:
+        for text in ("BTCUSDT", "BTCUSDT/1M", "BTCUSDT/1s", "um:币安人生USDT/1h"):
+            create_table_if_not_exists(cursor, parse_series(text), timescale=True, compress_after_days=90)
+        cursor.execute("select hypertable_name, time_interval from timescaledb_information.dimensions order by 1")
+        found = {name: interval.days for name, interval in cursor.fetchall()}
+        cursor.execute("select count(*) from timescaledb_information.jobs where proc_name = 'policy_compression'")
+        assert cursor.fetchone() == (4,)
+    assert found["ohlcv_btcusdt"] == 30
+    assert found["ohlcv_btcusdt_1s"] == 1
+    assert set(found) == {"ohlcv_btcusdt", "ohlcv_btcusdt_1mo", "ohlcv_btcusdt_1s", "ohlcv_um_币安人生usdt_1h"}
+
+
+@needs_timescale
+def test_backfilling_into_compressed_chunks_loses_and_doubles_nothing(timescale: Database) -> None:
+    use_timescale_if_there(timescale)
+    batch = generated_batch(BTC, TWO_MONTHS)
+    some = Span(TWO_MONTHS.start_ms + 20_000 * MS_PER_MINUTE, TWO_MONTHS.start_ms + 60_000 * MS_PER_MINUTE)
+    with timescale.transaction("prepare") as cursor:
+        series_id = sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)[BTC].id
+        create_table_if_not_exists(cursor, BTC, timescale=True, compress_after_days=90)
+        refresh_all_series_view(cursor)
+        save_ohlcv(cursor, series_id, BTC.table_name, [FetchedSpan(some, batch.within(some), Source.REST)], "a", 0)
+    with timescale.transaction("compress") as cursor:
+        cursor.execute("select count(compress_chunk(c)) from show_chunks('public.ohlcv_btcusdt') c")
+        assert cursor.fetchone()[0] >= 2
+    with timescale.transaction("save") as cursor:
+        whole = [FetchedSpan(TWO_MONTHS, batch, Source.ARCHIVE_MONTHLY)]
+        result = save_ohlcv(cursor, series_id, BTC.table_name, whole, "b", 0)
+        assert result == SaveResult(inserted=batch.rows - 40_000, equal=40_000)
+        rows = stored_rows(cursor, BTC.table_name)
+        cursor.execute("select count(*) from public.ohlcv where symbol = 'BTCUSDT'")
+        assert cursor.fetchone() == (batch.rows,)
+    assert [row[0] for row in rows] == batch.open_times()
+    assert [row[4] for row in rows] == batch.columns["close"].to_pylist()
+
+
+def test_a_server_without_the_extension_is_used_as_plain_postgresql(database: Database) -> None:
+    assert not use_timescale_if_there(database)

@@ -1,0 +1,154 @@
+"""Without any database server: the embedded PostgreSQL, found again by each run, and the offline demo."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from candles import stored_rows, truth_rows
+from program import PROJECT, Program
+from small_market import BTC, truth
+
+from core.times import parse_time
+from db.connection import Database
+from db.embedded import EmbeddedServer, folders_to_open
+from demo.server import ReplayExchange
+
+RANGE = ("--symbols", "BTCUSDT", "--start", "2025-01-07")
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="ohlcv-home-"))
+    yield folder
+    for data_dir in folder.glob("pg*"):
+        if data_dir.is_dir():
+            EmbeddedServer(data_dir).stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def serverless(program: Program, home: Path) -> Program:
+    """The program without DATABASE_URL, the embedded server's data in `home`."""
+    del program.environment["DATABASE_URL"]
+    program.environment["EMBEDDED_PG_DIR"] = str(home / "pgdata")
+    return program
+
+
+def rows_in(server: EmbeddedServer) -> list[tuple[object, ...]]:
+    database = Database.connect(None, server.keywords(), "tests")
+    try:
+        with database.transaction("read") as cursor:
+            return stored_rows(cursor, "ohlcv_btcusdt")
+    finally:
+        database.close()
+
+
+def test_a_run_without_a_server_starts_one_that_the_next_run_finds(
+    serverless: Program, exchange: ReplayExchange, home: Path
+) -> None:
+    assert serverless.run("status").stdout.startswith("nothing stored yet")
+    assert not (home / "pgdata").exists()
+    first = serverless.run(*RANGE)
+    assert first.returncode == 0, first.stderr
+    server = EmbeddedServer(home / "pgdata")
+    expected = truth_rows(truth(exchange.store, BTC, parse_time("2025-01-07")))
+    assert rows_in(server) == expected
+    pid = (home / "pgdata" / "postmaster.pid").read_text().split()[0]
+    second = serverless.run_json(*RANGE)
+    assert second["series"][0]["inserted"] == 0
+    assert (home / "pgdata" / "postmaster.pid").read_text().split()[0] == pid
+
+    psql = subprocess.run(
+        f'{server.psql_line()} -At -c "select count(*) from ohlcv_btcusdt"',
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert psql.stdout.strip() == str(len(expected))
+
+    os.kill(int(pid), signal.SIGKILL)
+    assert serverless.run_json(*RANGE)["series"][0]["outcome"] == "ok"
+    assert rows_in(server) == expected
+
+    stopped = subprocess.run(
+        [sys.executable, "-m", "db.embedded", "stop", str(home / "pgdata")], cwd=PROJECT, check=False
+    )
+    assert stopped.returncode == 0
+    assert not (home / "pgdata" / "postmaster.pid").exists()
+    assert serverless.run_json("status")["series"][0]["rows"] == len(expected)
+
+
+def test_a_first_start_that_was_cut_off_begins_anew(serverless: Program, exchange: ReplayExchange, home: Path) -> None:
+    (home / "pgdata.initializing" / "data").mkdir(parents=True)
+    (home / "pgdata.initializing" / "data" / "PG_VERSION").write_text("18\n")
+    (home / "pgdata").mkdir()
+    assert serverless.run_json(*RANGE)["series"][0]["outcome"] == "ok"
+    assert not (home / "pgdata.initializing").exists()
+
+
+def test_a_folder_with_other_things_in_it_is_refused_and_left_alone(
+    serverless: Program, exchange: ReplayExchange, home: Path
+) -> None:
+    (home / "pgdata").mkdir()
+    (home / "pgdata" / "letter.txt").write_text("dear")
+    done = serverless.run(*RANGE)
+    assert done.returncode == 6
+    assert "is not empty and holds no database; nothing in it was touched" in done.stderr
+    assert (home / "pgdata" / "letter.txt").read_text() == "dear"
+
+
+def test_two_first_runs_at_once_share_one_server(serverless: Program, exchange: ReplayExchange) -> None:
+    other = serverless.start("--symbols", "ETHUSDT", "--start", "2025-01-09")
+    assert serverless.run_json(*RANGE)["series"][0]["outcome"] == "ok"
+    assert other.wait(60) == 0
+
+
+def test_a_long_path_gets_a_socket_elsewhere(serverless: Program, exchange: ReplayExchange, home: Path) -> None:
+    deep = home / "pg"
+    data_dir = deep / ("x" * 120)
+    serverless.environment["EMBEDDED_PG_DIR"] = str(data_dir)
+    assert serverless.run_json(*RANGE)["series"][0]["outcome"] == "ok"
+    EmbeddedServer(data_dir).stop()
+    shutil.rmtree(EmbeddedServer(data_dir).keywords()["host"])
+
+
+def test_only_folders_that_others_cannot_pass_are_to_be_opened(tmp_path: Path) -> None:
+    closed, open_ = tmp_path / "closed", tmp_path / "open"
+    closed.mkdir(mode=0o700)
+    open_.mkdir(mode=0o755)
+    assert closed in folders_to_open([closed / "data"])
+    assert open_ not in folders_to_open([open_ / "data"])
+
+
+def test_the_demo_shows_a_generated_market_and_says_so(serverless: Program, home: Path) -> None:
+    done = serverless.run("demo")
+    assert done.returncode == 0, done.stderr
+    assert "generated market (seed 7): these are NOT real Binance prices" in done.stdout
+    assert "BTCUSDT/1m: ok, inserted 100,735" in done.stdout
+    assert "complete" in done.stdout
+    assert "0 of them for candles" in done.stdout
+    assert not (home / "pgdata").exists()
+    assert not (home / "pgdata-demo" / "postmaster.pid").exists()
+
+
+def test_the_demo_serves_recordings(serverless: Program, recordings: Path) -> None:
+    folder = recordings / "spot" / "1h" / "BTCUSDT-2023-03"
+    document = serverless.run_json("demo", "--recordings", str(folder))
+    assert [(one["symbol"], one["inserted"]) for one in document["series"]] == [("BTCUSDT", 743)]
+
+
+def test_the_demo_refuses_a_folder_without_recordings(serverless: Program, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = serverless.run("demo", "--recordings", str(empty))
+    assert done.returncode == 2
+    assert "no recorded kline archives" in done.stderr

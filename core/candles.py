@@ -121,9 +121,14 @@ def content_hash(batch: CandleBatch) -> str:
         _without_trailing_zeros(column) if name in DECIMAL_COLUMNS else column.cast(pa.string())
         for name, column in zip(SCHEMA.names, batch.columns.combine_chunks().columns, strict=True)
     ]
-    lines = pc.binary_join_element_wise(*columns, ",")
-    text = "\n".join(lines.to_pylist()) + "\n"
-    return hashlib.sha256(text.encode()).hexdigest()
+    lines = pc.binary_join_element_wise(pc.binary_join_element_wise(*columns, ","), "\n", "")
+    digest = hashlib.sha256()
+    for chunk in lines.chunks:
+        # The characters of a string column lie one after the other: no Python string a row is made.
+        first, last = chunk.offset, chunk.offset + len(chunk)
+        offsets = memoryview(chunk.buffers()[1]).cast("i")
+        digest.update(memoryview(chunk.buffers()[2])[offsets[first] : offsets[last]])
+    return digest.hexdigest()
 
 
 def _without_trailing_zeros(column: pa.ChunkedArray) -> pa.ChunkedArray:

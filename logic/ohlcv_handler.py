@@ -244,7 +244,7 @@ def run_full_fetch(
         return None if task.is_over else fetch_chunk(plan, chunk, exchange)
 
     jobs = ((t, t.plan, chunk) for t in tasks if t.plan is not None and not t.is_over for chunk in t.plan.chunks)
-    for (task, plan, chunk), future in ReadAhead(executor, fetch, jobs, window=options.workers * 2):
+    for (task, plan, chunk), future in ReadAhead(executor, fetch, jobs, window=options.workers + 1):
         if task.is_over:
             future.cancel()
             continue

@@ -1,0 +1,493 @@
+"""Downloading archives from the replay exchange: checksum first, nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import responses
+from fetcher_helpers import FakeTime, columns_of, generated, rows_of, sha256
+
+from core.archive_names import Period, day_of, file_stem, folder, month_of
+from core.candles import CandleBatch
+from core.errors import ArchiveUnavailable
+from core.series import Series, parse_series
+from core.times import parse_time
+from demo.archive_calendar import archive_key
+from demo.candle_store import CandleStore, RecordedFile
+from demo.faults import AlterBody, Answer, CutBody, Reset
+from demo.recordings import identify, read_rows
+from demo.server import ReplayExchange
+from fetcher import archive
+from fetcher.archive import ArchiveClient
+
+Run = Callable[..., ReplayExchange]
+MakeArchives = Callable[..., ArchiveClient]
+
+SERIES = parse_series("BTCUSDT/1h")
+DAY = day_of(parse_time("2024-03-01"))
+ATTEMPTS = 4
+ZIP, CHECKSUM = ".zip", ".zip.CHECKSUM"
+
+
+class Host:
+    """Two days of hourly candles as archives, and a client of them."""
+
+    def __init__(self, run: Run, make_archives: MakeArchives) -> None:
+        self.store = CandleStore()
+        self.store.add(SERIES, generated(SERIES, "2024-03-01", 48)[1])
+        self.exchange = run(self.store)
+        self.url = self.exchange.archive_url
+        self.client = make_archives(self.exchange.archive_url, self.exchange.archive_list_url)
+
+    def fetch(self, period: Period = DAY) -> tuple[CandleBatch, str]:
+        return self.client.fetch(SERIES, period)
+
+    def truth(self, period: Period = DAY) -> list[tuple[object, ...]]:
+        return columns_of(self.store.rows(SERIES, period.span.start_ms, period.span.end_ms))
+
+    def asked(self) -> tuple[int, int]:
+        """Return how often the CHECKSUM and the zip were asked for."""
+        checksums = self.exchange.count(CHECKSUM)
+        return checksums, self.exchange.count(ZIP) - checksums
+
+    def fault(self, what: str, action: object, times: int = 1) -> None:
+        """Let `action` happen to the next requests for the zip or for its CHECKSUM."""
+        if what == CHECKSUM:
+            self.exchange.faults.add(CHECKSUM, action, times=times)  # type: ignore[arg-type]
+            return
+        # A fault is chosen by a part of the path, which the CHECKSUM shares: let that one pass.
+        self.exchange.faults.add(ZIP, action, times=times, after=1)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def host(run: Run, make_archives: MakeArchives) -> Host:
+    return Host(run, make_archives)
+
+
+@pytest.fixture
+def not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail the test when anything is parsed."""
+
+    def parse(*_: object) -> CandleBatch:
+        raise AssertionError("a file was parsed before its checksum was right")
+
+    monkeypatch.setattr(archive, "read_archive", parse)
+
+
+def files_in(folder_path: Path) -> list[str]:
+    return sorted(path.name for path in folder_path.iterdir()) if folder_path.is_dir() else []
+
+
+def spoiled(body: bytes) -> bytes:
+    """Return the same zip with another byte in its middle."""
+    middle = len(body) // 2
+    return body[:middle] + bytes([body[middle] ^ 255]) + body[middle + 1 :]
+
+
+class TestAPublishedFile:
+    @pytest.mark.parametrize(
+        ("notation", "start", "count", "period"),
+        [
+            ("BTCUSDT/1m", "2024-12-31", 1440, day_of(parse_time("2024-12-31"))),  # spot in ms
+            ("BTCUSDT/1m", "2025-01-01", 1440, day_of(parse_time("2025-01-01"))),  # spot in microseconds
+            ("BTCUSDT/1h", "2025-01-01", 744, month_of(parse_time("2025-01-01"))),
+            ("um:BTCUSDT/1h", "2022-05-31", 24, day_of(parse_time("2022-05-31"))),  # without a header
+            ("um:BTCUSDT/1h", "2022-06-01", 24, day_of(parse_time("2022-06-01"))),  # with one
+            ("cm:BTCUSD_PERP/1m", "2024-12-31", 1440, day_of(parse_time("2024-12-31"))),
+            ("BTCUSDT/1M", "2024-12-01", 1, month_of(parse_time("2024-12-01"))),  # called 1mo
+            ("um:BTCUSDT/3d", "2024-12-01", 9, month_of(parse_time("2024-12-01"))),
+            ("cm:BTCUSD_PERP/1w", "2024-12-01", 5, month_of(parse_time("2024-12-01"))),
+            ("币安人生USDT/1h", "2024-12-01", 24, day_of(parse_time("2024-12-01"))),
+        ],
+    )
+    def test_gives_its_candles_digit_for_digit_and_its_checksum(
+        self,
+        run: Run,
+        make_archives: MakeArchives,
+        fake_time: FakeTime,
+        downloads: Path,
+        notation: str,
+        start: str,
+        count: int,
+        period: Period,
+    ) -> None:
+        fake_time.clock.set(parse_time("2026-01-01"))
+        series, store = parse_series(notation), CandleStore()
+        store.add(series, generated(series, start, count)[1])
+        exchange = run(store)
+        batch, checksum = make_archives(exchange.archive_url, exchange.archive_list_url).fetch(series, period)
+        expected = store.rows(series, period.span.start_ms, period.span.end_ms)
+        assert len(expected) >= 1
+        assert rows_of(batch) == columns_of(expected)
+        assert len(checksum) == 64
+        assert files_in(downloads) == []
+        assert fake_time.waits == []
+        assert len(exchange.requests) == 2
+
+    def test_the_checksum_is_the_files_own(self, host: Host) -> None:
+        body = b""
+
+        def keep(content: bytes) -> bytes:
+            nonlocal body
+            body = content
+            return content
+
+        host.fault(ZIP, AlterBody(keep))
+        assert host.fetch()[1] == sha256(body)
+
+    @pytest.mark.parametrize(
+        ("place", "notation"),
+        [
+            ("spot/1m/with-checksum/BTCUSDT-1m-2020-01-01.zip", "BTCUSDT/1m"),
+            ("spot/1m/with-checksum/BTCUSDT-1m-2020-01-02.zip", "BTCUSDT/1m"),
+            ("spot/1m/with-checksum/BTCUSDT-1m-2020-01-03.zip", "BTCUSDT/1m"),
+            ("spot/1h/with-checksum/BTCUSDT-1h-2024-01-15.zip", "BTCUSDT/1h"),
+            ("spot/1h/with-checksum-2026-us/BTCUSDT-1h-2026-05-08.zip", "BTCUSDT/1h"),
+            ("spot/1h/with-checksum-2026-us/BTCUSDT-1h-2026-05-09.zip", "BTCUSDT/1h"),
+        ],
+    )
+    def test_recorded_zips_verify_against_their_recorded_checksums(
+        self,
+        shared_data: Path,
+        run: Run,
+        make_archives: MakeArchives,
+        fake_time: FakeTime,
+        place: str,
+        notation: str,
+    ) -> None:
+        fake_time.clock.set(parse_time("2026-07-01"))
+        path, series = shared_data / "archives" / place, parse_series(notation)
+        recording = identify(path)
+        assert recording is not None and recording.period is not None
+        rows = list(read_rows(path))
+        store = CandleStore()
+        store.add(series, rows)
+        checksum_path = path.with_name(path.name + ".CHECKSUM")
+        store.keep_file(archive_key(series, recording.period), RecordedFile(path, checksum_path))
+        exchange = run(store)
+        client = make_archives(exchange.archive_url, exchange.archive_list_url)
+        batch, checksum = client.fetch(series, recording.period)
+        assert rows_of(batch) == columns_of(rows)
+        assert checksum == sha256(path.read_bytes()) == checksum_path.read_text()[:64]
+
+
+class TestTheChecksum:
+    def test_a_damaged_zip_is_never_parsed(self, host: Host, not_parsed: None, downloads: Path) -> None:
+        host.fault(ZIP, AlterBody(spoiled), times=100)
+        with pytest.raises(ArchiveUnavailable, match="its CHECKSUM file says"):
+            host.fetch()
+        assert host.asked() == (1, 2)
+        assert files_in(downloads) == []
+
+    def test_a_damaged_zip_is_downloaded_once_more(self, host: Host) -> None:
+        host.fault(ZIP, AlterBody(spoiled))
+        assert rows_of(host.fetch()[0]) == host.truth()
+        assert host.asked() == (1, 2)
+
+    def test_a_stale_checksum_makes_the_file_unavailable(self, host: Host, not_parsed: None, downloads: Path) -> None:
+        host.fault(CHECKSUM, AlterBody(lambda body: b"0" * 64 + body[64:]))
+        with pytest.raises(ArchiveUnavailable, match="its CHECKSUM file says 0000"):
+            host.fetch()
+        assert host.asked() == (1, 2)
+        assert files_in(downloads) == []
+
+    @pytest.mark.parametrize(
+        "write",
+        [
+            lambda text: text + b"\n",
+            lambda text: text + b"\r\n",
+            lambda text: text[:64].upper() + text[64:],
+            lambda text: text.replace(b"  ", b" *"),
+            lambda text: text.replace(b"  ", b"\t"),
+        ],
+        ids=["newline", "windows newline", "upper case", "binary mark", "tab"],
+    )
+    def test_may_be_written_in_several_ways(self, host: Host, write: Callable[[bytes], bytes]) -> None:
+        host.fault(CHECKSUM, AlterBody(write))
+        batch, checksum = host.fetch()
+        assert rows_of(batch) == host.truth()
+        assert checksum == checksum.lower()
+        assert host.asked() == (1, 1)
+
+    @pytest.mark.parametrize(
+        "write",
+        [
+            lambda text: b"",
+            lambda text: text[:64],
+            lambda text: text[1:],
+            lambda text: b"g" + text[1:],
+            lambda text: text.replace(b"BTCUSDT", b"ETHUSDT"),
+            lambda text: text.replace(b"-01.zip", b"-02.zip"),
+            lambda text: text.replace(b".zip", b".csv"),
+            lambda text: text + b"\n" + text,
+            lambda text: b"<html>404</html>",
+            lambda text: b"\xff" * 80,
+        ],
+        ids=[
+            "empty",
+            "no name",
+            "63 digits",
+            "no hex digit",
+            "another symbol",
+            "another day",
+            "another ending",
+            "two lines",
+            "html",
+            "no text",
+        ],
+    )
+    def test_that_is_not_the_files_is_asked_for_again_and_then_given_up(
+        self, host: Host, not_parsed: None, write: Callable[[bytes], bytes]
+    ) -> None:
+        host.fault(CHECKSUM, AlterBody(write), times=ATTEMPTS)
+        with pytest.raises(ArchiveUnavailable, match="the CHECKSUM file of BTCUSDT-1h-2024-03-01.zip reads"):
+            host.fetch()
+        assert host.asked() == (ATTEMPTS, 0)
+
+    def test_that_is_unreadable_once_is_healed_by_asking_again(self, host: Host) -> None:
+        host.fault(CHECKSUM, AlterBody(lambda text: b""))
+        assert rows_of(host.fetch()[0]) == host.truth()
+
+    def test_of_megabytes_is_refused(self, host: Host, not_parsed: None) -> None:
+        host.fault(CHECKSUM, Answer(200, b"0" * (9 << 20)), times=ATTEMPTS)
+        with pytest.raises(ArchiveUnavailable, match="answers more than"):
+            host.fetch()
+        assert host.asked() == (1, 0)
+
+
+class TestAFileThatIsNotThere:
+    def test_is_unavailable_at_once(self, host: Host, fake_time: FakeTime) -> None:
+        with pytest.raises(ArchiveUnavailable, match="2024-03-09.zip.CHECKSUM answers 404"):
+            host.fetch(day_of(parse_time("2024-03-09")))
+        assert host.asked() == (1, 0)
+        assert fake_time.waits == []
+
+    def test_may_have_a_checksum_without_a_zip(self, host: Host) -> None:
+        host.fault(ZIP, Answer(404))
+        with pytest.raises(ArchiveUnavailable, match="2024-03-01.zip answers 404"):
+            host.fetch()
+        assert host.asked() == (1, 1)
+
+    @pytest.mark.parametrize("status", [301, 302, 400, 403, 410, 451])
+    def test_whatever_word_the_host_uses(self, host: Host, status: int) -> None:
+        host.fault(CHECKSUM, Answer(status, "<html></html>", {"Location": host.url}))
+        with pytest.raises(ArchiveUnavailable, match=f"answers {status}"):
+            host.fetch()
+        assert host.asked() == (1, 0)
+
+    def test_the_next_file_of_the_host_is_still_asked_for(self, host: Host) -> None:
+        with pytest.raises(ArchiveUnavailable):
+            host.fetch(day_of(parse_time("2024-03-09")))
+        assert rows_of(host.fetch()[0]) == host.truth()
+
+
+class TestTrouble:
+    @pytest.mark.parametrize("what", [CHECKSUM, ZIP])
+    @pytest.mark.parametrize(
+        "fault",
+        [Answer(500), Answer(503, "busy"), Answer(429), Answer(408), CutBody(), Reset()],
+        ids=["500", "503", "429", "408", "cut body", "reset"],
+    )
+    def test_is_sat_out(self, host: Host, fake_time: FakeTime, downloads: Path, what: str, fault: object) -> None:
+        host.fault(what, fault, times=ATTEMPTS - 1)
+        assert rows_of(host.fetch()[0]) == host.truth()
+        assert host.asked() == ((ATTEMPTS, 1) if what == CHECKSUM else (1, ATTEMPTS))
+        assert len(fake_time.waits) == ATTEMPTS - 1
+        assert files_in(downloads) == []
+
+    @pytest.mark.parametrize("what", [CHECKSUM, ZIP])
+    @pytest.mark.parametrize("fault", [Answer(503), CutBody()], ids=["503", "cut body"])
+    def test_for_ever_the_file_is_given_up(self, host: Host, downloads: Path, what: str, fault: object) -> None:
+        host.fault(what, fault, times=ATTEMPTS)
+        with pytest.raises(ArchiveUnavailable, match="given up after 4 attempts"):
+            host.fetch()
+        assert files_in(downloads) == []
+        assert host.exchange.faults.pending() == 0
+        assert rows_of(host.fetch()[0]) == host.truth()  # the host itself is not given up
+
+    def test_a_verified_file_that_is_no_archive_is_unavailable(self, host: Host, downloads: Path) -> None:
+        garbage = b"not a zip at all"
+        host.fault(CHECKSUM, Answer(200, f"{sha256(garbage)}  BTCUSDT-1h-2024-03-01.zip"))
+        host.fault(ZIP, Answer(200, garbage))
+        with pytest.raises(ArchiveUnavailable, match="not a readable zip"):
+            host.fetch()
+        assert files_in(downloads) == []
+
+    def test_a_full_disk_makes_the_file_unavailable(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch, downloads: Path
+    ) -> None:
+        def full(_: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(ArchiveUnavailable, match="No space left"):
+            host.fetch()
+        assert files_in(downloads) == []
+
+
+class TestWhatAnEarlierRunLeft:
+    def place(self, host: Host, downloads: Path, change: Callable[[bytes], bytes]) -> Path:
+        """Put the day's zip where a run that was killed after its download would have left it."""
+        content = b""
+
+        def keep(body: bytes) -> bytes:
+            nonlocal content
+            content = body
+            return body
+
+        host.fault(ZIP, AlterBody(keep))
+        host.fetch()
+        host.exchange.clear_requests()
+        path = downloads / f"{sha256(content)[:16]}-{file_stem(SERIES, DAY)}.zip"
+        path.write_bytes(change(content))
+        return path
+
+    def test_a_whole_file_is_used_without_downloading_it_again(self, host: Host, downloads: Path) -> None:
+        self.place(host, downloads, lambda content: content)
+        assert rows_of(host.fetch()[0]) == host.truth()
+        assert host.asked() == (1, 0)
+        assert files_in(downloads) == []
+
+    @pytest.mark.parametrize("change", [spoiled, lambda content: content[:100], lambda content: b""])
+    def test_a_damaged_file_is_downloaded_again(
+        self, host: Host, downloads: Path, change: Callable[[bytes], bytes]
+    ) -> None:
+        self.place(host, downloads, change)
+        assert rows_of(host.fetch()[0]) == host.truth()
+        assert host.asked() == (1, 1)
+        assert files_in(downloads) == []
+
+    def test_a_file_that_was_published_anew_since_is_not_used(self, host: Host, downloads: Path) -> None:
+        old = self.place(host, downloads, lambda content: content)
+        host.store.remove(SERIES, day_of(parse_time("2024-03-01")).span)
+        host.store.add(SERIES, generated(SERIES, "2024-03-01", 12)[1])
+        assert rows_of(host.fetch()[0]) == host.truth()
+        assert host.asked() == (1, 1)
+        assert files_in(downloads) == [old.name]
+
+    def test_files_older_than_a_day_are_removed(self, host: Host, downloads: Path) -> None:
+        downloads.mkdir(parents=True)
+        for name, age_hours in {"old.zip": 25, "old.zip.99.part": 48, "new.zip": 23, "new.zip.99.part": 0}.items():
+            path = downloads / name
+            path.write_bytes(b"x")
+            moment = time.time() - age_hours * 3600
+            os.utime(path, (moment, moment))
+        (downloads / "a folder").mkdir()
+        os.utime(downloads / "a folder", (0, 0))
+        host.client.remove_leftovers()
+        assert files_in(downloads) == ["a folder", "new.zip", "new.zip.99.part"]
+
+    def test_without_a_folder_there_is_nothing_to_remove(self, host: Host, downloads: Path) -> None:
+        host.client.remove_leftovers()
+        assert not downloads.exists()
+
+
+class SilentHost:
+    """Takes connections, counts them, and closes them without a word."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                self.connections += 1
+                connection.close()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join(5)
+
+
+@pytest.fixture
+def silent() -> Iterator[SilentHost]:
+    host = SilentHost()
+    yield host
+    host.close()
+
+
+class TestAHostThatIsSilent:
+    def test_is_left_out_after_the_first_time(
+        self, silent: SilentHost, make_archives: MakeArchives, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        client = make_archives(silent.url, silent.url + "/bucket")
+        for _ in range(3):
+            with pytest.raises(ArchiveUnavailable, match="no whole answer from"):
+                client.fetch(SERIES, DAY)
+        assert silent.connections == ATTEMPTS
+        warnings = [record.getMessage() for record in caplog.records if "left out of this run" in record.getMessage()]
+        assert len(warnings) == 1 and silent.url in warnings[0]
+
+    def test_that_is_the_listing_alone_leaves_the_files_usable(
+        self, host: Host, silent: SilentHost, make_archives: MakeArchives
+    ) -> None:
+        client = make_archives(host.url, silent.url)
+        for _ in range(2):
+            with pytest.raises(ArchiveUnavailable):
+                client.list_published(SERIES, DAY.span)
+        assert silent.connections == ATTEMPTS
+        assert rows_of(client.fetch(SERIES, DAY)[0]) == host.truth()
+
+    def test_that_serves_the_files_alone_leaves_the_listing_usable(
+        self, host: Host, silent: SilentHost, make_archives: MakeArchives
+    ) -> None:
+        client = make_archives(silent.url, host.exchange.archive_list_url)
+        with pytest.raises(ArchiveUnavailable):
+            client.fetch(SERIES, DAY)
+        assert client.list_published(SERIES, DAY.span).has(month_of(DAY.span.start_ms))
+
+    def test_that_stops_answering_midway_is_left_out_too(self, host: Host, fake_time: FakeTime) -> None:
+        host.fetch()
+        host.exchange.stop()
+        with pytest.raises(ArchiveUnavailable):
+            host.fetch()
+        waited = len(fake_time.waits)
+        with pytest.raises(ArchiveUnavailable):
+            host.fetch(day_of(parse_time("2024-03-02")))
+        assert len(fake_time.waits) == waited
+
+    def test_is_asked_again_by_the_next_run(self, host: Host, make_archives: MakeArchives) -> None:
+        host.exchange.stop()
+        with pytest.raises(ArchiveUnavailable):
+            host.fetch()
+        host.exchange.start()
+        client = make_archives(host.url, host.exchange.archive_list_url)
+        assert rows_of(client.fetch(SERIES, DAY)[0]) == host.truth()
+
+
+def test_several_threads_may_fetch_at_once(host: Host, downloads: Path) -> None:
+    days = [DAY, day_of(parse_time("2024-03-02"))]
+    found: dict[Period, list[tuple[object, ...]]] = {}
+    threads = [threading.Thread(target=lambda d=day: found.update({d: rows_of(host.fetch(d)[0])})) for day in days]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {day: host.truth(day) for day in days}
+    assert files_in(downloads) == []
+
+
+def test_addresses_are_the_public_ones(make_archives: MakeArchives, http: responses.RequestsMock) -> None:
+    series: Series = parse_series("cm:BTCUSD_PERP/1M")
+    month = month_of(parse_time("2024-03-01"))
+    client = make_archives("https://data.binance.vision", "https://list.test")
+    name = "data/futures/cm/monthly/klines/BTCUSD_PERP/1mo/BTCUSD_PERP-1mo-2024-03.zip"
+    http.get(f"https://data.binance.vision/{name}.CHECKSUM", status=404)
+    with pytest.raises(ArchiveUnavailable, match="answers 404"):
+        client.fetch(series, month)
+    assert folder(series, month.cadence) in name
+    assert len(http.calls) == 1

@@ -1,0 +1,247 @@
+"""Which archive files exist, as the bucket's listing says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import responses
+from fetcher_helpers import FakeTime, generated
+
+from core.archive_names import ArchiveIndex, Cadence
+from core.errors import ArchiveUnavailable
+from core.ranges import Span
+from core.series import Series, parse_series
+from core.times import MS_PER_DAY, add_months, format_ms, parse_time
+from demo.archive_calendar import published_periods
+from demo.candle_store import CandleStore
+from demo.faults import AlterBody, Answer, CutBody
+from demo.server import ReplayExchange
+from fetcher.archive import ArchiveClient
+
+Run = Callable[..., ReplayExchange]
+MakeArchives = Callable[..., ArchiveClient]
+
+SERIES = parse_series("BTCUSDT/1h")
+ATTEMPTS = 4
+LIST_URL = "https://list.test/bucket"
+FOLDER = "data/spot/monthly/klines/BTCUSDT/1h/"
+
+
+class Bucket:
+    """Hourly candles from 2024-01-10 to 2024-05-30, asked on 2024-06-01: May's monthly file is not there yet."""
+
+    def __init__(self, run: Run, make_archives: MakeArchives, now_ms: int, series: Series, page_size: int) -> None:
+        self.store, self.series, self.now_ms = CandleStore(), series, now_ms
+        days = 142
+        count = series.interval.count(parse_time("2024-01-10"), parse_time("2024-01-10") + days * MS_PER_DAY)
+        self.store.add(series, generated(series, "2024-01-10", count)[1])
+        self.exchange = run(self.store, list_page_size=page_size)
+        self.client = make_archives(self.exchange.archive_url, self.exchange.archive_list_url)
+
+    def listed(self, start: str, end: str) -> ArchiveIndex:
+        return self.client.list_published(self.series, Span(parse_time(start), parse_time(end)))
+
+    def there(self, cadence: Cadence, start: str) -> frozenset[int]:
+        """Return the periods published from that of `start` on."""
+        found = published_periods(self.store, self.series, cadence, self.now_ms)
+        return frozenset(p.span.start_ms for p in found if p.span.end_ms > parse_time(start))
+
+    def asked(self) -> list[str]:
+        return [record.params["marker"].rsplit("/", 1)[-1] for record in self.exchange.requests]
+
+
+@pytest.fixture
+def bucket(run: Run, make_archives: MakeArchives, fake_time: FakeTime) -> Callable[..., Bucket]:
+    def make(notation: str = "BTCUSDT/1h", page_size: int = 1000) -> Bucket:
+        return Bucket(run, make_archives, fake_time.now_ms(), parse_series(notation), page_size)
+
+    return make
+
+
+MakeBucket = Callable[..., Bucket]
+
+
+class TestWhatIsListed:
+    @pytest.mark.parametrize("page_size", [1, 2, 3, 7, 1000])
+    def test_months_and_days_over_any_number_of_pages(self, bucket: MakeBucket, page_size: int) -> None:
+        one = bucket(page_size=page_size)
+        index = one.listed("2024-01-10", "2024-06-01")
+        assert index.months == one.there(Cadence.MONTHLY, "2024-01-10")
+        assert {format_ms(ms) for ms in index.months} == {"2024-01-01", "2024-02-01", "2024-03-01", "2024-04-01"}
+        assert index.days == one.there(Cadence.DAILY, "2024-05-01")
+        assert len(index.days) == 30
+        if page_size == 1000:
+            assert len(one.exchange.requests) == 2
+
+    def test_days_are_listed_from_the_first_month_that_is_missing(self, bucket: MakeBucket) -> None:
+        one = bucket()
+        one.listed("2024-02-20", "2024-06-01")
+        assert one.asked() == ["BTCUSDT-1h-2024-02", "BTCUSDT-1h-2024-05-01"]
+
+    def test_days_are_not_listed_when_every_wanted_month_is_there(self, bucket: MakeBucket) -> None:
+        one = bucket()
+        index = one.listed("2024-01-15", "2024-05-01")
+        assert one.asked() == ["BTCUSDT-1h-2024-01"]
+        assert index.days == frozenset()
+
+    def test_months_before_the_wanted_ones_are_left_out(self, bucket: MakeBucket) -> None:
+        one = bucket()
+        index = one.listed("2024-03-31T23:00", "2024-04-01T01:00")
+        assert {format_ms(ms) for ms in index.months} == {"2024-03-01", "2024-04-01"}
+
+    def test_a_wanted_span_inside_the_missing_month_lists_days_from_its_own_first(self, bucket: MakeBucket) -> None:
+        one = bucket()
+        index = one.listed("2024-05-20T13:37", "2024-05-22")
+        assert one.asked() == ["BTCUSDT-1h-2024-05", "BTCUSDT-1h-2024-05-20"]
+        assert index.days == one.there(Cadence.DAILY, "2024-05-20T13:37")
+
+    def test_before_the_listing_of_the_series_days_are_looked_for_as_well(self, bucket: MakeBucket) -> None:
+        one = bucket()
+        index = one.listed("2023-11-05", "2024-02-01")
+        assert one.asked() == ["BTCUSDT-1h-2023-11", "BTCUSDT-1h-2023-11-05"]
+        assert index.months == one.there(Cadence.MONTHLY, "2023-11-05")
+
+    @pytest.mark.parametrize(
+        ("notation", "name"), [("BTCUSDT/3d", "3d"), ("um:BTCUSDT/1w", "1w"), ("cm:BTCUSD_PERP/1M", "1mo")]
+    )
+    def test_days_of_3d_1w_and_1mo_are_never_listed(self, bucket: MakeBucket, notation: str, name: str) -> None:
+        one = bucket(notation)
+        index = one.listed("2024-02-01", "2024-06-01")
+        [marker] = one.asked()
+        assert f"-{name}-" in marker
+        assert index.months == one.there(Cadence.MONTHLY, "2024-02-01")
+        assert index.days == frozenset()
+
+    def test_a_series_without_archives_has_an_empty_index(self, bucket: MakeBucket) -> None:
+        one = bucket()
+        span = Span(parse_time("2024-01-01"), parse_time("2024-06-01"))
+        index = one.client.list_published(parse_series("NOSUCHUSDT/1h"), span)
+        assert index == ArchiveIndex(frozenset(), frozenset())
+
+    def test_a_series_whose_name_begins_alike_is_not_mixed_in(self, bucket: MakeBucket) -> None:
+        one = bucket()
+        other = parse_series("BTCUSDTX/1h")
+        one.store.add(other, generated(other, "2023-01-01", 24 * 60)[1])
+        assert one.listed("2023-01-01", "2024-05-01").months == one.there(Cadence.MONTHLY, "2023-01-01")
+
+
+class TestTrouble:
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            AlterBody(lambda body: body[: len(body) // 2]),
+            AlterBody(lambda body: b""),
+            AlterBody(lambda body: b"<!doctype html><html><body><br></body></html>"),
+            AlterBody(lambda body: b"\xff\xfe\x00"),
+            AlterBody(lambda body: b"{}"),
+            Answer(503),
+            CutBody(),
+        ],
+        ids=["cut XML", "nothing", "HTML", "no text", "JSON", "503", "cut body"],
+    )
+    def test_is_sat_out_and_then_given_up(self, bucket: MakeBucket, fault: AlterBody | Answer | CutBody) -> None:
+        one = bucket()
+        one.exchange.faults.add("/bucket", fault, times=ATTEMPTS - 1)
+        assert one.listed("2024-01-10", "2024-05-01").months == one.there(Cadence.MONTHLY, "2024-01-10")
+        one.exchange.clear_requests()
+        one.exchange.faults.add("/bucket", fault, times=ATTEMPTS)
+        with pytest.raises(ArchiveUnavailable):
+            one.listed("2024-01-10", "2024-05-01")
+        assert len(one.exchange.requests) == ATTEMPTS
+
+    def test_in_the_middle_of_the_pages_loses_none(self, bucket: MakeBucket) -> None:
+        one = bucket(page_size=10)
+        one.exchange.faults.add("/bucket", AlterBody(lambda body: body[:-5]), after=3)
+        assert one.listed("2024-01-10", "2024-06-01").days == one.there(Cadence.DAILY, "2024-05-01")
+
+    def test_a_bucket_that_is_not_there_is_unavailable_at_once(
+        self, run: Run, make_archives: MakeArchives, fake_time: FakeTime
+    ) -> None:
+        exchange = run(CandleStore(), archives=False)
+        client = make_archives(exchange.archive_url, exchange.archive_list_url)
+        with pytest.raises(ArchiveUnavailable, match="answers 404"):
+            client.list_published(SERIES, Span(parse_time("2024-01-10"), parse_time("2024-05-01")))
+        assert len(exchange.requests) == 1
+        assert fake_time.waits == []
+
+
+def page(*names: str, truncated: bool, next_marker: str = "") -> str:
+    contents = "".join(f"<Contents><Key>{FOLDER}{name}</Key><Size>1</Size></Contents>" for name in names)
+    marker = f"<NextMarker>{next_marker}</NextMarker>" if next_marker else ""
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        f"<IsTruncated>{str(truncated).lower()}</IsTruncated>{marker}{contents}</ListBucketResult>"
+    )
+
+
+class TestOddPages:
+    WANTED = Span(parse_time("2024-01-01"), parse_time("2024-03-01"))
+
+    def listed(self, make_archives: MakeArchives, http: responses.RequestsMock, *pages: str) -> set[str]:
+        for text in pages:
+            http.get(LIST_URL, body=text)
+        index = make_archives("https://any.test", LIST_URL).list_published(SERIES, self.WANTED)
+        return {format_ms(ms)[:7] for ms in index.months}
+
+    def test_without_a_next_marker_the_last_key_is_the_marker(
+        self, make_archives: MakeArchives, http: responses.RequestsMock
+    ) -> None:
+        first, last = page("BTCUSDT-1h-2024-01.zip", truncated=True), page("BTCUSDT-1h-2024-02.zip", truncated=False)
+        assert self.listed(make_archives, http, first, last) == {"2024-01", "2024-02"}
+        assert http.calls[1].request.params["marker"] == f"{FOLDER}BTCUSDT-1h-2024-01.zip"
+
+    def test_checksums_and_strangers_count_for_nothing(
+        self, make_archives: MakeArchives, http: responses.RequestsMock
+    ) -> None:
+        names = ["BTCUSDT-1h-2024-01.zip", "BTCUSDT-1h-2024-01.zip.CHECKSUM", "BTCUSDT-1h-2024-02.zip.CHECKSUM"]
+        names += ["index.html", "BTCUSDT-1h-2024-13.zip", "BTCUSDT-1h-latest.zip", ""]
+        empty = page(truncated=False)
+        assert self.listed(make_archives, http, page(*names, truncated=False), empty) == {"2024-01"}
+
+    def test_a_marker_that_does_not_move_on_ends_the_listing(
+        self, make_archives: MakeArchives, http: responses.RequestsMock
+    ) -> None:
+        names = ["BTCUSDT-1h-2024-01.zip", "BTCUSDT-1h-2024-02.zip"]
+        stuck = page(*names, truncated=True, next_marker=f"{FOLDER}A")
+        assert self.listed(make_archives, http, stuck) == {"2024-01", "2024-02"}
+        assert len(http.calls) == 1
+
+    def test_a_listing_that_never_ends_is_given_up(
+        self, make_archives: MakeArchives, http: responses.RequestsMock
+    ) -> None:
+        count = 0
+
+        def next_page(_: object) -> tuple[int, dict[str, str], str]:
+            nonlocal count
+            count += 1
+            return 200, {}, page(truncated=True, next_marker=f"{FOLDER}Z{count:06d}")
+
+        http.add_callback("GET", LIST_URL, next_page)
+        with pytest.raises(ArchiveUnavailable, match="does not end"):
+            make_archives("https://any.test", LIST_URL).list_published(SERIES, self.WANTED)
+        assert count == 1000
+
+    def test_a_page_of_many_megabytes_is_refused(
+        self, make_archives: MakeArchives, http: responses.RequestsMock
+    ) -> None:
+        http.get(LIST_URL, body=b" " * (9 << 20))
+        with pytest.raises(ArchiveUnavailable, match="answers more than"):
+            make_archives("https://any.test", LIST_URL).list_published(SERIES, self.WANTED)
+        assert len(http.calls) == 1
+
+    def test_an_entity_bomb_does_no_harm(self, make_archives: MakeArchives, http: responses.RequestsMock) -> None:
+        levels = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 10))
+        bomb = f'<!DOCTYPE x [<!ENTITY e0 "boom">{levels}]><x>&e9;</x>'
+        http.get(LIST_URL, body=bomb)
+        with pytest.raises(ArchiveUnavailable, match="not readable XML"):
+            make_archives("https://any.test", LIST_URL).list_published(SERIES, self.WANTED)
+
+    def test_months_are_asked_for_by_folder_and_marker(
+        self, make_archives: MakeArchives, http: responses.RequestsMock
+    ) -> None:
+        months = [add_months(self.WANTED.start_ms, n) for n in range(2)]
+        names = [f"BTCUSDT-1h-{format_ms(ms)[:7]}.zip" for ms in months]
+        self.listed(make_archives, http, page(*names, truncated=False))
+        [call] = http.calls
+        assert call.request.params == {"delimiter": "/", "prefix": FOLDER, "marker": f"{FOLDER}BTCUSDT-1h-2024-01"}

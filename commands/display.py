@@ -24,7 +24,7 @@ class ProgressDisplay(Observer):
         self._weight_used = weight_used
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=20),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} candles"),
             TextColumn("{task.fields[rate]}/s"),
             TextColumn("weight {task.fields[weight]}"),

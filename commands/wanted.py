@@ -14,6 +14,7 @@ from core.times import parse_time
 from core.wanted import Wanted, WantedSeries, resolve
 from db.catalog import load_symbols_from_db
 from db.connection import Database
+from db.migrate import is_migrated
 from logic.exchange import Exchange
 
 _log = logging.getLogger(__name__)
@@ -70,12 +71,20 @@ def resolve_wanted(
     database: Database | None,
     exchange: Exchange,
 ) -> list[WantedSeries]:
-    """Return the series of the run; patterns are resolved against the exchange's own list."""
+    """Return the series of the run; patterns are resolved against the exchange's own list.
+
+    Raises ConfigurationError when there are none, ExchangeUnavailable when a list cannot be had.
+    """
     if wanted is None:
-        if database is None:
-            return []
-        with database.transaction("read the active series from public.symbols") as cursor:
-            found = load_symbols_from_db(cursor)
+        found = []
+        if database is not None:
+            with database.transaction("read the active series from public.symbols") as cursor:
+                found = load_symbols_from_db(cursor) if is_migrated(cursor) else []
+        if not found:
+            raise ConfigurationError(
+                f"nothing to do: there is no {settings.symbols_file.name}, and public.symbols has no active series; "
+                "write one, or name series with --symbols"
+            )
         _log.info("no %s; %d active series in public.symbols", settings.symbols_file.name, len(found))
         times = read_time_range(arguments)
         default = TimeRange(settings.start_ms, settings.end_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from dotenv import dotenv_values
 
 from core.errors import ConfigurationError
 from core.intervals import INTERVALS
-from core.times import parse_time
+from core.times import format_ms, parse_time
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -60,19 +61,31 @@ class Settings:
 
 
 def _text(value: str) -> str:
-    return value
+    return value.strip()
+
+
+def _password(value: str) -> str:
+    return value  # blanks may belong to it
 
 
 def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ValueError("an http:// or https:// address")
+    expected = "an http:// or https:// address"
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError as error:  # a port or an IPv6 address that is none
+        raise ValueError(expected) from error
+    if not usable or any(character.isspace() for character in value):
+        raise ValueError(expected)
     return value.rstrip("/")
 
 
 def _path(value: str) -> Path:
     # Against the project, not the working folder: cron starts in the user's home.
-    return (PROJECT_ROOT / Path(value).expanduser()).resolve()
+    try:
+        return (PROJECT_ROOT / Path(value).expanduser()).resolve()
+    except (RuntimeError, OSError, ValueError) as error:
+        raise ValueError(f"a path ({error})") from error
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -113,7 +126,7 @@ def _time(value: str) -> int:
     try:
         return parse_time(value)
     except ValueError as error:
-        raise ValueError("an ISO date or time, UTC, such as 2023-01-31 or 2023-01-31T14:30") from error
+        raise ValueError(f"an ISO date or time, UTC, such as 2023-01-31 or 2023-01-31T14:30 ({error})") from error
 
 
 SETTINGS = (
@@ -122,7 +135,7 @@ SETTINGS = (
     Setting("PG_PORT", "", "Port, 5432 when empty", _whole(1, 65535)),
     Setting("PG_DATABASE", "", "Database name", _text),
     Setting("PG_USER", "", "User name", _text),
-    Setting("PG_PASSWORD", "", "Password", _text),
+    Setting("PG_PASSWORD", "", "Password", _password),
     Setting("EMBEDDED_PG_DIR", "pgdata", "Data folder of the embedded PostgreSQL", _path),
     Setting("BINANCE_API_URL", "https://data-api.binance.vision", "Spot REST; https://api.binance.com works too", _url),
     Setting("BINANCE_UM_API_URL", "https://fapi.binance.com", "USD-M futures REST", _url),
@@ -162,15 +175,17 @@ def load_settings(environment: Mapping[str, str], env_file: Path | None = PROJEC
     An empty value counts as not set; an empty one in the environment still hides that of the file.
     Raises ConfigurationError naming the setting, its value (not of secrets) and what is allowed.
     """
-    from_file = dotenv_values(env_file, interpolate=False) if env_file is not None and env_file.is_file() else {}
+    from_file = _read_env_file(env_file)
     values: dict[str, Any] = {}
     for setting in SETTINGS:
         given = environment[setting.name] if setting.name in environment else from_file.get(setting.name)
-        text = (given or "").strip() or setting.default
+        text = given if given is not None and given.strip() else setting.default
         values[setting.name] = _read(setting, text) if text else None
     start_ms, end_ms = values["START_DATE"], values["END_DATE"]
     if start_ms is not None and end_ms is not None and end_ms <= start_ms:
-        raise ConfigurationError("END_DATE is not after START_DATE (the end is exclusive)")
+        raise ConfigurationError(
+            f"END_DATE {format_ms(end_ms)} is not after START_DATE {format_ms(start_ms)} (the end is exclusive)"
+        )
     return Settings(
         database=_database(values),
         embedded_pg_dir=values["EMBEDDED_PG_DIR"],
@@ -197,9 +212,18 @@ def load_settings(environment: Mapping[str, str], env_file: Path | None = PROJEC
     )
 
 
+def _read_env_file(path: Path | None) -> Mapping[str, str | None]:
+    if path is None or not path.is_file():
+        return {}
+    try:
+        return dotenv_values(path, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read as UTF-8 text: {type(error).__name__}") from error
+
+
 def _read(setting: Setting, text: str) -> Any:
     try:
-        return setting.read(text)
+        return setting.read(text if setting.read is _password else text.strip())
     except ValueError as error:
         raise ConfigurationError(f"setting {setting.name}={text!r}: expected {error}") from error
 
@@ -211,7 +235,7 @@ def _database(values: Mapping[str, Any]) -> DatabaseTarget | None:
         return DatabaseTarget(url=values["DATABASE_URL"])
     parts = {"host": "PG_HOST", "dbname": "PG_DATABASE", "user": "PG_USER", "password": "PG_PASSWORD"}
     keywords = {keyword: values[name] for keyword, name in parts.items() if values[name]}
-    if not keywords:
+    if not keywords and values["PG_PORT"] is None:
         return None
     return DatabaseTarget(keywords={"host": "localhost", "port": str(values["PG_PORT"] or 5432), **keywords})
 
@@ -220,15 +244,23 @@ def _secrets(values: Mapping[str, Any]) -> tuple[str, ...]:
     found = {values["PG_PASSWORD"] or ""}
     if values["DATABASE_URL"]:
         found.add(values["DATABASE_URL"])
-        password = _password_of(values["DATABASE_URL"])
-        found |= {password, unquote(password)}
+        for password in _passwords_in(values["DATABASE_URL"]):
+            found |= {password, unquote(password)}
+            # libpq reads a malformed address in its own way and may quote a part of the password.
+            found |= {part for part in re.split(r"[/@?#:&]", password) if len(part) >= _SHORTEST_PART}
     found |= {quote(secret, safe="") for secret in found}
     # Longest first, so that no part of a longer secret is left standing.
     return tuple(sorted((secret for secret in found if secret), key=len, reverse=True))
 
 
-def _password_of(url: str) -> str:
-    # By hand: urlsplit raises on some malformed addresses, and those must be hidden above all.
-    authority = url.split("://", 1)[1].split("/", 1)[0].split("?", 1)[0]
-    user_info = authority.rpartition("@")[0]
-    return user_info.partition(":")[2]
+_SHORTEST_PART = 3  # hiding every single letter would hide the message
+
+
+def _passwords_in(url: str) -> set[str]:
+    """Return what could be the password in `url`, however it is read; malformed addresses must be hidden above all."""
+    rest = url.split("://", 1)[1]
+    found = set(re.findall(r"[?&]password=([^&]*)", rest))
+    for user_info in (rest.partition("@")[0], rest.rpartition("@")[0]):
+        if "@" in rest and ":" in user_info:
+            found.add(user_info.partition(":")[2])
+    return found

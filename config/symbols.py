@@ -17,6 +17,17 @@ _DEFAULT_KEYS = ("market", "interval", "start", "end")
 _ENTRY_KEYS = ("symbol", "interval", "intervals", "market", "start", "end", "active")
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses a key written twice, of which plain YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        doubled = {key for key in keys if isinstance(key, str) and keys.count(key) > 1}
+        if doubled:
+            raise yaml.constructor.ConstructorError(None, None, f"key {doubled.pop()!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load_symbols_file(path: Path, default_interval: str, start_ms: int | None, end_ms: int | None) -> Wanted:
     """Return what `path` asks for.
 
@@ -24,10 +35,11 @@ def load_symbols_file(path: Path, default_interval: str, start_ms: int | None, e
     `defaults` say otherwise. Raises ConfigurationError.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    # PyYAML lets through what the conversion of a date or number raises (2023-02-30).
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} is not valid YAML: {error}") from error
     return parse_symbols(document, path.name, default_interval, start_ms, end_ms)
 
@@ -37,7 +49,7 @@ def parse_symbols(
 ) -> Wanted:
     """Return what the parsed YAML `document` asks for; `where` names it in messages."""
     top = _mapping(document, where, _TOP_KEYS)
-    defaults = _mapping(top.get("defaults") or {}, f"{where}, defaults", _DEFAULT_KEYS)
+    defaults = _mapping(_given(top, "defaults", {}), f"{where}, defaults", _DEFAULT_KEYS)
     settled = {
         "market": defaults.get("market", "spot"),
         "interval": defaults.get("interval", default_interval),
@@ -51,10 +63,12 @@ def parse_symbols(
         entries += _entry(item, f"{where}, symbols, entry {number}", settled)
     if not entries:
         raise ConfigurationError(f"{where}: symbols is empty; name at least one, such as BTCUSDT")
-    exclude = [
-        _text(item, f"{where}, exclude").upper() for item in _list(top.get("exclude") or [], f"{where}, exclude")
-    ]
-    return Wanted(tuple(entries), tuple(exclude))
+    excluded = _list(_given(top, "exclude", []), f"{where}, exclude")
+    exclude = [_text(item, f"{where}, exclude").upper() for item in excluded]
+    try:
+        return Wanted(tuple(entries), tuple(exclude))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}, symbols: {error}") from error
 
 
 def parse_arguments(series_texts: list[str], default_interval: str, start_ms: int | None, end_ms: int | None) -> Wanted:
@@ -77,6 +91,8 @@ def _entry(item: object, where: str, defaults: dict[str, Any]) -> list[WantedSer
         keys = {"symbol": item}
     try:
         notation = split_notation(_text(keys["symbol"], where))
+        if notation.market is not None and "market" in keys:
+            raise ConfigurationError(f"the symbol already names the market {notation.market}")
         market = str(notation.market or keys.get("market", defaults["market"]))
         intervals = _intervals(keys, notation.interval, defaults["interval"], where)
         start_ms = _time(keys["start"], f"{where}, start") if "start" in keys else defaults["start"]
@@ -113,6 +129,12 @@ def _intervals(keys: dict[str, Any], from_notation: str | None, default: str, wh
     return [_text(keys.get("interval", default), f"{where}, interval")]
 
 
+def _given(top: dict[str, Any], key: str, default: object) -> object:
+    """Return the value of an optional key; `key:` with nothing behind it counts as not written."""
+    value = top.get(key)
+    return default if value is None else value
+
+
 def _mapping(value: object, where: str, allowed: tuple[str, ...]) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigurationError(f"{where}: expected a mapping with the keys {', '.join(allowed)}, found {value!r}")
@@ -143,7 +165,8 @@ def _time(value: object, where: str) -> int:
 
 
 def _named(read: Any, value: object, where: str) -> Any:
+    text = _text(value, where)
     try:
-        return read(_text(value, where))
+        return read(text)
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {error}") from error

@@ -54,6 +54,20 @@ def has_daily_files(series: Series) -> bool:
     return series.interval.code not in _MONTHLY_ONLY
 
 
+# A file is held in memory and committed at once; a month of 1s is 2.6 million candles.
+_MAX_ROWS_PER_FILE = 100_000
+
+
+def has_usable_monthly_files(series: Series) -> bool:
+    """Whether the series' monthly files are small enough to be used; 1s goes by the day."""
+    return series.interval.count(0, 31 * MS_PER_DAY) <= _MAX_ROWS_PER_FILE
+
+
+def days_in(period: Period) -> frozenset[int]:
+    """Return the first instants of the UTC days of `period`."""
+    return frozenset(range(period.span.start_ms, period.span.end_ms, MS_PER_DAY))
+
+
 def file_stem(series: Series, period: Period) -> str:
     """Return `BTCUSDT-1m-2023-01`, the name of the zip and of the CSV inside without their endings."""
     return f"{series.symbol}-{series.interval.name}-{period.text}"
@@ -64,7 +78,7 @@ def folder(series: Series, cadence: Cadence) -> str:
     return f"data/{_MARKET_PATH[series.market]}/{cadence}/klines/{series.symbol}/{series.interval.name}/"
 
 
-_PERIOD = re.compile(r"-(\d{4})-(\d{2})(?:-(\d{2}))?\.zip$")
+_PERIOD = re.compile(r"-([0-9]{4})-([0-9]{2})(?:-([0-9]{2}))?\.zip\Z")
 
 
 def period_of_file(name: str) -> Period | None:
@@ -74,9 +88,9 @@ def period_of_file(name: str) -> Period | None:
         return None
     try:
         start = datetime(int(match[1]), int(match[2]), int(match[3] or 1), tzinfo=UTC)
-    except ValueError:
+        return (day_of if match[3] else month_of)(from_datetime(start))
+    except (ValueError, OverflowError):
         return None
-    return (day_of if match[3] else month_of)(from_datetime(start))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.intervals import Interval
-from core.ranges import Span, merge
+from core.ranges import Span
 
 DECIMAL_COLUMNS = (
     "open",
@@ -157,5 +157,11 @@ def missing_spans(open_times: Iterable[int], interval: Interval, span: Span) -> 
 
 
 def coalesce(spans: Sequence[Span], interval: Interval, max_slots_apart: int) -> list[Span]:
-    """Return `spans` with neighbours at most `max_slots_apart` candles apart joined into one."""
-    return merge(spans, max_distance_ms=max_slots_apart * interval.typical_ms)
+    """Return ascending, disjoint `spans` with neighbours at most `max_slots_apart` candles apart joined into one."""
+    joined: list[Span] = []
+    for span in spans:
+        if joined and interval.index(span.start_ms) - interval.index(joined[-1].end_ms) <= max_slots_apart:
+            joined[-1] = Span(joined[-1].start_ms, span.end_ms)
+        else:
+            joined.append(span)
+    return joined

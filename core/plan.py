@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from core.archive_names import NO_ARCHIVES, ArchiveIndex, Period, day_of, month_of
+from core.archive_names import (
+    NO_ARCHIVES,
+    ArchiveIndex,
+    Period,
+    day_of,
+    days_in,
+    has_daily_files,
+    has_usable_monthly_files,
+    month_of,
+)
 from core.intervals import Interval
 from core.ranges import Span, merge, subtract
 from core.rest_rules import PUBLISHED_WEIGHT_PER_MINUTE, page_weight, pages
@@ -64,8 +73,6 @@ class PlanRules:
     chunk_days: int
 
 
-# A chunk is held in memory and committed at once; 1s months (2.6 million rows) go by the day.
-_MAX_ROWS_PER_ARCHIVE = 100_000
 _ARCHIVE_REQUESTS = 2  # the zip and its CHECKSUM
 _ARCHIVE_BYTES_PER_ROW = 50  # measured: BTCUSDT 1m months of 2025 are 2.2 MB for 44,640 rows
 _BYTES_PER_REQUEST_TIME = 500_000  # 5 MB/s for a tenth of a second
@@ -101,9 +108,13 @@ def rest_chunk_ms(interval: Interval, rules: PlanRules) -> int:
 
 
 def finer_chunks(chunk: Chunk, series: Series, published: ArchiveIndex, rules: PlanRules) -> Plan:
-    """Return what replaces an archive chunk whose file cannot be used: days, then REST."""
-    if chunk.source is Source.ARCHIVE_MONTHLY:
-        return make_plan(series, [chunk.span], ArchiveIndex(frozenset(), published.days), rules)
+    """Return what replaces an archive chunk whose file cannot be used: days, then REST.
+
+    Where a month is published its days are as well; they are not listed then, so they are tried.
+    """
+    if chunk.source is Source.ARCHIVE_MONTHLY and chunk.period is not None and has_daily_files(series):
+        days = published.days | days_in(chunk.period)
+        return make_plan(series, [chunk.span], ArchiveIndex(frozenset(), days), rules)
     return make_plan(series, [chunk.span], NO_ARCHIVES, rules)
 
 
@@ -140,8 +151,8 @@ def _archive_chunks(series: Series, piece: Span, published: ArchiveIndex, rules:
         else:
             daily_cost += math.inf if only_archives else rest_cost
     month = month_of(piece.start_ms)
-    rows = series.interval.count(month.span.start_ms, month.span.end_ms)
-    if published.has(month) and rows <= _MAX_ROWS_PER_ARCHIVE and _archive_cost(series, month) < daily_cost:
+    usable = published.has(month) and has_usable_monthly_files(series)
+    if usable and _archive_cost(series, month) < daily_cost:
         return [Chunk(piece, Source.ARCHIVE_MONTHLY, month)]
     return daily
 

@@ -25,7 +25,7 @@ _SPOT_ONLY = frozenset({"1s"})
 
 # Symbols are upper case; some are not ASCII (contract section 3). No control characters, no spaces,
 # nothing that means something to a path, a URL or SQL.
-_SYMBOL = re.compile(r"[^\W]+(?:[.\-][^\W]+)*")
+_SYMBOL = re.compile(r"\w+")
 _MAX_SYMBOL_CHARACTERS = 50
 
 
@@ -44,7 +44,13 @@ class Series:
     @property
     def file_stem(self) -> str:
         """`<market>_<symbol>_<interval>`, safe on case-insensitive file systems (`1mo` for the month)."""
-        return f"{self.market}_{self.symbol}_{self.interval.name}"
+        stem = f"{self.market}_{self.symbol}_{self.interval.name}"
+        # Two symbols that differ in case only would share a file there.
+        return stem if self.symbol.lower().upper() == self.symbol else f"{stem}__{self._digest}"
+
+    @property
+    def _digest(self) -> str:
+        return hashlib.sha256(str(self).encode()).hexdigest()[:12]
 
     @property
     def table_name(self) -> str:
@@ -62,10 +68,9 @@ class Series:
         name = "_".join(parts)
         if not _is_ambiguous(self.market, self.symbol) and len(name.encode()) <= _MAX_NAME_BYTES:
             return name
-        digest = hashlib.sha256(str(self).encode()).hexdigest()[:12]
-        kept = name.encode()[: _MAX_NAME_BYTES - len(digest) - 2].decode(errors="ignore")
+        kept = name.encode()[: _MAX_NAME_BYTES - len(self._digest) - 2].decode(errors="ignore")
         # Two underscores before the hash: no natural name has them, so none can equal a hashed one.
-        return f"{kept}__{digest}"
+        return f"{kept}__{self._digest}"
 
 
 _MAX_NAME_BYTES = 63
@@ -91,7 +96,7 @@ def parse_market(text: str) -> Market:
     try:
         return Market(text)
     except ValueError as error:
-        raise ConfigurationError(f"unknown market {text!r}: allowed are {', '.join(Market)}") from error
+        raise ConfigurationError(f"unknown market {_short(text)}: allowed are {', '.join(Market)}") from error
 
 
 def parse_interval(text: str, market: Market) -> Interval:
@@ -99,19 +104,22 @@ def parse_interval(text: str, market: Market) -> Interval:
     interval = INTERVALS.get(text)
     allowed = [code for code in INTERVALS if market is Market.SPOT or code not in _SPOT_ONLY]
     if interval is None or text not in allowed:
-        what = f"interval {text!r} is not offered" if interval is None else f"interval {text} does not exist"
+        what = f"interval {_short(text)} is not offered" if interval is None else f"interval {text} does not exist"
         raise ConfigurationError(f"{what} on market {market}: allowed are {', '.join(allowed)}")
     return interval
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def parse_symbol(text: str) -> str:
     """Return the validated symbol, upper-cased. Raises ConfigurationError."""
     symbol = text.upper()
     if len(symbol) > _MAX_SYMBOL_CHARACTERS or not _SYMBOL.fullmatch(symbol):
-        shown = text if len(text) <= 60 else text[:57] + "..."
         raise ConfigurationError(
-            f"{shown!r} is not a symbol: letters, digits and _ such as BTCUSDT or BTCUSD_PERP, "
-            f"at most {_MAX_SYMBOL_CHARACTERS} characters"
+            f"{_short(text)} is not a symbol: letters, digits and _ such as BTCUSDT or BTCUSD_PERP, "
+            f"at most {_MAX_SYMBOL_CHARACTERS} characters; an interval follows after / or -, such as BTCUSDT/1h"
         )
     return symbol
 

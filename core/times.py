@@ -26,8 +26,15 @@ def from_datetime(moment: datetime) -> int:
 
 
 def format_ms(ms: int) -> str:
-    """Return ISO 8601 with `Z`, as short as exactness allows: date, minutes, seconds or milliseconds."""
-    moment = to_datetime(ms)
+    """Return ISO 8601 with `Z`, as short as exactness allows: date, minutes, seconds or milliseconds.
+
+    A number that is no date (microseconds taken for milliseconds, say) comes back as it is: messages
+    about it must not fail.
+    """
+    try:
+        moment = to_datetime(ms)
+    except OverflowError:
+        return f"{ms} ms"
     if ms % MS_PER_DAY == 0:
         return moment.strftime("%Y-%m-%d")
     if ms % MS_PER_MINUTE == 0:

@@ -34,30 +34,34 @@ def sync_symbols(cursor: Cursor, wanted: Sequence[WantedSeries], authoritative: 
     does not name become inactive; their candles stay. Without it (`--symbols`) new series come in
     inactive, so that an ad-hoc run does not change what an unattended run takes.
     """
-    rows = [
+    rows = sorted(  # in one order, so that two runs at once wait for each other instead of deadlocking
         (
+            one.series.table_name,
             one.series.market.value,
             one.series.symbol,
             one.series.interval.code,
-            one.series.table_name,
             one.active and authoritative,
             _datetime(one.start_ms) if authoritative else None,
             _datetime(one.end_ms) if authoritative else None,
         )
         for one in wanted
-    ]
+    )
+    taken_over = ["table_name"]
     if authoritative:
-        cursor.execute("update public.symbols set active = false where active")
-        taken_over = (
-            "set table_name = excluded.table_name, active = excluded.active,"
-            " wanted_from = excluded.wanted_from, wanted_until = excluded.wanted_until"
+        taken_over += ["active", "wanted_from", "wanted_until"]
+        names = [row[0] for row in rows]
+        cursor.execute(
+            "update public.symbols set active = false where active and (table_name is null or table_name <> all (%s))",
+            (names,),
         )
-    else:
-        taken_over = "set table_name = excluded.table_name"
+    assignments = ", ".join(f"{column} = excluded.{column}" for column in taken_over)
+    old, new = (", ".join(f"{table}.{column}" for column in taken_over) for table in ("known", "excluded"))
     execute_values(
         cursor,
-        'insert into public.symbols (market, symbol, "interval", table_name, active, wanted_from, wanted_until)'
-        f' values %s on conflict (market, symbol, "interval") do update {taken_over}',
+        "insert into public.symbols as known"
+        ' (table_name, market, symbol, "interval", active, wanted_from, wanted_until) values %s'
+        f' on conflict (market, symbol, "interval") do update set {assignments}'
+        f" where row({old}) is distinct from row({new})",
         rows,
         page_size=1000,
     )
@@ -99,8 +103,18 @@ def update_life(
 ) -> None:
     """Store what the exchange says of the symbol's life; an unknown listing does not erase a known one."""
     cursor.execute(
-        "update public.symbols set listing = coalesce(%s, listing), delisting = %s, status = %s where id = %s",
-        (_datetime(listing_ms), _datetime(delisting_ms), status, series_id),
+        """
+        update public.symbols
+        set listing = coalesce(%(listing)s, listing), delisting = %(delisting)s, status = %(status)s
+        where id = %(id)s and row(listing, delisting, status)
+            is distinct from row(coalesce(%(listing)s, listing), %(delisting)s, %(status)s)
+        """,
+        {
+            "listing": _datetime(listing_ms),
+            "delisting": _datetime(delisting_ms),
+            "status": status,
+            "id": series_id,
+        },
     )
 
 

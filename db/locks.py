@@ -1,6 +1,6 @@
-"""One run at a time per database and series, by PostgreSQL advisory locks.
+"""One run at a time per database and series, and one change of the schema at a time, by advisory locks.
 
-The locks belong to the session: a run that is killed leaves none behind.
+The locks belong to the session or transaction: a run that is killed leaves none behind.
 """
 
 from __future__ import annotations
@@ -11,6 +11,12 @@ from psycopg2.extensions import cursor as Cursor
 
 # First half of the two-number advisory lock key; any constant will do, the second half is the series' id.
 _SERIES_LOCK_CLASS = 0x6F686C63
+_SCHEMA_LOCK = 0x6F686C6376
+
+
+def lock_schema(cursor: Cursor) -> None:
+    """Wait until no other run changes extension, project tables or view; hold that until the transaction ends."""
+    cursor.execute("select pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
 
 
 def try_lock_series(cursor: Cursor, series_ids: Sequence[int]) -> set[int]:

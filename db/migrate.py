@@ -9,10 +9,9 @@ from psycopg2.extensions import cursor as Cursor
 
 from core.errors import DatabaseUnavailable
 from db.connection import Database, fetch_one
+from db.locks import lock_schema
 
 _FOLDER = Path(__file__).parent / "migrations"
-# Two runs that start at once must not both migrate. Any constant will do; this one is "ohlcv" in ASCII.
-_MIGRATION_LOCK = 0x6F686C6376
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +24,7 @@ def migrate(database: Database) -> None:
     if applied == set(known):
         return
     with database.transaction("bring the schema up to date") as cursor:
-        cursor.execute("select pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+        lock_schema(cursor)
         cursor.execute(
             "create table if not exists public.ohlcv_migrations"
             " (version integer primary key, name text not null, applied_at timestamptz not null default now())"

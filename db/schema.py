@@ -7,6 +7,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from core.series import Series
 from db.connection import fetch_one
+from db.locks import lock_schema
 from db.timescale import make_hypertable
 
 # In the order of the tables; `time` is the open time. Values keep the exchange's digits.
@@ -53,6 +54,7 @@ def refresh_all_series_view(cursor: Cursor) -> bool:
     One leg a series with its market, symbol and interval as constants, so that a query for one
     symbol reads that symbol's table only.
     """
+    lock_schema(cursor)
     cursor.execute(
         """
         select market, symbol, "interval", table_name from public.symbols

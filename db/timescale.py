@@ -13,6 +13,7 @@ from core.errors import FetcherError
 from core.intervals import Interval
 from core.times import MS_PER_DAY
 from db.connection import Database, fetch_one
+from db.locks import lock_schema
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ def use_timescale_if_there(database: Database) -> bool:
     try:
         with database.transaction("look for TimescaleDB") as cursor:
             if _is_only_preloaded(cursor):
+                lock_schema(cursor)
                 cursor.execute("create extension if not exists timescaledb")
             cursor.execute("select extversion from pg_extension where extname = 'timescaledb'")
             found = cursor.fetchone()

@@ -14,9 +14,9 @@ from typing import Any
 from core.archive_names import Period, day_of, month_of
 from core.errors import ConfigurationError
 from core.intervals import INTERVALS
-from core.ranges import Span
+from core.ranges import Span, merge
 from core.series import Market, Series, make_series
-from core.times import add_months, parse_time
+from core.times import MS_PER_DAY, add_months, parse_time
 from demo.archive_calendar import archive_key
 from demo.candle_rows import ROW_LENGTH
 from demo.candle_store import CandleStore, RecordedFile
@@ -133,3 +133,13 @@ def _keep_original(store: CandleStore, recording: Recording) -> None:
     checksum = recording.path.with_name(recording.path.name + ".CHECKSUM")
     file = RecordedFile(recording.path, checksum if checksum.is_file() else None)
     store.keep_file(archive_key(recording.series, recording.period), file)
+
+
+def longest_stretch(store: CandleStore, series: Series) -> Span:
+    """Return the longest run of recorded UTC days (gaps of a day are bridged: outages), as a half-open span.
+
+    A folder of recordings holds a day here and a year there; between them lies nothing to be shown.
+    """
+    step_ms = max(2 * MS_PER_DAY, 2 * series.interval.typical_ms)
+    days = (Span(ms // MS_PER_DAY * MS_PER_DAY, (ms // MS_PER_DAY + 1) * MS_PER_DAY) for ms in store.open_times(series))
+    return max(merge(days, max_distance_ms=step_ms), key=lambda span: span.end_ms - span.start_ms)

@@ -21,6 +21,7 @@ from core.archive_names import (
     file_stem,
     folder,
     has_daily_files,
+    has_usable_monthly_files,
     index_of_files,
     month_of,
 )
@@ -73,7 +74,7 @@ class ArchiveClient:
         Days are listed only from the first wanted month that has no monthly file. Raises
         ArchiveUnavailable when the listing cannot be read.
         """
-        months = self._list(series, month_of(wanted.start_ms))
+        months = self._list(series, month_of(wanted.start_ms)) if has_usable_monthly_files(series) else []
         known = index_of_files(months)
         first_day_ms = wanted.start_ms
         while first_day_ms < wanted.end_ms and known.has(month_of(first_day_ms)):

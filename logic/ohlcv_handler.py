@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import ExchangeUnavailable, SeriesError
+from core.errors import ExchangeUnavailable, FetcherError, SeriesError
 from core.plan import NOTHING, Chunk, Estimate, SourceChoice, estimate
 from core.ranges import Span, merge
 from core.series import Market, Series
@@ -96,17 +97,13 @@ def run_ohlcv_backfill(
     executor = ThreadPoolExecutor(options.workers, thread_name_prefix="fetch")
     try:
         _make_plans(tasks, exchange, options, executor)
-        _prepare_tables(database, tasks, options)
+        _prepare_tables(database, tasks, exchange, options)
         observer.planned(
             sum((estimate(plan.wanted.series, plan.chunks, plan.rules) for plan in _plans(tasks)), NOTHING)
         )
         run_full_fetch(database, exchange, tasks, options, observer, executor, local_now_ms)
-        if options.heal_gaps:
-            _heal(database, exchange, tasks, options, local_now_ms)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
-    for task in tasks:
-        _finish(database, task, options, local_now_ms())
     summary.unusable_markets = {market.value: str(why) for market, why in exchange.failures().items()}
     summary.weight_used = exchange.weight_used()
     summary.seconds = time.monotonic() - began
@@ -131,7 +128,7 @@ def _enter_and_lock(database: Database, wanted: Sequence[WantedSeries], options:
         if result.locked:
             _log.warning("%s: another run is working on it; left to that run", one.series)
         tasks.append(_Task(one, row, result, list(totals.get(row.id, LedgerTotals((), 0)).covered)))
-    _void_lost_tables(database, [task for task in tasks if not task.is_over])
+    _void_lost_tables(database, [task for task in tasks if not task.is_over], totals)
     for task in tasks:
         if not task.is_over:
             _compare_state(task, options.state_dir)
@@ -154,10 +151,9 @@ def _compare_state(task: _Task, state_dir: Path) -> None:
         )
 
 
-def _void_lost_tables(database: Database, tasks: Sequence[_Task]) -> None:
+def _void_lost_tables(database: Database, tasks: Sequence[_Task], totals: Mapping[int, LedgerTotals]) -> None:
     """Forget the coverage of series whose table was dropped or emptied: nothing may be skipped then."""
     with database.transaction("compare the ledger with the tables") as cursor:
-        totals = load_totals(cursor)
         for task in tasks:
             recorded = totals.get(task.row.id)
             table = task.wanted.series.table_name
@@ -197,13 +193,8 @@ def _make_plans(
     open_tasks = [task for task in tasks if not task.is_over]
     futures = [(task, executor.submit(plan, task)) for task in open_tasks]
     for task, future in futures:
-        try:
+        with _failing_alone(task, tasks, exchange):
             task.plan = future.result()
-        except SeriesError as error:
-            task.fail(error)
-        except ExchangeUnavailable as error:
-            exchange.close_market(task.wanted.series.market, error)
-            _fail_market(tasks, task.wanted.series.market, error)
 
 
 def _fail_market(tasks: Sequence[_Task], market: Market, error: ExchangeUnavailable) -> None:
@@ -212,18 +203,15 @@ def _fail_market(tasks: Sequence[_Task], market: Market, error: ExchangeUnavaila
             task.result.error = f"market {market} cannot be used: {error}"
 
 
-def _prepare_tables(database: Database, tasks: Sequence[_Task], options: BackfillOptions) -> None:
+def _prepare_tables(database: Database, tasks: Sequence[_Task], exchange: Exchange, options: BackfillOptions) -> None:
     for task in tasks:
         if task.plan is None or task.is_over:
             continue
         series, life = task.wanted.series, task.plan.life
-        try:
-            with database.transaction(f"prepare the table of {series}") as cursor:
-                create_table_if_not_exists(cursor, series, options.timescale, options.compress_after_days)
-                if life.status is not None:
-                    update_life(cursor, task.row.id, life.listing_ms, life.delisting_ms, life.status)
-        except SeriesError as error:
-            task.fail(error)
+        with _failing_alone(task, tasks, exchange), database.transaction(f"prepare the table of {series}") as cursor:
+            create_table_if_not_exists(cursor, series, options.timescale, options.compress_after_days)
+            if life.status is not None:
+                update_life(cursor, task.row.id, life.listing_ms, life.delisting_ms, life.status)
     with database.transaction("refresh the view over all series") as cursor:
         refresh_all_series_view(cursor)
 
@@ -237,28 +225,51 @@ def run_full_fetch(
     executor: ThreadPoolExecutor,
     local_now_ms: Callable[[], int],
 ) -> None:
-    """Fetch and commit the chunks of all plans, in order, reading ahead across series."""
+    """Fetch and commit the chunks of all plans, in order, reading ahead across series; then close each series."""
 
     def fetch(job: tuple[_Task, SeriesPlan, Chunk]) -> FetchedChunk | None:
         task, plan, chunk = job
         return None if task.is_over else fetch_chunk(plan, chunk, exchange)
 
-    jobs = ((t, t.plan, chunk) for t in tasks if t.plan is not None and not t.is_over for chunk in t.plan.chunks)
-    for (task, plan, chunk), future in ReadAhead(executor, fetch, jobs, window=options.workers + 1):
-        if task.is_over:
-            future.cancel()
-            continue
-        try:
-            _commit(database, task, plan, chunk, future, options, local_now_ms())
-        except SeriesError as error:
-            task.fail(error)
-            continue
-        except ExchangeUnavailable as error:
-            exchange.close_market(task.wanted.series.market, error)
-            _fail_market(tasks, task.wanted.series.market, error)
-            continue
-        rows = task.wanted.series.interval.count(chunk.span.start_ms, chunk.span.end_ms)
-        observer.committed(task.wanted.series, rows)
+    work = [(task, [(task, task.plan, c) for c in task.plan.chunks] if task.plan else []) for task in tasks]
+    jobs = (job for _, of_series in work for job in of_series)
+    fetched = iter(ReadAhead(executor, fetch, jobs, window=options.workers + 1))
+    for task, of_series in work:
+        for _ in of_series:
+            (_, plan, chunk), future = next(fetched)
+            if task.is_over:
+                future.cancel()
+                continue
+            with _failing_alone(task, tasks, exchange):
+                _commit(database, task, plan, chunk, future, options, local_now_ms())
+            rows = task.wanted.series.interval.count(chunk.span.start_ms, chunk.span.end_ms)
+            observer.committed(task.wanted.series, rows)
+        if options.heal_gaps and not task.is_over:
+            with _failing_alone(task, tasks, exchange):
+                _heal(database, exchange, task, options, local_now_ms())
+        _finish(database, task, options, local_now_ms())
+
+
+@contextmanager
+def _failing_alone(task: _Task, tasks: Sequence[_Task], exchange: Exchange) -> Iterator[None]:
+    """Let an error of one series end that series, and an unusable market end the series of that market.
+
+    A fault of this program counts as the series' own too: an unattended run must not be held up by it.
+    The database and the operator end the run.
+    """
+    try:
+        yield
+    except SeriesError as error:
+        task.fail(error)
+    except ExchangeUnavailable as error:
+        exchange.close_market(task.wanted.series.market, error)
+        _fail_market(tasks, task.wanted.series.market, error)
+    except FetcherError:
+        raise
+    except Exception as error:
+        _log.exception("%s: unexpected fault, please report it", task.wanted.series)
+        task.fail(FetcherError(f"unexpected fault: {type(error).__name__}: {error}"))
+        task.result.is_fault = True
 
 
 def _commit(
@@ -302,29 +313,11 @@ def _report_conflicts(series: Series, saved: SaveResult) -> None:
         _log.warning("%s: %d conflicts, the first %d shown", series, saved.conflicts, len(saved.shown_conflicts))
 
 
-def _heal(
-    database: Database,
-    exchange: Exchange,
-    tasks: Sequence[_Task],
-    options: BackfillOptions,
-    local_now_ms: Callable[[], int],
-) -> None:
-    for task in tasks:
-        if task.is_over:
-            continue
-        try:
-            healed = fill_missing(
-                database, exchange, task.wanted.series, task.row.id, task.covered, options.run_id, local_now_ms()
-            )
-        except SeriesError as error:
-            task.fail(error)
-            continue
-        except ExchangeUnavailable as error:
-            exchange.close_market(task.wanted.series.market, error)
-            _fail_market(tasks, task.wanted.series.market, error)
-            continue
-        task.result.healed, task.result.confirmed_absent = healed.healed, healed.still_missing
-        _report_conflicts(task.wanted.series, healed.saved)
+def _heal(database: Database, exchange: Exchange, task: _Task, options: BackfillOptions, now_ms: int) -> None:
+    series = task.wanted.series
+    healed = fill_missing(database, exchange, series, task.row.id, task.covered, options.run_id, now_ms)
+    task.result.healed, task.result.confirmed_absent = healed.healed, healed.still_missing
+    _report_conflicts(series, healed.saved)
 
 
 def _finish(database: Database, task: _Task, options: BackfillOptions, now_ms: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from core.errors import EXIT_EXCHANGE, EXIT_INCOMPLETE, EXIT_LOCKED, EXIT_OK
+from core.errors import EXIT_EXCHANGE, EXIT_FAULT, EXIT_INCOMPLETE, EXIT_LOCKED, EXIT_OK
 from core.ranges import Span
 from core.series import Series
 from db.operations import SaveResult
@@ -24,6 +24,7 @@ class SeriesResult:
     confirmed_absent: int | None = None  # slots that the exchange was asked for again in vain
     error: str | None = None
     locked: bool = False
+    is_fault: bool = False  # `error` is a fault of this program
 
     @property
     def outcome(self) -> str:
@@ -49,7 +50,9 @@ class RunSummary:
 
     @property
     def exit_code(self) -> int:
-        """The number for cron: an unusable exchange before a lock before a gap."""
+        """The number for cron: a fault of this program before an unusable exchange before a lock before a gap."""
+        if any(result.is_fault for result in self.results):
+            return EXIT_FAULT
         if self.unusable_markets:
             return EXIT_EXCHANGE
         if any(result.locked for result in self.results):

@@ -143,7 +143,11 @@ def test_dollar_signs_in_the_env_file_are_only_dollar_signs(env_file: Callable[[
     ],
 )
 def test_a_wrong_value_is_named_with_its_setting_and_what_is_allowed(name: str, value: str, allowed: str) -> None:
-    assert refusal(**{name: value}) == f"setting {name}={value!r}: expected {allowed}"
+    assert refusal(**{name: value}).startswith(f"setting {name}={value!r}: expected {allowed}")
+
+
+def test_a_date_outside_the_possible_years_is_told_the_limits() -> None:
+    assert "1999-01-01 is outside 2009-01-01 .. 2100-01-01" in refusal(START_DATE="1999-01-01")
 
 
 def test_a_wrong_value_in_the_env_file_is_named_too(env_file: Callable[[str], Path]) -> None:

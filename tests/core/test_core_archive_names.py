@@ -79,7 +79,7 @@ def test_a_day_holds_its_instants_and_is_24_hours_long(ms: int) -> None:
     assert span.start_ms % MS_PER_DAY == 0
 
 
-@given(instants, st.sampled_from([day_of, month_of]), st.sampled_from(["BTCUSDT/1m", "cm:BTCUSD_PERP/1M", "um:X-Y/1d"]))
+@given(instants, st.sampled_from([day_of, month_of]), st.sampled_from(["BTCUSDT/1m", "cm:BTCUSD_PERP/1M", "um:X_Y/1d"]))
 def test_a_files_period_is_read_back_from_its_name(ms: int, period_of: object, text: str) -> None:
     period = day_of(ms) if period_of is day_of else month_of(ms)
     assert period_of_file(f"{file_stem(parse_series(text), period)}.zip") == period

@@ -249,9 +249,9 @@ def test_a_monthly_file_that_cannot_be_used_is_replaced_by_days() -> None:
     assert merge(chunk.span for chunk in plan.chunks) == [monthly("2024-02-01").span]
 
 
-def test_a_monthly_file_without_days_is_replaced_by_rest() -> None:
+def test_the_days_of_a_bad_monthly_file_are_tried_though_they_were_not_listed() -> None:
     plan = finer_chunks(monthly("2024-02-01"), BTC, ONLY_MONTHS, RULES)
-    assert sources(plan) == [Source.REST] * 29
+    assert sources(plan) == [Source.ARCHIVE_DAILY] * 29
 
 
 def test_a_daily_file_that_cannot_be_used_is_replaced_by_rest() -> None:

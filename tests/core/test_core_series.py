@@ -104,7 +104,22 @@ def test_a_wrong_notation_is_named_with_what_is_allowed(text: str, message: str)
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "um:", "BTC USDT", "BTC,USDT", "BTC+USDT", "BTC..USDT", "-", ".", "BTCUSDT."]
+    "text",
+    [
+        "",
+        " ",
+        "um:",
+        "BTC USDT",
+        "BTC,USDT",
+        "BTC+USDT",
+        "BTC..USDT",
+        "-",
+        ".",
+        "BTCUSDT.",
+        "A.B",
+        "BTCUSDT-7m",
+        "BTCUSDT-1H",
+    ],
 )
 def test_what_is_no_symbol_is_named_with_an_example(text: str) -> None:
     message = refusal(text)
@@ -288,6 +303,28 @@ def test_series_made_to_collide_do_not() -> None:
     ]
     assert len({series.table_name.casefold() for series in every}) == len(every)
     assert len({series.file_stem.casefold() for series in every}) == len(every)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("um:K", "um:\u212a"),  # the Kelvin sign is a k in lower case
+        ("um:Å", "um:\u212b"),  # the Angstrom sign is an å
+        ("um:Ω", "um:\u2126"),
+        ("um:Θ", "um:\u03f4"),
+        ("um:SS", "um:\u1e9e"),
+    ],
+)
+def test_symbols_that_are_alike_in_lower_case_have_their_own_tables(first: str, second: str) -> None:
+    assert parse_series(first).table_name.casefold() != parse_series(second).table_name.casefold()
+
+
+@pytest.mark.parametrize("text", ["um:X_1H", "um:1H", "UM", "UM_X", "cm:X__Y"])
+def test_a_symbol_made_of_anothers_hashed_name_has_its_own_table(text: str) -> None:
+    hashed = parse_series(text).table_name
+    for market in ("um", "cm"):
+        copycat = hashed.removeprefix(f"ohlcv_{market}_")
+        assert parse_series(f"{market}:{copycat}").table_name != hashed
 
 
 @given(any_series)

@@ -212,7 +212,7 @@ def test_holes_are_found_in_the_database(database: Database) -> None:
         ]
 
 
-@pytest.mark.parametrize("text", ["币安人生USDT", "um:BTCUSDT_240329/1M", "cm:BTCUSD_PERP/1d", "A.B/1h"])
+@pytest.mark.parametrize("text", ["币安人生USDT", "um:BTCUSDT_240329/1M", "cm:BTCUSD_PERP/1d"])
 def test_unusual_names_are_stored_under_their_own_table(database: Database, text: str) -> None:
     series = parse_series(text)
     series_id = enter(database, series)

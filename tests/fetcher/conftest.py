@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import responses
-from fetcher_helpers import FakeTime
+from fetcher_helpers import SHARED_DATA, FakeTime
 
 from core.rest_rules import PUBLISHED_WEIGHT_PER_MINUTE
 from core.series import Market
@@ -20,8 +20,6 @@ from fetcher.ban_file import BanFile
 from fetcher.binance import BinanceRest
 from fetcher.exchange_clock import ExchangeClock
 from fetcher.weight_budget import WeightBudget
-
-SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from demo.generated_market import generate_series
 
 Row = Sequence[Any]
 NOW_MS = parse_time("2024-06-01T12:00")
+SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"  # recordings, not part of the project
 
 
 class FakeTime:

@@ -246,6 +246,8 @@ BAD_ROWS: dict[str, Sequence[Row]] = {
     "a candle of the day before": [[ROWS[0][0] - 1, *ROWS[0][1:]], *ROWS],
     "a candle of the day after": [*ROWS, [DAY.span.end_ms, *ROWS[0][1:]]],
     "another day altogether": [[row[0] + 7 * MS_PER_DAY, *row[1:]] for row in ROWS],
+    "milliseconds and then microseconds": [*ROWS[:12], *[[row[0] * 1000, *row[1:]] for row in ROWS[12:]]],
+    "nanoseconds": [[row[0] * 10**6, *row[1:]] for row in ROWS],
     "microseconds and then milliseconds": [*[[row[0] * 1000, *row[1:]] for row in ROWS[:12]], *ROWS[12:]],
     "seconds": [[row[0] // 1000, *row[1:]] for row in ROWS],
     "a word for a time": altered(0, "yesterday"),

@@ -22,6 +22,7 @@ def summary(*results: SeriesResult, unusable: dict[str, str] | None = None) -> R
         (SeriesResult(BTC, open_gaps=[Span(0, 1)]), "incomplete", 3),
         (SeriesResult(BTC, saved=SaveResult(conflicts=1)), "incomplete", 3),
         (SeriesResult(BTC, locked=True), "locked", 4),
+        (SeriesResult(BTC, error="a bug", is_fault=True), "failed", 1),
     ],
 )
 def test_an_outcome_decides_the_exit_code(result: SeriesResult, outcome: str, exit_code: int) -> None:

@@ -243,7 +243,7 @@ def test_keys_without_a_value_are_as_if_not_written() -> None:
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_what_is_allowed(text: str, message: str) -> None:
-    assert refusal(text) == message
+    assert refusal(text).startswith(message)
 
 
 @pytest.mark.parametrize(

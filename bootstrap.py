@@ -24,7 +24,7 @@ INSTALLED = ENVIRONMENT / "requirements.sha256"
 
 
 def main(arguments: list[str]) -> int:
-    """Set up, run, return the exit code of what was run."""
+    """Set up, then run; returns the exit code of what was run, or does not return."""
     if sys.version_info < (3, 11):
         print(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}", file=sys.stderr)
         return 2
@@ -34,14 +34,15 @@ def main(arguments: list[str]) -> int:
         print(f"setting up failed: {' '.join(map(str, error.cmd))} ended with {error.returncode}", file=sys.stderr)
         print("On Debian and Ubuntu: sudo apt install python3-venv, then once more", file=sys.stderr)
         return 1
+    command = [str(python()), str(PROJECT / "ohlcv_data_fetcher.py"), *arguments]
     if arguments[:1] == ["test"]:
+        os.chdir(PROJECT)
         command = [str(python()), "-m", "pytest", *arguments[1:]]
-    else:
-        command = [str(python()), str(PROJECT / "ohlcv_data_fetcher.py"), *arguments]
-    try:
-        return subprocess.run(command, cwd=PROJECT if arguments[:1] == ["test"] else None, check=False).returncode
-    except KeyboardInterrupt:
-        return 130
+    if os.name == "nt":
+        return subprocess.run(command, check=False).returncode
+    # Become the program: signals and the exit code are then its own.
+    sys.stdout.flush()
+    os.execv(command[0], command)
 
 
 def python() -> Path:

@@ -66,14 +66,14 @@ def run_demo(arguments: argparse.Namespace, settings: Settings, run_id: str) -> 
             server.ensure_running()
             server.recreate_database()
             exit_code = run_backfill(_backfill_arguments(arguments), demo_settings, run_id)
-            if not arguments.json and exit_code == EXIT_OK:
+            if not (arguments.json or arguments.quiet) and exit_code == EXIT_OK:
                 _show(arguments, demo_settings, wanted[0].series)
                 requests = len(exchange.requests)
                 say(f"\nThe replay exchange answered {requests:,} requests. Now the same again:\n")
                 exchange.clear_requests()
                 exit_code = run_backfill(_backfill_arguments(arguments), demo_settings, run_id)
-                klines = exchange.count("klines")
-                say(f"\n{len(exchange.requests)} requests this time, {klines} of them for candles.")
+                ranges = sum("startTime" in request.params for request in exchange.requests)
+                say(f"\n{len(exchange.requests)} requests this time, {ranges} of them for a range of candles.")
         finally:
             server.stop()
     say(f"\nThe demo's database {DATABASE_NAME} stays in {demo_settings.embedded_pg_dir}; delete the folder at will.")

@@ -58,7 +58,9 @@ def read_wanted(arguments: argparse.Namespace, settings: Settings) -> tuple[Want
         if settings.symbols_file.name != "symbols.yml":
             raise ConfigurationError(f"SYMBOLS_FILE {settings.symbols_file} does not exist")
         return None, False
-    wanted = load_symbols_file(settings.symbols_file, interval, start_ms, end_ms)
+    wanted = load_symbols_file(
+        settings.symbols_file, settings.default_interval, start_ms, end_ms, interval=arguments.interval
+    )
     # A run with options of its own must not rewrite what the catalog keeps of symbols.yml.
     is_whole_file = times == TimeRange(None, None) and arguments.interval is None
     return _with_times(wanted, times), is_whole_file

@@ -28,11 +28,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_symbols_file(path: Path, default_interval: str, start_ms: int | None, end_ms: int | None) -> Wanted:
+def load_symbols_file(
+    path: Path, default_interval: str, start_ms: int | None, end_ms: int | None, interval: str | None = None
+) -> Wanted:
     """Return what `path` asks for.
 
     `default_interval`, `start_ms` and `end_ms` hold where neither an entry nor the file's own
-    `defaults` say otherwise. Raises ConfigurationError.
+    `defaults` say otherwise; `interval` (from the command line) stands above the file's `defaults`.
+    Raises ConfigurationError.
     """
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
@@ -41,18 +44,23 @@ def load_symbols_file(path: Path, default_interval: str, start_ms: int | None, e
     # PyYAML lets through what the conversion of a date or number raises (2023-02-30).
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} is not valid YAML: {error}") from error
-    return parse_symbols(document, path.name, default_interval, start_ms, end_ms)
+    return parse_symbols(document, path.name, default_interval, start_ms, end_ms, interval)
 
 
 def parse_symbols(
-    document: object, where: str, default_interval: str, start_ms: int | None, end_ms: int | None
+    document: object,
+    where: str,
+    default_interval: str,
+    start_ms: int | None,
+    end_ms: int | None,
+    interval: str | None = None,
 ) -> Wanted:
     """Return what the parsed YAML `document` asks for; `where` names it in messages."""
     top = _mapping(document, where, _TOP_KEYS)
     defaults = _mapping(_given(top, "defaults", {}), f"{where}, defaults", _DEFAULT_KEYS)
     settled = {
         "market": defaults.get("market", "spot"),
-        "interval": defaults.get("interval", default_interval),
+        "interval": interval or defaults.get("interval", default_interval),
         "start": _time(defaults["start"], f"{where}, defaults, start") if "start" in defaults else start_ms,
         "end": _time(defaults["end"], f"{where}, defaults, end") if "end" in defaults else end_ms,
     }

@@ -24,6 +24,7 @@ from core.archive_names import (
     has_usable_monthly_files,
     index_of_files,
     month_of,
+    period_of_file,
 )
 from core.candles import CandleBatch
 from core.errors import ArchiveUnavailable
@@ -74,7 +75,9 @@ class ArchiveClient:
         Days are listed only from the first wanted month that has no monthly file. Raises
         ArchiveUnavailable when the listing cannot be read.
         """
-        months = self._list(series, month_of(wanted.start_ms)) if has_usable_monthly_files(series) else []
+        months = (
+            self._list(series, month_of(wanted.start_ms), wanted.end_ms) if has_usable_monthly_files(series) else []
+        )
         known = index_of_files(months)
         first_day_ms = wanted.start_ms
         while first_day_ms < wanted.end_ms and known.has(month_of(first_day_ms)):
@@ -82,7 +85,7 @@ class ArchiveClient:
         days: list[str] = []
         if has_daily_files(series) and first_day_ms < wanted.end_ms:
             day = Period(Cadence.DAILY, Span(first_day_ms, first_day_ms + 1))
-            days = self._list(series, day)
+            days = self._list(series, day, wanted.end_ms)
         return index_of_files(months + days)
 
     def fetch(self, series: Series, period: Period) -> tuple[CandleBatch, str]:
@@ -94,19 +97,19 @@ class ArchiveClient:
         try:
             return read_archive(path, series, period), published
         finally:
-            path.unlink(missing_ok=True)
+            _remove(path)
 
     def _download(self, address: str, name: str, published: str) -> Path:
         """Return the path of a whole file whose sha256 is `published`.
 
         The checksum is part of the name, so a file that an earlier run left whole can be used.
         """
-        self._download_dir.mkdir(parents=True, exist_ok=True)
         whole = self._download_dir / f"{published[:16]}-{name}"
-        if whole.is_file() and _sha256(whole) == published:
-            return whole
-        part = self._download_dir / f"{published[:16]}-{name}.{os.getpid()}.part"
+        part = whole.with_name(f"{whole.name}.{os.getpid()}.part")
         try:
+            self._download_dir.mkdir(parents=True, exist_ok=True)
+            if whole.is_file() and _sha256(whole) == published:
+                return whole
             for _ in range(2):  # the file may be replaced between its checksum and itself
                 self._with_retries(self._base_url, lambda: self._attempt_download(address, part))
                 found = _sha256(part)
@@ -117,7 +120,7 @@ class ArchiveClient:
         except OSError as error:
             raise ArchiveUnavailable(f"{address} cannot be written to {self._download_dir}: {error}") from error
         finally:
-            part.unlink(missing_ok=True)
+            _remove(part)
 
     def _attempt_download(self, address: str, part: Path) -> None:
         response = self._send(address, {}, self._base_url)
@@ -130,7 +133,7 @@ class ArchiveClient:
             file.flush()
             os.fsync(file.fileno())
 
-    def _list(self, series: Series, first: Period) -> list[str]:
+    def _list(self, series: Series, first: Period, until_ms: int) -> list[str]:
         prefix = folder(series, first.cadence)
         marker = f"{prefix}{file_stem(series, first)}"  # sorts just before the first file wanted
         names: list[str] = []
@@ -138,10 +141,12 @@ class ArchiveClient:
             params = {"delimiter": "/", "prefix": prefix, "marker": marker}
             page, next_marker = self._get(self._list_url, params, self._list_url, _read_listing)
             names += [key.rsplit("/", 1)[-1] for key in page]
-            if next_marker is None or next_marker <= marker:
+            if next_marker is None or _reaches(names, until_ms):
                 return names
+            if next_marker <= marker:
+                break
             marker = next_marker
-        raise ArchiveUnavailable(f"the listing of {prefix} does not end")
+        raise ArchiveUnavailable(f"the listing of {prefix} does not come to an end")
 
     def _get(self, address: str, params: dict[str, str], host: str, read: Callable[[str], Result]) -> Result:
         """Return what `read` makes of the text at `address`; `read` may ask for another attempt."""
@@ -186,7 +191,13 @@ class ArchiveClient:
 
 
 class HostSilent(ArchiveUnavailable):
-    """The host could not be reached in any attempt."""
+    """Attempts ran out, and in the last one the host could not be reached."""
+
+
+def _reaches(names: list[str], until_ms: int) -> bool:
+    """Whether a listing in ascending order has come to a file that begins at or after `until_ms`."""
+    periods = [period for period in map(period_of_file, names[-2:]) if period is not None]
+    return any(period.span.start_ms >= until_ms for period in periods)
 
 
 def _read_checksum(text: str, name: str) -> str:
@@ -203,10 +214,19 @@ def _read_listing(text: str) -> tuple[list[str], str | None]:
         root = ElementTree.fromstring(text)  # noqa: S314
     except ElementTree.ParseError as error:
         raise TemporaryFailure(f"the archive listing is not readable XML: {error}", ArchiveUnavailable) from error
+    if root.tag != f"{_XML_NAMESPACE}ListBucketResult":
+        raise TemporaryFailure(f"the archive listing is {root.tag[:60]}, not a ListBucketResult", ArchiveUnavailable)
     keys = [item.findtext(f"{_XML_NAMESPACE}Key", "") for item in root.iter(f"{_XML_NAMESPACE}Contents")]
     if root.findtext(f"{_XML_NAMESPACE}IsTruncated") != "true":
         return keys, None
     return keys, root.findtext(f"{_XML_NAMESPACE}NextMarker") or (keys[-1] if keys else None)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:  # what is left is removed by a later run
+        _log.debug("%s cannot be removed: %s", path, error)
 
 
 def _sha256(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -21,6 +22,7 @@ from core.validation import validate
 # No real row is longer than some 220 bytes; anything far larger than its candles is not an archive.
 _MAX_BYTES_PER_ROW = 512
 _MAX_EXTRA_BYTES = 1 << 20
+_HEADER = re.compile(rb"[A-Za-z_]+(,[A-Za-z_ ]+)+\r?\n")
 # Epoch ms of today has 13 digits, epoch microseconds 16 (contract section 4: decide by magnitude).
 _FIRST_MICROSECONDS = 10**14
 
@@ -35,10 +37,10 @@ def read_archive(path: Path, series: Series, period: Period) -> CandleBatch:
     try:
         batch = _parse(_csv_bytes(path, series, period))
         validate(batch)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise ArchiveUnavailable(f"archive {name}.zip is not a readable zip: {error}") from error
-    except (pa.ArrowInvalid, UnusableAnswer) as error:
+    except (pa.ArrowInvalid, UnusableAnswer) as error:  # before ValueError, of which ArrowInvalid is one
         raise ArchiveUnavailable(f"archive {name}.zip holds unusable rows: {error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
+        raise ArchiveUnavailable(f"archive {name}.zip is not a readable zip: {error}") from error
     for time_ms in (batch.open_times()[0], batch.open_times()[-1]) if batch.rows else ():
         if not period.span.start_ms <= time_ms < period.span.end_ms:
             raise ArchiveUnavailable(f"archive {name}.zip holds a candle of {format_ms(time_ms)}")
@@ -63,11 +65,13 @@ def _csv_bytes(path: Path, series: Series, period: Period) -> bytes:
 
 
 def _parse(content: bytes) -> CandleBatch:
+    content = content.lstrip(b"\r\n")
     if not content.strip():
         return CandleBatch.empty()
     positions = {position: name for name, position in EXCHANGE_ROW.items()}
     names = [positions.get(position, f"unused_{position}") for position in range(EXCHANGE_ROW_LENGTH)]
-    has_header = not content[:1].isdigit()
+    # A header is words only (open_time,open,...). Anything else is a row, and refused when it is a damaged one.
+    has_header = _HEADER.match(content) is not None
     table = pa_csv.read_csv(
         io.BytesIO(content),
         # One block and one thread: a chunk is small, and the other core belongs to the database.

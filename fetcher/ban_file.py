@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,17 +16,22 @@ _log = logging.getLogger(__name__)
 
 
 class BanFile:
-    """Until when which address pool (`spot`, `futures`) is banned, by this machine's clock. Thread-safe."""
+    """Until when which address pool (`spot`, `futures`) is banned, by this machine's clock. Thread-safe.
+
+    Read anew before every request: another run on this machine may have been told meanwhile.
+    """
 
     def __init__(self, path: Path, now_ms: Callable[[], int]) -> None:
         self._path = path
         self._now_ms = now_ms
         self._lock = threading.Lock()
-        self._until_ms = self._load()
+        self._told: dict[str, int] = {}  # what this run was told itself, should the file not be writable
+        self._has_warned = False
 
     def refuse_while_banned(self, pool: str) -> None:
         """Raise ExchangeBanned while `pool` is banned."""
-        until_ms = self._until_ms.get(pool, 0)
+        with self._lock:
+            until_ms = self._until_ms().get(pool, 0)
         if until_ms > self._now_ms():
             raise ExchangeBanned(
                 f"the exchange has banned this address from {pool} until {format_ms(until_ms // 1000 * 1000)}; "
@@ -36,14 +42,19 @@ class BanFile:
     def record(self, pool: str, for_ms: int) -> int:
         """Note that `pool` is banned for `for_ms` from now and return until when (epoch ms)."""
         with self._lock:
-            until_ms = max(self._until_ms.get(pool, 0), self._now_ms() + for_ms)
-            self._until_ms[pool] = until_ms
+            self._told[pool] = max(self._until_ms().get(pool, 0), self._now_ms() + for_ms)
+            beside = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._path.write_text(json.dumps(self._until_ms), encoding="utf-8")
+                beside.write_text(json.dumps(self._until_ms()), encoding="utf-8")
+                beside.replace(self._path)
             except OSError as error:
                 _log.warning("the ban cannot be recorded in %s: %s", self._path, error)
-            return until_ms
+            return self._told[pool]
+
+    def _until_ms(self) -> dict[str, int]:
+        recorded = self._load()
+        return {pool: max(recorded.get(pool, 0), self._told.get(pool, 0)) for pool in {*recorded, *self._told}}
 
     def _load(self) -> dict[str, int]:
         try:
@@ -51,6 +62,8 @@ class BanFile:
             return {str(pool): int(until_ms) for pool, until_ms in found.items()}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            _log.warning("%s is unreadable and is ignored: %s", self._path, error)
+        except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            if not self._has_warned:
+                self._has_warned = True
+                _log.warning("%s is unreadable and is ignored: %s", self._path, error)
             return {}

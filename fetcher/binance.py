@@ -18,7 +18,7 @@ from core.times import MS_PER_DAY, format_ms
 from fetcher.ban_file import BanFile
 from fetcher.exchange_clock import ExchangeClock
 from fetcher.http import Sleep, TemporaryFailure, new_session, send, with_retries
-from fetcher.rest_answers import Banned, RateLimited, check_status, read_json
+from fetcher.rest_answers import Banned, RateLimited, check_status, is_count, read_json
 from fetcher.rest_page import read_page
 from fetcher.weight_budget import WeightBudget
 
@@ -30,6 +30,7 @@ POOLS = {Market.SPOT: "spot", Market.UM: "futures", Market.CM: "futures"}
 _INFO_WEIGHT = {Market.SPOT: 20, Market.UM: 1, Market.CM: 1}
 _MAX_SYMBOLS_NAMED = 100
 _MAX_ROUNDS = 5
+_COIN_M_BEGINS_MS = 1_577_836_800_000  # 2020-01-01; COIN-M futures opened in the summer of 2020
 
 Result = TypeVar("Result")
 
@@ -101,15 +102,18 @@ class BinanceRest:
             self.budget.set_limit(limit)
         return symbols
 
-    def find_listing(self, series: Series, facts: SymbolFacts) -> int | None:
-        """Return the open time of the series' first candle, or None when there is none yet."""
+    def find_listing(self, series: Series) -> int | None:
+        """Return the open time of the series' first candle, or None when there is none yet.
+
+        A wrong listing would lose candles for good, so every answer is asked for until two in a row agree.
+        """
         now_ms = self._clock.now_ms()
         if self.market is not Market.CM:
             # The oldest candle from a start before any listing (contract section 2).
-            first = self._page(series, Span(0, now_ms), limit=1, send_end=False)
-            return first.open_times()[0] if first.rows else None
+            return self._agreed(lambda: self._first_in_page(series, self._any_time(), send_end=False))
         # COIN-M answers the newest rows of at most 200 days: find the first stretch that has any, then halve it.
-        cursor = (facts.onboard_ms if facts.onboard_ms is not None else now_ms) - 2 * MS_PER_DAY
+        # The onboard date is of no use here: a month's candle opens before it.
+        cursor = series.interval.floor(_COIN_M_BEGINS_MS)
         while cursor < now_ms:
             stretch = Span(cursor, min(cursor + COIN_M_MAX_SPAN_MS, now_ms))
             newest_ms = self._newest_in(series, stretch)
@@ -118,9 +122,25 @@ class BinanceRest:
             cursor = stretch.end_ms
         return None
 
+    def _any_time(self) -> Span:
+        # A candle may open between the question and the answer, by a clock that is ahead of ours.
+        return Span(0, self._clock.now_ms() + MS_PER_DAY)
+
     def _newest_in(self, series: Series, span: Span) -> int | None:
-        found = self._page(series, span, limit=1, send_end=True)
+        return self._agreed(lambda: self._first_in_page(series, span, send_end=True))
+
+    def _first_in_page(self, series: Series, span: Span, send_end: bool) -> int | None:
+        found = self._page(series, span, limit=1, send_end=send_end)
         return found.open_times()[0] if found.rows else None
+
+    def _agreed(self, ask: Callable[[], int | None]) -> int | None:
+        before = ask()
+        for _ in range(_MAX_ROUNDS):
+            answer = ask()
+            if answer == before:
+                return answer
+            before = answer
+        raise SeriesError("the exchange's answers about the first candle keep changing")
 
     def _oldest_by_halving(self, series: Series, none_before_ms: int, candle_ms: int) -> int:
         """Return the first open time from `none_before_ms` on, given that of a later candle."""
@@ -136,7 +156,7 @@ class BinanceRest:
 
     def find_last_candle(self, series: Series) -> int | None:
         """Return the open time of the newest candle, or None. For symbols that no longer trade."""
-        batch = self._get_klines(series, {"limit": "1"}, 1, Span(0, self._clock.now_ms()))
+        batch = self._get_klines(series, {"limit": "1"}, 1, self._any_time())
         return batch.open_times()[0] if batch.rows else None
 
     def fetch_binance_ohlcv(self, series: Series, start_ms: int, end_ms: int) -> CandleBatch:
@@ -160,6 +180,8 @@ class BinanceRest:
                 return batch
             _log.warning("%s: %d candles in %s came only on asking again", series, merged.rows - batch.rows, span)
             batch = merged
+        if not missing_spans(batch.open_times(), series.interval, span):
+            return batch
         raise SeriesError(f"{series}: the exchange's answers for {span} keep changing; nothing of it was stored")
 
     def _windows_over(self, series: Series, holes: Sequence[Span]) -> list[Span]:
@@ -201,7 +223,7 @@ class BinanceRest:
         self._bans.refuse_while_banned(pool)  # another thread may have been told while this one waited
         response = send(self._session, self._url + path, params)
         used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
-        if used.isdigit():
+        if is_count(used):
             self.budget.correct(minute, int(used))
         try:
             check_status(response, self._clock.now_ms())

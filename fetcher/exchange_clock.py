@@ -13,13 +13,13 @@ class ExchangeClock:
 
     def __init__(self, local_now_ms: Callable[[], int], monotonic_s: Callable[[], float]) -> None:
         self._monotonic_s = monotonic_s
-        self._base_ms = local_now_ms()
-        self._base_s = monotonic_s()
+        self._base = (local_now_ms(), monotonic_s())
 
     def set(self, server_ms: int) -> None:
         """Take over the exchange's time. It is older than now by the answer's way here: the safe side."""
-        self._base_ms, self._base_s = server_ms, self._monotonic_s()
+        self._base = (server_ms, self._monotonic_s())  # one value, so that no thread sees half of it
 
     def now_ms(self) -> int:
         """Return the exchange's time."""
-        return self._base_ms + int((self._monotonic_s() - self._base_s) * 1000)
+        base_ms, base_s = self._base
+        return base_ms + int((self._monotonic_s() - base_s) * 1000)

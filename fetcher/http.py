@@ -8,6 +8,7 @@ from typing import TypeVar
 import requests
 import tenacity
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import LocationParseError
 
 from core.errors import ConfigurationError, ExchangeUnavailable, FetcherError
 
@@ -45,15 +46,18 @@ def send(session: requests.Session, url: str, params: dict[str, str], stream: bo
         return session.get(
             url, params=params, stream=stream, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S), allow_redirects=False
         )
-    except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema) as error:
+    except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, LocationParseError) as error:
         raise ConfigurationError(f"{url} is not a usable address: {error}") from error
     except requests.exceptions.RequestException as error:
         raise TemporaryFailure(transport_fault(url, error), ExchangeUnavailable) from error
 
 
 def transport_fault(url: str, error: Exception) -> str:
-    """Return a message for a request that got no whole answer."""
-    return f"no whole answer from {url}: {type(error).__name__}: {str(error)[:300]}"
+    """Return a message for a request that got no whole answer, with what lies at the bottom of the fault."""
+    cause: BaseException = error
+    while (deeper := cause.__cause__ or cause.__context__) is not None:
+        cause = deeper
+    return f"no whole answer from {url}: {type(error).__name__}: {str(cause)[:200]}"
 
 
 def with_retries(attempt: Callable[[], Result], sleep: Sleep, attempts: int = ATTEMPTS) -> Result:

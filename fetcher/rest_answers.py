@@ -91,15 +91,21 @@ def _raise_limit(response: requests.Response, refusal: _Refusal, now_ms: int) ->
     wait_s = _retry_after(response)
     named = _BANNED_UNTIL.search(refusal.message)
     if named is not None:
-        raise Banned(max(int(named[1]) - now_ms, int((wait_s or 0) * 1000)))
+        # Never less than the shortest ban: the clock that the end is held against may not be set yet.
+        raise Banned(max(int(named[1]) - now_ms, int((wait_s or 0) * 1000), _DEFAULT_BAN_MS))
     if response.status_code == 418 or (wait_s or 0) > LONGEST_BACK_OFF_S:
-        raise Banned(int(wait_s * 1000) if wait_s else _DEFAULT_BAN_MS)
+        raise Banned(max(int((wait_s or 0) * 1000), _DEFAULT_BAN_MS))
     raise RateLimited(wait_s)
 
 
 def _retry_after(response: requests.Response) -> float | None:
     text = response.headers.get("Retry-After", "").strip()
-    return float(text) if text.isdigit() else None
+    return float(text) if is_count(text) else None
+
+
+def is_count(text: str) -> bool:
+    """Whether a header's text is a plain number of believable length."""
+    return text.isascii() and text.isdigit() and len(text) < 10
 
 
 def _refusal(response: requests.Response) -> _Refusal:

@@ -12,11 +12,10 @@ from core.validation import validate
 
 
 def read_page(body: object, window: Span, limit: int) -> CandleBatch:
-    """Return the candles of a decoded kline answer whose open time lies in `window`.
+    """Return the candles of a decoded kline answer to a question about `window`.
 
-    Candles after the window (one still open, say) are left out: they were not asked for. Raises
-    UnusableAnswer when the answer is not a list of 12-item rows of the right kinds, holds more rows
-    than asked for, goes back before the window, is unsorted or doubled, or holds an impossible candle.
+    Raises UnusableAnswer when the answer is not a list of 12-item rows of the right kinds, holds more
+    rows than asked for or one outside the window, is unsorted or doubled, or holds an impossible candle.
     """
     if not isinstance(body, list):
         raise UnusableAnswer(f"expected a list of candles, got {str(body)[:100]}")
@@ -28,6 +27,10 @@ def read_page(body: object, window: Span, limit: int) -> CandleBatch:
         if not isinstance(row, list) or len(row) != EXCHANGE_ROW_LENGTH:
             raise UnusableAnswer(f"a candle does not have {EXCHANGE_ROW_LENGTH} fields: {str(row)[:200]}")
     columns = list(zip(*body, strict=True))
+    for name in ("open_time", "trades"):
+        # Arrow would cut the fraction off a float without a word.
+        if any(type(value) is not int for value in columns[EXCHANGE_ROW[name]]):
+            raise UnusableAnswer(f"a candle's {name} is not a whole number")
     try:
         table = pa.table(
             [pa.array(columns[EXCHANGE_ROW[field.name]], type=field.type) for field in SCHEMA], schema=SCHEMA
@@ -36,7 +39,7 @@ def read_page(body: object, window: Span, limit: int) -> CandleBatch:
         raise UnusableAnswer(f"a candle has a field of the wrong kind: {error}") from error
     batch = CandleBatch(table)
     validate(batch)
-    first_ms = table["open_time"][0].as_py()
-    if first_ms < window.start_ms:
-        raise UnusableAnswer(f"the answer begins at {format_ms(first_ms)}, before {format_ms(window.start_ms)}")
-    return batch.within(window)
+    first_ms, last_ms = table["open_time"][0].as_py(), table["open_time"][-1].as_py()
+    if first_ms < window.start_ms or last_ms >= window.end_ms:
+        raise UnusableAnswer(f"candles of {format_ms(first_ms)} .. {format_ms(last_ms)} where {window} was asked for")
+    return batch

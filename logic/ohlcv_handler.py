@@ -14,9 +14,8 @@ from core.errors import ExchangeUnavailable, FetcherError, SeriesError
 from core.plan import NOTHING, Chunk, Estimate, SourceChoice, estimate
 from core.ranges import Span, merge
 from core.series import Market, Series
-from core.times import format_ms
 from core.wanted import WantedSeries
-from db.catalog import CatalogRow, sync_symbols, update_life
+from db.catalog import sync_symbols, update_life
 from db.connection import Database
 from db.ledger import LedgerTotals, load_totals, void_entries
 from db.locks import try_lock_series
@@ -28,7 +27,7 @@ from logic.exchange import Exchange
 from logic.read_ahead import ReadAhead
 from logic.results import RunSummary, SeriesResult
 from logic.series_plan import SeriesPlan, plan_series
-from logic.state_files import SeriesState, load_state, save_state
+from logic.series_task import SeriesTask, compare_state, keep_state, shown
 
 _log = logging.getLogger(__name__)
 
@@ -56,26 +55,6 @@ class Observer:
 
     def committed(self, series: Series, rows_planned: int) -> None:
         """A chunk is in the database; `rows_planned` is its share of the estimate."""
-
-
-@dataclass(slots=True)
-class _Task:
-    """One series on its way through the run."""
-
-    wanted: WantedSeries
-    row: CatalogRow
-    result: SeriesResult
-    covered: list[Span]
-    plan: SeriesPlan | None = None
-
-    @property
-    def is_over(self) -> bool:
-        return self.result.error is not None or self.result.locked
-
-    def fail(self, error: Exception) -> None:
-        if self.result.error is None:
-            _log.error("%s failed: %s", self.wanted.series, error)
-            self.result.error = str(error)
 
 
 def run_ohlcv_backfill(
@@ -110,11 +89,11 @@ def run_ohlcv_backfill(
     return summary
 
 
-def _plans(tasks: Sequence[_Task]) -> list[SeriesPlan]:
+def _plans(tasks: Sequence[SeriesTask]) -> list[SeriesPlan]:
     return [task.plan for task in tasks if task.plan is not None and not task.is_over]
 
 
-def _enter_and_lock(database: Database, wanted: Sequence[WantedSeries], options: BackfillOptions) -> list[_Task]:
+def _enter_and_lock(database: Database, wanted: Sequence[WantedSeries], options: BackfillOptions) -> list[SeriesTask]:
     with database.transaction("enter the series into the catalog") as cursor:
         rows = sync_symbols(cursor, wanted, options.authoritative)
     active = [one for one in wanted if one.active]
@@ -127,31 +106,15 @@ def _enter_and_lock(database: Database, wanted: Sequence[WantedSeries], options:
         result = SeriesResult(one.series, locked=row.id not in ours)
         if result.locked:
             _log.warning("%s: another run is working on it; left to that run", one.series)
-        tasks.append(_Task(one, row, result, list(totals.get(row.id, LedgerTotals((), 0)).covered)))
+        tasks.append(SeriesTask(one, row, result, list(totals.get(row.id, LedgerTotals((), 0)).covered)))
     _void_lost_tables(database, [task for task in tasks if not task.is_over], totals)
     for task in tasks:
         if not task.is_over:
-            _compare_state(task, options.state_dir)
+            compare_state(task, options.state_dir)
     return tasks
 
 
-def _compare_state(task: _Task, state_dir: Path) -> None:
-    """Say when the state file is not what the database knows. The database decides; the run rewrites the file."""
-    covered_until_ms = task.covered[-1].end_ms if task.covered else None
-    state = load_state(state_dir, task.wanted.series)
-    if state is None:
-        if covered_until_ms is not None:
-            _log.warning("%s: no usable state file; it is rebuilt from the database", task.wanted.series)
-    elif state.covered_until_ms != covered_until_ms:
-        _log.warning(
-            "%s: the state file says covered to %s, the database %s; the database decides",
-            task.wanted.series,
-            _shown(state.covered_until_ms),
-            _shown(covered_until_ms),
-        )
-
-
-def _void_lost_tables(database: Database, tasks: Sequence[_Task], totals: Mapping[int, LedgerTotals]) -> None:
+def _void_lost_tables(database: Database, tasks: Sequence[SeriesTask], totals: Mapping[int, LedgerTotals]) -> None:
     """Forget the coverage of series whose table was dropped or emptied: nothing may be skipped then."""
     with database.transaction("compare the ledger with the tables") as cursor:
         for task in tasks:
@@ -173,7 +136,7 @@ def _void_lost_tables(database: Database, tasks: Sequence[_Task], totals: Mappin
 
 
 def _make_plans(
-    tasks: Sequence[_Task], exchange: Exchange, options: BackfillOptions, executor: ThreadPoolExecutor
+    tasks: Sequence[SeriesTask], exchange: Exchange, options: BackfillOptions, executor: ThreadPoolExecutor
 ) -> None:
     use_rest = options.choice is not SourceChoice.ARCHIVE
     for market in Market:
@@ -181,10 +144,10 @@ def _make_plans(
         if symbols and use_rest:
             try:
                 exchange.open_market(market, symbols)
-            except ExchangeUnavailable as error:
-                _fail_market(tasks, market, error)
+            except ExchangeUnavailable:  # said in the log, and kept for the summary
+                _fail_market(tasks, market)
 
-    def plan(task: _Task) -> SeriesPlan:
+    def plan(task: SeriesTask) -> SeriesPlan:
         series = task.wanted.series
         facts = exchange.open_market(series.market, {series.symbol}) if use_rest else None
         known_ms = task.row.listing_ms
@@ -197,13 +160,15 @@ def _make_plans(
             task.plan = future.result()
 
 
-def _fail_market(tasks: Sequence[_Task], market: Market, error: ExchangeUnavailable) -> None:
+def _fail_market(tasks: Sequence[SeriesTask], market: Market) -> None:
     for task in tasks:
         if task.wanted.series.market is market and not task.is_over:
-            task.result.error = f"market {market} cannot be used: {error}"
+            task.result.error = f"market {market} cannot be used"
 
 
-def _prepare_tables(database: Database, tasks: Sequence[_Task], exchange: Exchange, options: BackfillOptions) -> None:
+def _prepare_tables(
+    database: Database, tasks: Sequence[SeriesTask], exchange: Exchange, options: BackfillOptions
+) -> None:
     for task in tasks:
         if task.plan is None or task.is_over:
             continue
@@ -219,7 +184,7 @@ def _prepare_tables(database: Database, tasks: Sequence[_Task], exchange: Exchan
 def run_full_fetch(
     database: Database,
     exchange: Exchange,
-    tasks: Sequence[_Task],
+    tasks: Sequence[SeriesTask],
     options: BackfillOptions,
     observer: Observer,
     executor: ThreadPoolExecutor,
@@ -227,7 +192,7 @@ def run_full_fetch(
 ) -> None:
     """Fetch and commit the chunks of all plans, in order, reading ahead across series; then close each series."""
 
-    def fetch(job: tuple[_Task, SeriesPlan, Chunk]) -> FetchedChunk | None:
+    def fetch(job: tuple[SeriesTask, SeriesPlan, Chunk]) -> FetchedChunk | None:
         task, plan, chunk = job
         return None if task.is_over else fetch_chunk(plan, chunk, exchange)
 
@@ -251,7 +216,7 @@ def run_full_fetch(
 
 
 @contextmanager
-def _failing_alone(task: _Task, tasks: Sequence[_Task], exchange: Exchange) -> Iterator[None]:
+def _failing_alone(task: SeriesTask, tasks: Sequence[SeriesTask], exchange: Exchange) -> Iterator[None]:
     """Let an error of one series end that series, and an unusable market end the series of that market.
 
     A fault of this program counts as the series' own too: an unattended run must not be held up by it.
@@ -263,7 +228,7 @@ def _failing_alone(task: _Task, tasks: Sequence[_Task], exchange: Exchange) -> I
         task.fail(error)
     except ExchangeUnavailable as error:
         exchange.close_market(task.wanted.series.market, error)
-        _fail_market(tasks, task.wanted.series.market, error)
+        _fail_market(tasks, task.wanted.series.market)
     except FetcherError:
         raise
     except Exception as error:
@@ -274,7 +239,7 @@ def _failing_alone(task: _Task, tasks: Sequence[_Task], exchange: Exchange) -> I
 
 def _commit(
     database: Database,
-    task: _Task,
+    task: SeriesTask,
     plan: SeriesPlan,
     chunk: Chunk,
     future: Future[FetchedChunk | None],
@@ -295,7 +260,7 @@ def _commit(
     task.covered = merge([*task.covered, *(span.span for span in fetched.spans)])
     _log.debug("%s: chunk %s committed, %d inserted, %d already there", series, chunk, saved.inserted, saved.equal)
     _report_conflicts(series, saved)
-    _keep_state(task, options, now_ms, "running", None)
+    keep_state(task, options.state_dir, options.run_id, now_ms, "running", None)
 
 
 def _gaps(plan: SeriesPlan, holes: Sequence[Span]) -> list[Span]:
@@ -313,14 +278,14 @@ def _report_conflicts(series: Series, saved: SaveResult) -> None:
         _log.warning("%s: %d conflicts, the first %d shown", series, saved.conflicts, len(saved.shown_conflicts))
 
 
-def _heal(database: Database, exchange: Exchange, task: _Task, options: BackfillOptions, now_ms: int) -> None:
+def _heal(database: Database, exchange: Exchange, task: SeriesTask, options: BackfillOptions, now_ms: int) -> None:
     series = task.wanted.series
     healed = fill_missing(database, exchange, series, task.row.id, task.covered, options.run_id, now_ms)
     task.result.healed, task.result.confirmed_absent = healed.healed, healed.still_missing
     _report_conflicts(series, healed.saved)
 
 
-def _finish(database: Database, task: _Task, options: BackfillOptions, now_ms: int) -> None:
+def _finish(database: Database, task: SeriesTask, options: BackfillOptions, now_ms: int) -> None:
     series, result = task.wanted.series, task.result
     if result.locked:
         return
@@ -332,7 +297,7 @@ def _finish(database: Database, task: _Task, options: BackfillOptions, now_ms: i
                 last_ms = get_last_timestamp(cursor, series.table_name)
     except SeriesError as error:
         task.fail(error)
-    _keep_state(task, options, now_ms, result.outcome, last_ms)
+    keep_state(task, options.state_dir, options.run_id, now_ms, result.outcome, last_ms)
     for gap in result.open_gaps:
         _log.warning("%s: gap %s is not explained yet; the next run asks again", series, gap)
     _log.info(
@@ -342,26 +307,5 @@ def _finish(database: Database, task: _Task, options: BackfillOptions, now_ms: i
         result.saved.inserted,
         result.saved.equal,
         result.saved.conflicts,
-        _shown(result.covered_until_ms),
+        shown(result.covered_until_ms),
     )
-
-
-def _shown(ms: int | None) -> str:
-    return "nothing" if ms is None else format_ms(ms)
-
-
-def _keep_state(task: _Task, options: BackfillOptions, now_ms: int, outcome: str, last_candle_ms: int | None) -> None:
-    life = task.plan.life if task.plan is not None else None
-    state = SeriesState(
-        listing_ms=life.listing_ms if life is not None and life.listing_ms is not None else task.row.listing_ms,
-        covered_until_ms=task.covered[-1].end_ms if task.covered else None,
-        last_candle_ms=last_candle_ms,
-        last_run_id=options.run_id,
-        last_run_ms=now_ms,
-        last_result=outcome,
-    )
-    try:
-        save_state(options.state_dir, task.wanted.series, state)
-    except OSError as error:
-        # The database holds the truth; a cache that cannot be written must not stop the fetching.
-        _log.warning("%s: the state file cannot be written: %s", task.wanted.series, error)

@@ -82,7 +82,7 @@ def _learn_life(
     if symbol.is_pending:
         return SeriesLife(None, None, symbol.status)
     rest = exchange.rest(series.market)
-    listing_ms = known_listing_ms if known_listing_ms is not None else rest.find_listing(series, symbol)
+    listing_ms = known_listing_ms if known_listing_ms is not None else rest.find_listing(series)
     if listing_ms is None:
         raise SeriesError(
             f"{series}: the exchange lists the symbol ({symbol.status}) but has no candle of it by REST; "

@@ -135,7 +135,7 @@ def test_the_demo_shows_a_generated_market_and_says_so(serverless: Program, home
     assert "generated market (seed 7): these are NOT real Binance prices" in done.stdout
     assert "BTCUSDT/1m: ok, inserted 100,735" in done.stdout
     assert "complete" in done.stdout
-    assert "0 of them for candles" in done.stdout
+    assert "0 of them for a range of candles" in done.stdout
     assert not (home / "pgdata").exists()
     assert not (home / "pgdata-demo" / "postmaster.pid").exists()
 

@@ -104,6 +104,20 @@ def test_symbols_yml_with_patterns_and_exclude(program: Program, exchange: Repla
     assert program.stored("ohlcv_btcusdt")[0][0] == parse_time("2025-01-08")
 
 
+def test_an_interval_on_the_command_line_stands_above_the_files_defaults(
+    program: Program, exchange: ReplayExchange
+) -> None:
+    program.symbols("defaults: {interval: 1m}\nsymbols: [BTCUSDT, ETHUSDT/1m]")
+    document = program.run_json("--interval", "1h", "--start", "2025-01-09")
+    assert [(one["symbol"], one["interval"]) for one in document["series"]] == [("BTCUSDT", "1h"), ("ETHUSDT", "1m")]
+
+
+def test_nothing_to_do_is_said(program: Program) -> None:
+    done = program.run()
+    assert done.returncode == 2
+    assert "nothing to do: there is no symbols.yml, and public.symbols has no active series" in done.stderr
+
+
 def test_without_symbols_yml_the_active_rows_of_the_catalog_run(program: Program, exchange: ReplayExchange) -> None:
     program.query(
         "insert into public.symbols (symbol, active, wanted_from) values"

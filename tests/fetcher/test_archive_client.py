@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import threading
@@ -16,7 +17,7 @@ from fetcher_helpers import FakeTime, columns_of, generated, rows_of, sha256
 
 from core.archive_names import Period, day_of, file_stem, folder, month_of
 from core.candles import CandleBatch
-from core.errors import ArchiveUnavailable
+from core.errors import ArchiveUnavailable, ConfigurationError
 from core.series import Series, parse_series
 from core.times import parse_time
 from demo.archive_calendar import archive_key
@@ -331,6 +332,27 @@ class TestTrouble:
             host.fetch()
         assert files_in(downloads) == []
 
+    @pytest.mark.parametrize("where", ["its parent", "itself"])
+    def test_a_folder_that_cannot_be_made_makes_the_file_unavailable(
+        self, host: Host, downloads: Path, where: str
+    ) -> None:
+        file = downloads.parent if where == "its parent" else downloads
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("a file where the folder should be")
+        with pytest.raises(ArchiveUnavailable, match=f"cannot be written to {downloads}"):
+            host.fetch()
+        assert host.asked() == (1, 0)
+        assert file.read_text() == "a file where the folder should be"
+
+    def test_a_file_that_cannot_be_removed_afterwards_costs_no_candle(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(_: Path, missing_ok: bool = False) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(Path, "unlink", refuse)
+        assert rows_of(host.fetch()[0]) == host.truth()
+
 
 class TestWhatAnEarlierRunLeft:
     def place(self, host: Host, downloads: Path, change: Callable[[bytes], bytes]) -> Path:
@@ -467,6 +489,27 @@ class TestAHostThatIsSilent:
         host.exchange.start()
         client = make_archives(host.url, host.exchange.archive_list_url)
         assert rows_of(client.fetch(SERIES, DAY)[0]) == host.truth()
+
+
+def test_of_a_refused_connection_the_deepest_cause_alone_is_shown(
+    make_archives: MakeArchives, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = make_archives("http://127.0.0.1:1", "http://127.0.0.1:1/bucket")
+    refused = f"ConnectionError: [Errno {errno.ECONNREFUSED}] {os.strerror(errno.ECONNREFUSED)} (given up"
+    for ask in (lambda: client.fetch(SERIES, DAY), lambda: client.list_published(SERIES, DAY.span)):
+        with pytest.raises(ArchiveUnavailable) as caught:
+            ask()
+        assert refused in str(caught.value)
+    assert "HTTPConnectionPool" not in caplog.text and "object at 0x" not in caplog.text
+
+
+@pytest.mark.parametrize("url", ["https://data..binance.vision", f"https://{'a' * 70}.binance.vision", "http://.test"])
+def test_an_address_that_is_none_is_a_wrong_setting(make_archives: MakeArchives, fake_time: FakeTime, url: str) -> None:
+    client = make_archives(url, f"{url}/bucket")
+    for ask in (lambda: client.fetch(SERIES, DAY), lambda: client.list_published(SERIES, DAY.span)):
+        with pytest.raises(ConfigurationError, match="not a usable address"):
+            ask()
+    assert fake_time.waits == []
 
 
 def test_several_threads_may_fetch_at_once(host: Host, downloads: Path) -> None:

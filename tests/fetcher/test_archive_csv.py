@@ -44,7 +44,7 @@ def altered(position: int, value: Any, row: int = 3) -> list[Row]:
 
 
 class TestEveryWayOfWriting:
-    @pytest.mark.parametrize("header", ["", HEADER, HEADER.upper(), "a header of other words"])
+    @pytest.mark.parametrize("header", ["", HEADER, HEADER.upper(), "Open time,Open,High", "some,other,words"])
     @pytest.mark.parametrize("microseconds", [False, True])
     def test_gives_the_same_candles(self, tmp_path: Path, header: str, microseconds: bool) -> None:
         text = csv_of(ROWS, header=header, microseconds=microseconds)
@@ -57,6 +57,11 @@ class TestEveryWayOfWriting:
 
     def test_the_last_line_may_lack_its_end(self, tmp_path: Path) -> None:
         assert rows_of(read(tmp_path, csv_of(ROWS).rstrip())) == columns_of(ROWS)
+
+    @pytest.mark.parametrize("before", ["\n", "\r\n", "\n\n"], ids=repr)
+    @pytest.mark.parametrize("header", ["", HEADER])
+    def test_empty_lines_at_the_start_make_no_difference(self, tmp_path: Path, before: str, header: str) -> None:
+        assert rows_of(read(tmp_path, before + csv_of(ROWS, header=header))) == columns_of(ROWS)
 
     @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
     def test_the_way_of_packing_makes_no_difference(self, tmp_path: Path, method: int) -> None:
@@ -162,6 +167,17 @@ class TestAZipThatIsNotWhatItsNameSays:
         content[6] |= 1
         path.write_bytes(content)
         with pytest.raises(ArchiveUnavailable, match="encrypted"):
+            read_archive(path, SERIES, DAY)
+
+    def test_a_member_name_that_is_no_text(self, tmp_path: Path) -> None:
+        """Marked as UTF-8, which it is not: the zip reader itself fails with a ValueError."""
+        path = write_zip(tmp_path / "any.zip", {NAME: csv_of(ROWS)})
+        content = bytearray(path.read_bytes())
+        entry = content.index(b"PK\x01\x02")
+        content[entry + 9] |= 8
+        content[entry + 46] = 0xFF
+        path.write_bytes(content)
+        with pytest.raises(ArchiveUnavailable, match="not a readable zip"):
             read_archive(path, SERIES, DAY)
 
     @pytest.mark.parametrize("garbage", [b"", b"PK", b"<html>404</html>", b"\x00" * 5000, b"PK\x03\x04" + b"x" * 200])
@@ -277,6 +293,55 @@ BAD_ROWS: dict[str, Sequence[Row]] = {
 def test_a_file_with_a_bad_row_is_refused_as_a_whole(tmp_path: Path, rows: Sequence[Row], header: str) -> None:
     with pytest.raises(ArchiveUnavailable, match="archive BTCUSDT-1h-2024-03-01.zip holds"):
         read(tmp_path, csv_of(rows, header=header))
+
+
+@pytest.mark.parametrize("before", ["\ufeff", " ", "\t", "\ufeff "], ids=repr)
+@pytest.mark.parametrize("microseconds", [False, True])
+def test_a_first_row_behind_a_mark_or_a_blank_is_a_row_and_not_a_header(
+    tmp_path: Path, before: str, microseconds: bool
+) -> None:
+    batch = read(tmp_path, before + csv_of(ROWS, microseconds=microseconds))
+    assert rows_of(batch) == columns_of(ROWS)
+
+
+@pytest.mark.parametrize("before", ['"', '\ufeff"', "NaN,", "NaN"], ids=repr)
+def test_a_first_row_that_is_damaged_is_refused_and_not_taken_for_a_header(tmp_path: Path, before: str) -> None:
+    with pytest.raises(ArchiveUnavailable, match="holds unusable rows"):
+        read(tmp_path, before + csv_of(ROWS))
+
+
+@pytest.mark.parametrize("before", ["\ufeff", " ", "\t", "\0"], ids=repr)
+def test_a_header_behind_a_mark_or_a_blank_is_no_header_and_refuses_the_file(tmp_path: Path, before: str) -> None:
+    with pytest.raises(ArchiveUnavailable, match="holds unusable rows"):
+        read(tmp_path, before + csv_of(ROWS, header=HEADER))
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        f"{ROWS[0][0]}.5",
+        f"{ROWS[0][0]}.0",
+        "1.7092512E12",
+        f"-{ROWS[0][0]}",
+        f"+{ROWS[0][0]}",
+        f"\0{ROWS[0][0]}",
+        f"\u00a0{ROWS[0][0]}",
+        f"17o{str(ROWS[0][0])[3:]}",
+        f"x{ROWS[0][0]}",
+        "",
+    ],
+    ids=repr,
+)
+def test_a_first_row_with_a_damaged_time_is_refused_and_not_taken_for_a_header(tmp_path: Path, time: str) -> None:
+    with pytest.raises(ArchiveUnavailable, match="archive BTCUSDT-1h-2024-03-01.zip holds"):
+        read(tmp_path, csv_of(altered(0, time, row=0)))
+
+
+@pytest.mark.parametrize("end", [13, 14, 40])
+def test_a_first_row_that_is_cut_off_is_refused_and_not_taken_for_a_header(tmp_path: Path, end: int) -> None:
+    first, others = csv_of(ROWS).split("\n", 1)
+    with pytest.raises(ArchiveUnavailable, match="holds unusable rows"):
+        read(tmp_path, f"{first[:end]}\n{others}")
 
 
 @pytest.mark.parametrize("text", ["<html></html>\n<p>", "\x00\x01\x02\n\x00", "1\n", "7,7,7\n"])

@@ -85,6 +85,30 @@ class TestWhatIsListed:
         assert one.asked() == ["BTCUSDT-1h-2024-01"]
         assert index.days == frozenset()
 
+    @pytest.mark.parametrize("page_size", [1, 2, 3, 7])
+    def test_pages_beyond_the_wanted_end_are_not_asked_for(self, bucket: MakeBucket, page_size: int) -> None:
+        one = bucket(page_size=page_size)
+        index = one.listed("2024-05-02", "2024-05-04")
+        wanted = {parse_time("2024-05-02"), parse_time("2024-05-03")}
+        assert wanted <= index.days
+        # A file and its CHECKSUM a day, and the file that shows that the end is reached.
+        assert one.asked()[1] == "BTCUSDT-1h-2024-05-02"
+        assert len(one.exchange.requests) <= 1 + -(-5 // page_size)
+        one.exchange.clear_requests()
+        assert {parse_time("2024-01-01")} <= one.listed("2024-01-10", "2024-02-01").months
+        assert len(one.exchange.requests) <= -(-3 // page_size)
+
+    def test_of_1s_months_are_not_listed_though_they_are_there(self, run: Run, make_archives: MakeArchives) -> None:
+        series, store = parse_series("BTCUSDT/1s"), CandleStore()
+        for day in ("2024-03-01", "2024-03-02", "2024-03-05"):
+            store.add(series, generated(series, day, 60)[1])
+        exchange = run(store)
+        client = make_archives(exchange.archive_url, exchange.archive_list_url)
+        index = client.list_published(series, Span(parse_time("2024-03-02"), parse_time("2024-04-01")))
+        assert index.months == frozenset()
+        assert index.days == {parse_time("2024-03-02"), parse_time("2024-03-05")}
+        assert {record.params["prefix"] for record in exchange.requests} == {"data/spot/daily/klines/BTCUSDT/1s/"}
+
     def test_months_before_the_wanted_ones_are_left_out(self, bucket: MakeBucket) -> None:
         one = bucket()
         index = one.listed("2024-03-31T23:00", "2024-04-01T01:00")
@@ -135,10 +159,26 @@ class TestTrouble:
             AlterBody(lambda body: b"<!doctype html><html><body><br></body></html>"),
             AlterBody(lambda body: b"\xff\xfe\x00"),
             AlterBody(lambda body: b"{}"),
+            AlterBody(lambda body: b"<Error><Code>InternalError</Code><Message>Try again.</Message></Error>"),
+            AlterBody(lambda body: b'<html xmlns="http://www.w3.org/1999/xhtml"><body/></html>'),
+            AlterBody(lambda body: b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"),
+            AlterBody(lambda body: body.replace(b"ListBucketResult", b"ListAllMyBucketsResult")),
             Answer(503),
             CutBody(),
         ],
-        ids=["cut XML", "nothing", "HTML", "no text", "JSON", "503", "cut body"],
+        ids=[
+            "cut XML",
+            "nothing",
+            "HTML",
+            "no text",
+            "JSON",
+            "an error in a 200",
+            "XHTML",
+            "no namespace",
+            "another list",
+            "503",
+            "cut body",
+        ],
     )
     def test_is_sat_out_and_then_given_up(self, bucket: MakeBucket, fault: AlterBody | Answer | CutBody) -> None:
         one = bucket()
@@ -199,13 +239,57 @@ class TestOddPages:
         empty = page(truncated=False)
         assert self.listed(make_archives, http, page(*names, truncated=False), empty) == {"2024-01"}
 
-    def test_a_marker_that_does_not_move_on_ends_the_listing(
-        self, make_archives: MakeArchives, http: responses.RequestsMock
+    @pytest.mark.parametrize("marker", ["A", "BTCUSDT-1h-2024-01"])
+    def test_a_marker_that_does_not_move_on_makes_the_listing_unavailable(
+        self, make_archives: MakeArchives, http: responses.RequestsMock, marker: str
     ) -> None:
         names = ["BTCUSDT-1h-2024-01.zip", "BTCUSDT-1h-2024-02.zip"]
-        stuck = page(*names, truncated=True, next_marker=f"{FOLDER}A")
-        assert self.listed(make_archives, http, stuck) == {"2024-01", "2024-02"}
+        stuck = page(*names, truncated=True, next_marker=f"{FOLDER}{marker}")
+        with pytest.raises(ArchiveUnavailable, match="does not come to an end"):
+            self.listed(make_archives, http, stuck)
         assert len(http.calls) == 1
+
+    def test_nor_does_one_that_stands_still_later_on(
+        self, make_archives: MakeArchives, http: responses.RequestsMock
+    ) -> None:
+        stuck = page("BTCUSDT-1h-2024-01.zip", truncated=True)
+        with pytest.raises(ArchiveUnavailable, match="does not come to an end"):
+            self.listed(make_archives, http, stuck)
+        assert len(http.calls) == 2
+
+    def test_no_page_is_asked_for_beyond_the_end_of_what_is_wanted(
+        self, make_archives: MakeArchives, http: responses.RequestsMock
+    ) -> None:
+        """March begins where the wanted span ends."""
+        names = [f"BTCUSDT-1h-2024-0{month}.zip{ending}" for month in (1, 2, 3) for ending in ("", ".CHECKSUM")]
+        for more in (names, names[:-1]):
+            listed = self.listed(make_archives, http, page(*more, truncated=True, next_marker=f"{FOLDER}A"))
+            assert {"2024-01", "2024-02"} <= listed <= {"2024-01", "2024-02", "2024-03"}
+        assert len(http.calls) == 2  # one for each listing
+
+    def test_a_page_that_ends_with_the_last_wanted_file_is_not_yet_the_end(
+        self, make_archives: MakeArchives, http: responses.RequestsMock
+    ) -> None:
+        first = page("BTCUSDT-1h-2024-01.zip", "BTCUSDT-1h-2024-01.zip.CHECKSUM", truncated=True)
+        second = page("BTCUSDT-1h-2024-02.zip", "BTCUSDT-1h-2024-02.zip.CHECKSUM", truncated=True)
+        third = page("BTCUSDT-1h-2024-03.zip", "BTCUSDT-1h-2024-03.zip.CHECKSUM", truncated=True)
+        assert {"2024-01", "2024-02"} <= self.listed(make_archives, http, first, second, third)
+        assert len(http.calls) == 3
+
+    def test_of_1s_the_days_alone_are_listed_from_the_first_wanted_one(
+        self, make_archives: MakeArchives, http: responses.RequestsMock
+    ) -> None:
+        """A month of seconds is too large a file to be used."""
+        daily, span = (
+            "data/spot/daily/klines/BTCUSDT/1s/",
+            Span(parse_time("2024-01-10T13:37"), parse_time("2024-03-01")),
+        )
+        names = ["BTCUSDT-1s-2024-01-10.zip", "BTCUSDT-1s-2024-01-11.zip"]
+        http.get(LIST_URL, body=page(*names, truncated=False).replace(FOLDER, daily))
+        index = make_archives("https://any.test", LIST_URL).list_published(parse_series("BTCUSDT/1s"), span)
+        assert index == ArchiveIndex(frozenset(), frozenset({parse_time("2024-01-10"), parse_time("2024-01-11")}))
+        [call] = http.calls
+        assert call.request.params == {"delimiter": "/", "prefix": daily, "marker": f"{daily}BTCUSDT-1s-2024-01-10"}
 
     def test_a_listing_that_never_ends_is_given_up(
         self, make_archives: MakeArchives, http: responses.RequestsMock
@@ -218,7 +302,7 @@ class TestOddPages:
             return 200, {}, page(truncated=True, next_marker=f"{FOLDER}Z{count:06d}")
 
         http.add_callback("GET", LIST_URL, next_page)
-        with pytest.raises(ArchiveUnavailable, match="does not end"):
+        with pytest.raises(ArchiveUnavailable, match="does not come to an end"):
             make_archives("https://any.test", LIST_URL).list_published(SERIES, self.WANTED)
         assert count == 1000
 

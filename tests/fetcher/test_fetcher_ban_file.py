@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -65,19 +66,135 @@ def test_the_bans_of_both_pools_stand_side_by_side(ban_path: Path, fake_time: Fa
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[1]", b"7", b"null", b'{"spot": "soon"}', b'{"spot": null}', b'{"spot": [1]}', b"\xff\xfe"]
+    "content",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b"7",
+        b"null",
+        b'{"spot": "soon"}',
+        b'{"spot": null}',
+        b'{"spot": [1]}',
+        b'{"spot": 1e999}',
+        b'{"spot": -1e999}',
+        b'{"spot": NaN}',
+        b'{"spot": 1e300}x',
+        b"\xff\xfe",
+    ],
 )
-def test_a_corrupt_file_is_ignored_with_a_warning(
+def test_a_corrupt_file_is_ignored_with_one_warning(
     ban_path: Path, fake_time: FakeTime, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
     ban_path.parent.mkdir()
     ban_path.write_bytes(content)
     with caplog.at_level(logging.WARNING):
         bans = BanFile(ban_path, fake_time.now_ms)
-    assert f"{ban_path} is unreadable and is ignored" in caplog.text
-    bans.refuse_while_banned("spot")
-    bans.record("spot", 1000)
+        assert caplog.records == []  # it is read when it is asked about
+        for _ in range(3):
+            bans.refuse_while_banned("spot")
+            bans.refuse_while_banned("futures")
+        assert ban_path.read_bytes() == content
+        bans.record("spot", 1000)
     assert json.loads(ban_path.read_text()) == {"spot": NOW_MS + 1000}
+    [warning] = [record.getMessage() for record in caplog.records]
+    assert warning.startswith(f"{ban_path} is unreadable and is ignored: ")
+
+
+def test_a_ban_is_recorded_over_a_file_that_became_corrupt(
+    ban_path: Path, fake_time: FakeTime, caplog: pytest.LogCaptureFixture
+) -> None:
+    bans = BanFile(ban_path, fake_time.now_ms)
+    bans.record("futures", TWO_MINUTES_MS)
+    ban_path.write_text('{"futures": 17')
+    with pytest.raises(ExchangeBanned):  # what this process was told itself, it does not forget
+        bans.refuse_while_banned("futures")
+    bans.record("spot", 1000)
+    assert json.loads(ban_path.read_text()) == {"spot": NOW_MS + 1000, "futures": NOW_MS + TWO_MINUTES_MS}
+    assert caplog.text.count("is unreadable and is ignored") == 1
+
+
+def test_what_another_object_records_is_seen_at_once(ban_path: Path, fake_time: FakeTime) -> None:
+    ours, theirs = BanFile(ban_path, fake_time.now_ms), BanFile(ban_path, fake_time.now_ms)
+    ours.refuse_while_banned("spot")
+    theirs.record("spot", TWO_MINUTES_MS)
+    with pytest.raises(ExchangeBanned) as caught:
+        ours.refuse_while_banned("spot")
+    assert caught.value.until_ms == NOW_MS + TWO_MINUTES_MS
+    ours.refuse_while_banned("futures")
+    theirs.record("spot", 2 * TWO_MINUTES_MS)
+    with pytest.raises(ExchangeBanned) as caught:
+        ours.refuse_while_banned("spot")
+    assert caught.value.until_ms == NOW_MS + 2 * TWO_MINUTES_MS
+
+
+def test_two_objects_do_not_overwrite_each_others_bans(ban_path: Path, fake_time: FakeTime) -> None:
+    ours, theirs = BanFile(ban_path, fake_time.now_ms), BanFile(ban_path, fake_time.now_ms)
+    ours.record("spot", 5000)
+    theirs.record("futures", 6000)
+    assert json.loads(ban_path.read_text()) == {"spot": NOW_MS + 5000, "futures": NOW_MS + 6000}
+    assert theirs.record("spot", 1000) == NOW_MS + 5000  # a shorter one does not shorten the other's
+    assert ours.record("futures", 9000) == NOW_MS + 9000
+    assert json.loads(ban_path.read_text()) == {"spot": NOW_MS + 5000, "futures": NOW_MS + 9000}
+
+
+def test_a_file_that_was_deleted_frees_whom_it_told(ban_path: Path, fake_time: FakeTime) -> None:
+    told_itself, read_it = BanFile(ban_path, fake_time.now_ms), BanFile(ban_path, fake_time.now_ms)
+    told_itself.record("spot", TWO_MINUTES_MS)
+    with pytest.raises(ExchangeBanned):
+        read_it.refuse_while_banned("spot")
+    ban_path.unlink()
+    read_it.refuse_while_banned("spot")
+    with pytest.raises(ExchangeBanned):
+        told_itself.refuse_while_banned("spot")
+
+
+def test_nothing_but_the_file_is_left_in_its_folder(ban_path: Path, fake_time: FakeTime) -> None:
+    bans = BanFile(ban_path, fake_time.now_ms)
+    bans.record("spot", 1000)
+    bans.record("futures", 1000)
+    assert [entry.name for entry in ban_path.parent.iterdir()] == [ban_path.name]
+
+
+def test_a_ban_is_written_beside_so_that_a_failure_halfway_leaves_the_old_file_whole(
+    ban_path: Path, fake_time: FakeTime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bans = BanFile(ban_path, fake_time.now_ms)
+    bans.record("spot", TWO_MINUTES_MS)
+    before = ban_path.read_bytes()
+    write_text = Path.write_text
+
+    def halfway(path: Path, text: str, **options: str) -> int:
+        write_text(path, text[: len(text) // 2], **options)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", halfway)
+    with caplog.at_level(logging.WARNING):
+        bans.record("futures", TWO_MINUTES_MS)
+    assert f"the ban cannot be recorded in {ban_path}" in caplog.text
+    assert ban_path.read_bytes() == before
+    for pool in ("spot", "futures"):
+        with pytest.raises(ExchangeBanned):
+            bans.refuse_while_banned(pool)
+
+
+def test_a_reader_never_sees_half_a_file(ban_path: Path, fake_time: FakeTime, caplog: pytest.LogCaptureFixture) -> None:
+    writer, reader = BanFile(ban_path, fake_time.now_ms), BanFile(ban_path, fake_time.now_ms)
+    writer.record("spot", TWO_MINUTES_MS)
+
+    def write() -> None:
+        for number in range(300):
+            writer.record("futures", number)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    seen = 0
+    while thread.is_alive() or seen == 0:
+        with pytest.raises(ExchangeBanned):
+            reader.refuse_while_banned("spot")
+        seen += 1
+    thread.join()
+    assert caplog.records == []
 
 
 def test_a_folder_that_cannot_be_written_is_a_warning_and_the_ban_still_holds(

@@ -67,6 +67,12 @@ BAD_ROWS = {
     "more rows than asked for": [*ROWS, [ROWS[-1][0] + 1, *ROWS[-1][1:]]],
     "a row before the window": [[SPAN.start_ms - 60_000, *ROWS[0][1:]], *ROWS[1:]],
     "all rows before the window": [[row[0] - 86_400_000, *row[1:]] for row in ROWS],
+    "a row at the end of the window": [*ROWS[1:], [SPAN.end_ms, *ROWS[0][1:]]],
+    "one row, at the end of the window": [[SPAN.end_ms, *ROWS[0][1:]]],
+    "a row long after the window": [*ROWS[:7], [SPAN.end_ms + 86_400_000, *ROWS[7][1:]]],
+    "all rows a day late": [[row[0] + 86_400_000, *row[1:]] for row in ROWS],
+    "microseconds for all times": [[row[0] * 1000, *row[1:]] for row in ROWS],
+    "microseconds for one time": altered(0, ROWS[7][0] * 1000, row=7),
     "eleven fields": [row[:11] for row in ROWS],
     "thirteen fields": [[*row, "0"] for row in ROWS],
     "one row of eleven fields": [*ROWS[:3], ROWS[3][:11], *ROWS[4:]],
@@ -101,11 +107,18 @@ BAD_ROWS = {
     "a text for a time": altered(0, str(ROWS[3][0])),
     "null for a time": altered(0, None),
     "true for a time": altered(0, True),
+    "a float for a time": altered(0, float(ROWS[3][0])),
+    "a float for every time": [[float(row[0]), *row[1:]] for row in ROWS],
+    "a time with decimals": altered(0, ROWS[3][0] + 0.5),
     "a time beyond 64 bits": altered(0, 2**64),
     "a negative time": altered(0, -1, row=0),
     "a time before the year 1": altered(0, -(10**15), row=0),
     "a time after the year 9999, out of order": altered(0, 10**16),
     "a text for the trades": altered(8, "5"),
+    "a float for the trades": altered(8, 5.0),
+    "trades with decimals": altered(8, 5.5),
+    "true for the trades": altered(8, True),
+    "false for the trades": altered(8, False),
     "null for the trades": altered(8, None),
     "negative trades": altered(8, -1),
     "more trades than the column holds": altered(8, 2**31),
@@ -159,10 +172,15 @@ class TestWhatIsAccepted:
         http.get(KLINES, body=json.dumps(ROWS), content_type=content_type)
         assert rows_of(fetch(rest)) == columns_of(ROWS)
 
-    def test_a_candle_after_the_window_is_left_out(self) -> None:
-        """One that is still open, say."""
-        window = Span(SPAN.start_ms, ROWS[5][0])
-        assert rows_of(read_page(ROWS, window, 8)) == columns_of(ROWS[:5])
+    def test_the_last_millisecond_of_the_window_belongs_to_it_and_its_end_does_not(self) -> None:
+        assert rows_of(read_page(ROWS, Span(SPAN.start_ms, ROWS[7][0] + 1), 8)) == columns_of(ROWS)
+        with pytest.raises(UnusableAnswer, match="where 2024-03-01 .. 2024-03-01T00:07Z was asked for"):
+            read_page(ROWS, Span(SPAN.start_ms, ROWS[7][0]), 8)
+
+    def test_the_first_millisecond_of_the_window_belongs_to_it_and_the_one_before_does_not(self) -> None:
+        assert rows_of(read_page(ROWS, Span(ROWS[0][0], SPAN.end_ms), 8)) == columns_of(ROWS)
+        with pytest.raises(UnusableAnswer, match="was asked for"):
+            read_page(ROWS, Span(ROWS[0][0] + 1, SPAN.end_ms), 8)
 
     def test_an_empty_list_is_a_page_without_candles(self) -> None:
         assert read_page([], SPAN, 8).rows == 0
@@ -214,7 +232,8 @@ def test_recorded_pages_are_read_digit_for_digit(shared_data: Path, name: str, n
 
 TIMES = st.integers(SPAN.start_ms - 120_000, SPAN.end_ms + 120_000) | st.integers(-(2**63), 2**63 - 1)
 NUMBERS = st.sampled_from(["1", "2.50", "0.00000001", "0", "-1", "NaN", "1e3", "", "1."])
-ODD_CELLS = st.none() | st.booleans() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
+ODD_CELLS = st.none() | st.booleans() | st.floats() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
+FLOATS = st.floats(SPAN.start_ms, SPAN.end_ms) | st.integers(SPAN.start_ms, SPAN.end_ms).map(float)
 ODD_ROWS = st.lists(
     st.tuples(TIMES, *[NUMBERS] * 5, TIMES, NUMBERS, st.integers(-2, 2**33), NUMBERS, NUMBERS, NUMBERS).map(list)
     | st.lists(TIMES | NUMBERS | ODD_CELLS, min_size=10, max_size=13)
@@ -222,12 +241,15 @@ ODD_ROWS = st.lists(
     max_size=4,
 )
 GOOD_ROWS = st.lists(st.sampled_from(ROWS), max_size=9)
+ONE_ODD_CELL = st.builds(altered, st.integers(0, 11), TIMES | FLOATS | NUMBERS | ODD_CELLS, st.integers(0, 7))
 
 
-@given(body=ODD_ROWS | GOOD_ROWS | ODD_CELLS)
+@given(body=ODD_ROWS | GOOD_ROWS | ONE_ODD_CELL | ODD_CELLS)
 def test_any_page_is_either_refused_or_returned_unchanged(body: Any) -> None:
     try:
         batch = read_page(body, SPAN, 8)
     except UnusableAnswer:
         return
-    assert rows_of(batch) == columns_of([row for row in body if SPAN.start_ms <= row[0] < SPAN.end_ms])
+    assert rows_of(batch) == columns_of(body)
+    assert all(SPAN.start_ms <= row[0] < SPAN.end_ms for row in body)
+    assert {type(row[position]) for row in body for position in (0, 8)} <= {int}  # 1.0 and True equal 1

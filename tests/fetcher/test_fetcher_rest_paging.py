@@ -240,6 +240,17 @@ class TestAnswersThatKeepChanging:
             served.fetch()
         assert served.requests() == 6
 
+    def test_are_returned_when_the_last_round_fills_the_last_hole(self, serve: Serve) -> None:
+        """The first asking and five rounds, one candle each: six candles are whole, a seventh is not."""
+        served = serve(MINUTES[Market.SPOT], limit=1000)
+        served.exchange.faults.add("/klines", AlterRows(lambda rows: rows[:1]), times=6)
+        assert served.fetch(0, 6) == served.truth(0, 6)
+        assert len(served.truth(0, 6)) == 6
+        assert served.requests() == 6
+        served.exchange.faults.add("/klines", AlterRows(lambda rows: rows[:1]), times=6)
+        with pytest.raises(SeriesError, match="keep changing"):
+            served.fetch(0, 7)
+
     def test_are_accepted_once_they_agree(self, serve: Serve) -> None:
         served = serve(MINUTES[Market.SPOT], limit=1000)
         served.remove(98, 100)
@@ -253,6 +264,12 @@ class TestAnswersThatKeepChanging:
             lambda rows: rows + rows[-1:],
             lambda rows: rows[::-1],
             lambda rows: [[row[0] - 600_000, *row[1:]] for row in rows],
+            lambda rows: [[row[0] + 600_000, *row[1:]] for row in rows],
+            lambda rows: [[row[0] + 86_400_000, *row[1:]] for row in rows],
+            lambda rows: [[row[0] * 1000, *row[1:]] for row in rows],
+            lambda rows: [[float(row[0]), *row[1:]] for row in rows],
+            lambda rows: [[*row[:8], float(row[8]), *row[9:]] for row in rows],
+            lambda rows: [*rows[1:], [rows[-1][0] + 60_000, *rows[-1][1:]]],
             lambda rows: [[*row[:2], row[3], row[2], *row[4:]] for row in rows],
             lambda rows: [row[:11] for row in rows],
             lambda rows: {"code": -1000, "msg": "An unknown error occurred."},
@@ -268,6 +285,33 @@ class TestAnswersThatKeepChanging:
         with pytest.raises(UnusableAnswer, match="cm:BTCUSD_PERP/1m, 2015-03-04T00:30Z"):
             served.fetch()
         assert served.exchange.faults.pending() == 0
+
+
+class TestCandlesOfAnotherTime:
+    @every_market
+    @pytest.mark.parametrize(
+        "moved",
+        [lambda ms: ms * 1000, lambda ms: ms + 86_400_000, lambda ms: ms - 86_400_000],
+        ids=["microseconds", "a day late", "a day early"],
+    )
+    def test_in_every_answer_are_refused_and_never_taken_for_a_hole(
+        self, serve: Serve, series: Series, moved: Callable[[int], int]
+    ) -> None:
+        served = serve(series)
+        change = AlterRows(lambda rows: [[moved(row[0]), *row[1:]] for row in rows])
+        served.exchange.faults.add("/klines", change, times=1000)
+        with pytest.raises(UnusableAnswer, match="was asked for"):
+            served.fetch()
+        assert served.requests() == 6
+
+    @every_market
+    def test_when_a_hole_is_asked_for_again_do_not_confirm_it(self, serve: Serve, series: Series) -> None:
+        served = serve(series)
+        served.exchange.faults.add("/klines", AlterRows(lambda rows: []), after=4)
+        late = AlterRows(lambda rows: [[row[0] + 86_400_000, *row[1:]] for row in rows])
+        served.exchange.faults.add("/klines", late, after=10, times=1000)
+        with pytest.raises(UnusableAnswer, match="was asked for"):
+            served.fetch()
 
 
 class TestTroubleOnTheWay:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,12 +109,13 @@ class TestAnOrdinaryAnswer:
         fetch(rest)
         assert 60 <= sum(fake_time.waits) <= 61
 
+    @pytest.mark.parametrize("count", ["many", "", "²", "5999²", "-5999", "5999.0"])
     def test_a_count_that_is_no_number_is_left_out(
-        self, rest: BinanceRest, answer: Answer, fake_time: FakeTime
+        self, rest: BinanceRest, answer: Answer, fake_time: FakeTime, count: str
     ) -> None:
-        answer(200, ROWS, {"X-MBX-USED-WEIGHT-1M": "many"})
-        fetch(rest)
-        fetch(rest)
+        answer(200, ROWS, {"X-MBX-USED-WEIGHT-1M": count})
+        assert fetch(rest).rows == 5
+        assert fetch(rest).rows == 5
         assert fake_time.waits == []
 
 
@@ -134,7 +137,16 @@ class TestTooManyRequests:
         assert len(sent_ms) == 2
         assert fake_time.waits[0] >= 17
 
-    @pytest.mark.parametrize("headers", [{}, {"Retry-After": "Sat, 01 Jun 2024 12:00:30 GMT"}, {"Retry-After": ""}])
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {},
+            {"Retry-After": "Sat, 01 Jun 2024 12:00:30 GMT"},
+            {"Retry-After": ""},
+            {"Retry-After": "²"},
+            {"Retry-After": "3²"},
+        ],
+    )
     def test_without_a_number_of_seconds_a_whole_minute_is_waited(
         self, rest: BinanceRest, answer: Answer, fake_time: FakeTime, headers: dict[str, str]
     ) -> None:
@@ -274,18 +286,66 @@ class TestABan:
             fetch(rest)
         assert caught.value.until_ms == NOW_MS + 130_000
 
+    @pytest.mark.parametrize("headers", [{}, {"Retry-After": "²"}, {"Retry-After": "soon"}, {"Retry-After": "0"}])
     @pytest.mark.parametrize("body", ["", HTML, {"code": -1003, "msg": "Way too many requests."}])
-    def test_without_any_end_it_is_the_shortest_ban(self, rest: BinanceRest, answer: Answer, body: Any) -> None:
-        answer(418, body)
+    def test_without_any_end_it_is_the_shortest_ban(
+        self, rest: BinanceRest, answer: Answer, body: Any, headers: dict[str, str]
+    ) -> None:
+        answer(418, body, headers)
         with pytest.raises(ExchangeBanned) as caught:
             fetch(rest)
         assert caught.value.until_ms == NOW_MS + 120_000
 
-    def test_of_two_ends_the_later_one_counts(self, rest: BinanceRest, answer: Answer) -> None:
-        answer(418, banned_until(NOW_MS + 60_000), {"Retry-After": "90"})
+    @pytest.mark.parametrize(("named_s", "retry_after_s"), [(150, 200), (200, 150), (60, 150), (150, 60)])
+    def test_of_two_ends_the_later_one_counts(
+        self, rest: BinanceRest, answer: Answer, named_s: int, retry_after_s: int
+    ) -> None:
+        answer(418, banned_until(NOW_MS + named_s * 1000), {"Retry-After": str(retry_after_s)})
         with pytest.raises(ExchangeBanned) as caught:
             fetch(rest)
-        assert caught.value.until_ms == NOW_MS + 90_000
+        assert caught.value.until_ms == NOW_MS + max(named_s, retry_after_s) * 1000
+
+    @pytest.mark.parametrize("status", [418, 429])
+    @pytest.mark.parametrize("named_s", [-3600, -1, 0, 1, 60, 119])
+    @pytest.mark.parametrize("headers", [{}, {"Retry-After": "5"}])
+    def test_an_end_that_is_near_or_past_is_never_less_than_the_shortest_ban(
+        self,
+        rest: BinanceRest,
+        answer: Answer,
+        ban_path: Path,
+        status: int,
+        named_s: int,
+        headers: dict[str, str],
+    ) -> None:
+        """As when the clock that the end is held against has not been set yet."""
+        answer(status, banned_until(NOW_MS + named_s * 1000), headers)
+        with pytest.raises(ExchangeBanned) as caught:
+            fetch(rest)
+        assert caught.value.until_ms == NOW_MS + 120_000
+        assert json.loads(ban_path.read_text()) == {"spot": NOW_MS + 120_000}
+
+    @pytest.mark.parametrize("retry_after", ["1", "5", "119"])
+    @pytest.mark.parametrize("body", ["", TOO_MUCH])
+    def test_a_short_retry_after_is_never_less_than_the_shortest_ban(
+        self, rest: BinanceRest, answer: Answer, ban_path: Path, body: Any, retry_after: str
+    ) -> None:
+        answer(418, body, {"Retry-After": retry_after})
+        with pytest.raises(ExchangeBanned) as caught:
+            fetch(rest)
+        assert caught.value.until_ms == NOW_MS + 120_000
+        assert json.loads(ban_path.read_text()) == {"spot": NOW_MS + 120_000}
+
+    def test_of_another_process_is_seen_before_the_next_request(
+        self, rest: BinanceRest, answer: Answer, http: responses.RequestsMock, fake_time: FakeTime, ban_path: Path
+    ) -> None:
+        answer(200, ROWS)
+        assert fetch(rest).rows == 5
+        BanFile(ban_path, fake_time.now_ms).record("spot", 300_000)
+        with pytest.raises(ExchangeBanned, match="no request was sent"):
+            fetch(rest)
+        assert len(http.calls) == 1
+        fake_time.clock.advance(300_000)
+        assert fetch(rest).rows == 5
 
     def test_its_end_is_meant_by_the_exchanges_clock(
         self, rest: BinanceRest, answer: Answer, http: responses.RequestsMock, fake_time: FakeTime, make_rest: MakeRest
@@ -457,7 +517,20 @@ class TestAWrongAddress:
             fetch(rest)
         assert len(http.calls) == 1
 
-    @pytest.mark.parametrize("url", ["nonsense", "http://", "http://[::1", "http://host:port", "http://.test"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "nonsense",
+            "http://",
+            "http://[::1",
+            "http://host:port",
+            "http://.test",
+            "https://api..binance.com",
+            "http://api..binance.com:8080",
+            f"https://{'a' * 70}.binance.com",
+            f"https://api.{'a' * 70}",
+        ],
+    )
     def test_an_address_that_is_none_is_a_wrong_setting(
         self, make_rest: MakeRest, fake_time: FakeTime, url: str
     ) -> None:
@@ -471,6 +544,16 @@ class TestAWrongAddress:
     ) -> None:
         with pytest.raises(ExchangeUnavailable):
             fetch(make_rest(Market.SPOT, url))
+
+    def test_what_lies_at_the_bottom_of_a_fault_is_all_that_is_shown(self, make_rest: MakeRest) -> None:
+        with pytest.raises(ExchangeUnavailable) as caught:
+            fetch(make_rest(Market.SPOT, "http://127.0.0.1:1"))
+        refused = f"[Errno {errno.ECONNREFUSED}] {os.strerror(errno.ECONNREFUSED)}"
+        assert str(caught.value).endswith(
+            "no whole answer from http://127.0.0.1:1/api/v3/klines: "
+            f"ConnectionError: {refused} (given up after {ATTEMPTS} attempts)"
+        )
+        assert "HTTPConnectionPool" not in str(caught.value) and "object at 0x" not in str(caught.value)
 
 
 class TestTransportFaults:
@@ -499,6 +582,18 @@ class TestTransportFaults:
         with pytest.raises(ExchangeUnavailable, match=type(fault).__name__):
             fetch(rest)
         assert len(http.calls) == ATTEMPTS
+
+    def test_the_deepest_cause_is_shown_and_cut_to_a_readable_length(
+        self, rest: BinanceRest, http: responses.RequestsMock
+    ) -> None:
+        fault = requests.exceptions.ConnectionError("the outer layer")
+        fault.__cause__ = ValueError("the middle layer")
+        fault.__cause__.__context__ = OSError("the bottom " + "x" * 5000)
+        http.get(KLINES, body=fault)
+        with pytest.raises(ExchangeUnavailable, match="ConnectionError: the bottom xxx") as caught:
+            fetch(rest)
+        assert "layer" not in str(caught.value)
+        assert len(str(caught.value)) < 400
 
 
 class TestTheClock:
@@ -533,7 +628,7 @@ class TestTheClock:
     status=st.integers(200, 599).filter(lambda status: status != 200),
     body=st.binary(max_size=40)
     | st.builds(lambda code, msg: json.dumps({"code": code, "msg": msg}).encode(), st.integers(-5000, 5), st.text()),
-    retry_after=st.none() | st.integers(0, 10**18).map(str) | st.sampled_from(["", "soon", "-1", "1.5"]),
+    retry_after=st.none() | st.integers(0, 10**18).map(str) | st.sampled_from(["", "soon", "-1", "1.5", "²"]),
 )
 def test_whatever_is_answered_ends_in_a_typed_error(
     make_rest: MakeRest, ban_path: Path, status: int, body: bytes, retry_after: str | None

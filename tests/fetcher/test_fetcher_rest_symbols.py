@@ -10,22 +10,24 @@ from typing import Any
 
 import pytest
 import responses
-from fetcher_helpers import NOW_MS, FakeTime, generated
+from fetcher_helpers import NOW_MS, FakeTime, Row, generated
 
 from core.errors import ExchangeUnavailable, SeriesError
+from core.ranges import Span
 from core.rest_rules import COIN_M_MAX_SPAN_MS
 from core.series import Market, parse_series
 from core.symbol_facts import SymbolFacts
-from core.times import MS_PER_DAY, MS_PER_HOUR, parse_time
+from core.times import MS_PER_DAY, MS_PER_HOUR, format_ms, parse_time
 from demo.candle_store import CandleStore
 from demo.candle_store import SymbolFacts as ServedFacts
-from demo.faults import Answer
+from demo.faults import AlterRows, Answer
 from demo.server import ReplayExchange
 from demo.weights import WeightLimits
 from fetcher.binance import BinanceRest
 
 Run = Callable[..., ReplayExchange]
 MakeRest = Callable[..., BinanceRest]
+Change = Callable[[list[Row]], list[Row]]
 
 PERP = "cm:BTCUSD_PERP"
 NO_FACTS = SymbolFacts("BTCUSDT", "TRADING")
@@ -178,29 +180,86 @@ class TestTheSymbolList:
 class TestTheFirstCandle:
     @pytest.mark.parametrize("market", ["spot", "um"])
     @pytest.mark.parametrize("code", ["1m", "5m", "1h", "1d", "3d", "1w", "1M"])
-    def test_of_spot_and_usd_m_takes_one_cheap_request(
+    def test_of_spot_and_usd_m_takes_two_cheap_requests(
         self, run: Run, make_rest: MakeRest, market: str, code: str
     ) -> None:
         notation = f"{market}:BTCUSDT/{code}"
         store = store_of((notation, "2019-09-08", 20))
         series, exchange = parse_series(notation), run(store)
         rest = make_rest(series.market, exchange.url)
-        assert rest.find_listing(series, NO_FACTS) == store.open_times(series)[0]
-        assert [(r.params["startTime"], r.params["limit"]) for r in exchange.requests] == [("0", "1")]
+        assert rest.find_listing(series) == store.open_times(series)[0]
+        assert [(r.params["startTime"], r.params["limit"]) for r in exchange.requests] == [("0", "1")] * 2
+        assert all("endTime" not in r.params for r in exchange.requests)
 
     @pytest.mark.parametrize("notation", ["BTCUSDT", "um:BTCUSDT", PERP])
     def test_there_is_none_before_trading_has_begun(self, run: Run, make_rest: MakeRest, notation: str) -> None:
         store = store_of((f"{notation}/1m", "2024-06-05", 10))  # after the fake now
         series, exchange = parse_series(notation), run(store)
-        facts = SymbolFacts(series.symbol, "TRADING", parse_time("2024-05-20"))
-        assert make_rest(series.market, exchange.url).find_listing(series, facts) is None
+        assert make_rest(series.market, exchange.url).find_listing(series) is None
+        asked = [record.params for record in exchange.requests]
+        assert len(asked) >= 2
+        assert asked[0::2] == asked[1::2]  # that there is none is believed when it was said twice
 
     @pytest.mark.parametrize("notation", ["BTCUSDT", "um:BTCUSDT", PERP])
     def test_of_an_unknown_symbol_is_an_error_of_the_series(self, run: Run, make_rest: MakeRest, notation: str) -> None:
         series = parse_series(notation)
-        facts = SymbolFacts(series.symbol, "TRADING", parse_time("2024-05-20"))
         with pytest.raises(SeriesError, match="Invalid symbol"):
-            make_rest(series.market, run(CandleStore()).url).find_listing(series, facts)
+            make_rest(series.market, run(CandleStore()).url).find_listing(series)
+
+    @pytest.mark.parametrize("market", ["spot", "um"])
+    @pytest.mark.parametrize(("wrong", "requests"), [(1, 3), (2, 4)])
+    @pytest.mark.parametrize("answer", ["nothing", "a later candle"])
+    def test_one_wrong_answer_is_not_believed(
+        self, run: Run, make_rest: MakeRest, market: str, wrong: int, requests: int, answer: str
+    ) -> None:
+        series = parse_series(f"{market}:BTCUSDT/1h")
+        store = store_of((str(series), "2019-09-08", 20))
+        later = store.rows(series)[7]
+        exchange = run(store)
+        change: Change = (lambda rows: []) if answer == "nothing" else (lambda rows: [later])
+        exchange.faults.add("/klines", AlterRows(change), after=wrong - 1)
+        assert make_rest(series.market, exchange.url).find_listing(series) == store.open_times(series)[0]
+        assert exchange.faults.pending() == 0
+        assert len(exchange.requests) == requests
+
+    @pytest.mark.parametrize("market", ["spot", "um"])
+    def test_one_candle_of_a_symbol_that_has_none_is_not_believed(
+        self, run: Run, make_rest: MakeRest, market: str
+    ) -> None:
+        series = parse_series(f"{market}:BTCUSDT/1h")
+        stranger = generated(series, "2024-01-01", 1)[1]
+        exchange = run(store_of((str(series), "2024-06-05", 10)))  # after the fake now
+        exchange.faults.add("/klines", AlterRows(lambda rows: stranger))
+        assert make_rest(series.market, exchange.url).find_listing(series) is None
+        assert len(exchange.requests) == 3
+
+    @pytest.mark.parametrize("notation", ["BTCUSDT/1h", "um:BTCUSDT/1h", f"{PERP}/1h"])
+    def test_answers_that_keep_changing_are_an_error_and_not_a_guess(
+        self, run: Run, make_rest: MakeRest, notation: str
+    ) -> None:
+        series = parse_series(notation)
+        exchange = run(store_of((notation, "2020-01-05", 20)))
+        for after in range(0, 10, 2):
+            exchange.faults.add("/klines", AlterRows(lambda rows: []), after=after)
+        with pytest.raises(SeriesError, match="about the first candle keep changing"):
+            make_rest(series.market, exchange.url).find_listing(series)
+        assert len(exchange.requests) == 6
+
+    @pytest.mark.parametrize("notation", ["BTCUSDT/1h", "um:BTCUSDT/1h", f"{PERP}/1h"])
+    def test_a_candle_of_the_last_moment_is_found(self, run: Run, make_rest: MakeRest, notation: str) -> None:
+        """It opened a millisecond ago and is still open."""
+        series = parse_series(notation)
+        exchange = run(store_of((notation, "2024-06-01T12:00", 1)))
+        exchange.clock.advance(1)
+        assert make_rest(series.market, exchange.url).find_listing(series) == NOW_MS
+
+    @pytest.mark.parametrize("notation", ["BTCUSDT/1h", "um:BTCUSDT/1h", f"{PERP}/1h"])
+    def test_a_candle_that_opens_this_very_moment_is_no_error(
+        self, run: Run, make_rest: MakeRest, notation: str, fake_time: FakeTime
+    ) -> None:
+        series, exchange = parse_series(notation), run(store_of((notation, "2024-06-01T12:00", 1)))
+        assert make_rest(series.market, exchange.url).find_listing(series) in (None, NOW_MS)
+        assert fake_time.waits == []
 
 
 class TestTheFirstCandleOfCoinM:
@@ -209,13 +268,13 @@ class TestTheFirstCandleOfCoinM:
     def find(self, store: CandleStore, run: Run, make_rest: MakeRest, code: str, **options: Any) -> int | None:
         series = parse_series(f"{PERP}/{code}")
         self.exchange = run(store)
-        rest = make_rest(Market.CM, self.exchange.url, **options)
-        facts = rest.load_symbols(None)[0][series.symbol]
-        self.exchange.clear_requests()
-        found = rest.find_listing(series, facts)
+        found = make_rest(Market.CM, self.exchange.url, **options).find_listing(series)
         for record in self.exchange.requests:
             assert record.status == 200
             assert int(record.params["endTime"]) - int(record.params["startTime"]) <= COIN_M_MAX_SPAN_MS
+        asked = [record.params for record in self.exchange.requests]
+        assert asked[0::2] == asked[1::2]  # every question twice
+        assert int(asked[0]["startTime"]) == series.interval.floor(parse_time("2020-01-01"))
         return found
 
     def store(self, code: str, start: str, count: int, onboard_ms: int) -> CandleStore:
@@ -229,26 +288,86 @@ class TestTheFirstCandleOfCoinM:
         start = parse_time("2021-03-04")
         store = self.store(code, "2021-03-04", 700, start)
         assert self.find(store, run, make_rest, code, limit=limit) == start
-        assert len(self.exchange.requests) < 30
+        assert len(self.exchange.requests) < 50
 
     @pytest.mark.parametrize("code", ["1m", "1h", "1d", "3d", "1w", "1M"])
     def test_long_after_its_onboard_date(self, run: Run, make_rest: MakeRest, code: str) -> None:
-        """Five windows of 200 days are empty."""
-        store = self.store(code, "2021-03-04", 30, parse_time("2021-03-04") - 1100 * MS_PER_DAY)
+        """Six stretches of 200 days are empty."""
+        store = self.store(code, "2023-06-05", 30, parse_time("2023-06-05") - 1100 * MS_PER_DAY)
+        if code == "1M":  # thirty months reach beyond the fake now
+            store.remove(parse_series(f"{PERP}/1M"), Span(NOW_MS, parse_time("2030-01-01")))
         assert self.find(store, run, make_rest, code) == store.open_times(parse_series(f"{PERP}/{code}"))[0]
-        assert 6 <= len(self.exchange.requests) < 40
+        assert 2 * 7 <= len(self.exchange.requests) < 60
 
-    @pytest.mark.parametrize("early_ms", [1, MS_PER_HOUR, 2 * MS_PER_DAY])
-    def test_shortly_before_its_onboard_date(self, run: Run, make_rest: MakeRest, early_ms: int) -> None:
+    @pytest.mark.parametrize("early_ms", [1, MS_PER_HOUR, 2 * MS_PER_DAY, 3 * MS_PER_DAY, 500 * MS_PER_DAY])
+    def test_before_its_onboard_date(self, run: Run, make_rest: MakeRest, early_ms: int) -> None:
         start = parse_time("2021-03-04")
         store = self.store("1h", "2021-03-04", 700, start + early_ms)
         assert self.find(store, run, make_rest, "1h") == start
 
-    @pytest.mark.parametrize("day", [0, 1, 100, 195, 197, 198, 199, 200, 201, 202, 397, 398])
-    def test_wherever_it_lies_between_the_windows(self, run: Run, make_rest: MakeRest, day: int) -> None:
-        start = parse_time("2021-03-04")
-        store = self.store("1h", "2021-03-04", 500, start - day * MS_PER_DAY - 7 * MS_PER_HOUR)
+    @pytest.mark.parametrize(
+        ("code", "first"),
+        [
+            ("1M", "2020-08-01"),
+            ("1w", "2020-08-03"),
+            ("3d", "2020-08-07"),
+            ("1d", "2020-08-10"),
+            ("1h", "2020-08-10T06:00"),
+        ],
+    )
+    def test_in_a_bucket_that_opens_before_its_onboard_date(
+        self, run: Run, make_rest: MakeRest, code: str, first: str
+    ) -> None:
+        store = self.store(code, first, 20, parse_time("2020-08-10"))
+        assert store.open_times(parse_series(f"{PERP}/{code}"))[0] == parse_time(first)
+        assert self.find(store, run, make_rest, code) == parse_time(first)
+
+    @pytest.mark.parametrize("hours", [0, 7])
+    @pytest.mark.parametrize("day", [0, 1, 100, 199, 200, 201, 399, 400, 401, 600, 1000])
+    def test_wherever_it_lies_between_the_stretches(self, run: Run, make_rest: MakeRest, day: int, hours: int) -> None:
+        start = parse_time("2020-01-01") + day * MS_PER_DAY + hours * MS_PER_HOUR
+        store = self.store("1h", format_ms(start), 500, start)
         assert self.find(store, run, make_rest, "1h") == start
+
+    @pytest.mark.parametrize("days_ahead", [1, 2, 3, 199, 200, 201])
+    @pytest.mark.parametrize("code", ["3d", "1w", "1M"])
+    def test_in_buckets_longer_than_a_day_at_the_border_of_a_stretch(
+        self, run: Run, make_rest: MakeRest, code: str, days_ahead: int
+    ) -> None:
+        series = parse_series(f"{PERP}/{code}")
+        border = series.interval.floor(parse_time("2020-01-01")) + COIN_M_MAX_SPAN_MS
+        first = series.interval.ceil(border - 3 * MS_PER_DAY + days_ahead * MS_PER_DAY)
+        store = self.store(code, format_ms(first), 20, first)
+        assert self.find(store, run, make_rest, code) == first
+
+    def test_in_the_very_first_stretch_before_its_first_day(self, run: Run, make_rest: MakeRest) -> None:
+        """The week of 2020-01-01 opens in 2019."""
+        assert self.find(self.store("1w", "2019-12-30", 20, 0), run, make_rest, "1w") == parse_time("2019-12-30")
+
+    @pytest.mark.parametrize("wrong", range(1, 37))
+    def test_one_wrong_empty_answer_changes_nothing(self, run: Run, make_rest: MakeRest, wrong: int) -> None:
+        """Whichever of the requests it answers: the stretches come first, then the halves."""
+        start = parse_time("2020-08-10T06:00")
+        series = parse_series(f"{PERP}/1m")
+        store = store_of((f"{PERP}/1m", "2020-08-10T06:00", 500), (f"{PERP}/1m", "2021-01-05", 500))
+        exchange = run(store)
+        exchange.faults.add("/klines", AlterRows(lambda rows: []), after=wrong - 1)
+        assert make_rest(Market.CM, exchange.url).find_listing(series) == start
+        assert exchange.faults.pending() == 0
+
+    @pytest.mark.parametrize("code", ["1m", "1h", "1d", "3d", "1w", "1M"])
+    @pytest.mark.parametrize("wrong", [1, 2, 3])
+    def test_one_wrong_empty_answer_at_the_start_hides_no_stretch(
+        self, run: Run, make_rest: MakeRest, wrong: int, code: str
+    ) -> None:
+        """The first stretch has candles: taken for empty, the listing would come out half a year late."""
+        series = parse_series(f"{PERP}/{code}")
+        store = store_of((f"{PERP}/{code}", "2020-02-03", 30))
+        first = store.open_times(series)[0]
+        exchange = run(store)
+        exchange.faults.add("/klines", AlterRows(lambda rows: []), after=wrong - 1)
+        assert make_rest(Market.CM, exchange.url).find_listing(series) == first
+        assert exchange.faults.pending() == 0
 
     def test_with_holes_behind_it(self, run: Run, make_rest: MakeRest) -> None:
         """One early candle, then nothing for a hundred days: the early one is the first."""
@@ -277,6 +396,11 @@ class TestTheLastCandle:
         store = store_of((f"{notation}/1h", "2024-06-05", 10))  # after the fake now
         series = parse_series(f"{notation}/1h")
         assert make_rest(series.market, run(store).url).find_last_candle(series) is None
+
+    @pytest.mark.parametrize("notation", ["BTCUSDT/1h", "um:BTCUSDT/1h", f"{PERP}/1h"])
+    def test_may_have_opened_this_very_moment(self, run: Run, make_rest: MakeRest, notation: str) -> None:
+        series, exchange = parse_series(notation), run(store_of((notation, "2024-06-01T10:00", 3)))
+        assert make_rest(series.market, exchange.url).find_last_candle(series) == NOW_MS
 
     def test_a_fault_is_sat_out(self, run: Run, make_rest: MakeRest, fake_time: FakeTime) -> None:
         store, series = store_of(("BCCUSDT/1m", "2022-01-01", 25)), parse_series("BCCUSDT/1m")

@@ -22,7 +22,7 @@ from core.validation import validate
 # No real row is longer than some 220 bytes; anything far larger than its candles is not an archive.
 _MAX_BYTES_PER_ROW = 512
 _MAX_EXTRA_BYTES = 1 << 20
-_HEADER = re.compile(rb"[A-Za-z_]+(,[A-Za-z_ ]+)+\r?\n")
+_HEADER = re.compile(rb"[A-Za-z_][A-Za-z_ ]*(,[A-Za-z_ ]+)+\r?\n")
 # Epoch ms of today has 13 digits, epoch microseconds 16 (contract section 4: decide by magnitude).
 _FIRST_MICROSECONDS = 10**14
 

@@ -6,6 +6,7 @@ sliding windows and buckets that cannot be corrected from the exchange's own cou
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 
@@ -17,17 +18,29 @@ _TURN_MARGIN_MS = 500
 
 
 class WeightBudget:
-    """How much weight may still be used in this minute. Thread-safe."""
+    """How much weight may still be used in this minute. Thread-safe.
 
-    def __init__(self, limit_per_minute: int, share: float, now_ms: Callable[[], int], sleep: Sleep) -> None:
+    `now_ms` is the exchange's clock, whose minutes count; a pause is measured by the monotonic clock,
+    because the other one jumps when it is first set.
+    """
+
+    def __init__(
+        self,
+        limit_per_minute: int,
+        share: float,
+        now_ms: Callable[[], int],
+        monotonic_s: Callable[[], float],
+        sleep: Sleep,
+    ) -> None:
         self._share = share
         self._now_ms = now_ms
+        self._monotonic_s = monotonic_s
         self._sleep = sleep
         self._lock = threading.Lock()
         self._allowed = limit_per_minute * share
         self._minute = 0
         self._used = 0
-        self._paused_until_ms = 0
+        self._paused_until_s = 0.0
         self.total_used = 0  # since the start, for the progress display
 
     @property
@@ -56,8 +69,9 @@ class WeightBudget:
         minute = now_ms // _MINUTE_MS
         if minute != self._minute:
             self._minute, self._used = minute, 0
-        if now_ms < self._paused_until_ms:
-            return self._paused_until_ms - now_ms
+        paused_s = self._paused_until_s - self._monotonic_s()
+        if paused_s > 0:
+            return math.ceil(paused_s * 1000)
         # A single request heavier than the whole share goes alone, or it would wait for ever.
         if self._used + weight <= self._allowed or self._used == 0:
             return 0
@@ -75,4 +89,4 @@ class WeightBudget:
     def pause(self, seconds: float) -> None:
         """Let no request go for `seconds` (Retry-After)."""
         with self._lock:
-            self._paused_until_ms = max(self._paused_until_ms, self._now_ms() + int(seconds * 1000))
+            self._paused_until_s = max(self._paused_until_s, self._monotonic_s() + seconds)

@@ -52,7 +52,9 @@ class Exchange:
         bans = BanFile(addresses.state_dir / "exchange_bans.json", local_now_ms)
         clocks = {pool: ExchangeClock(local_now_ms, time.monotonic) for pool in set(POOLS.values())}
         budgets = {
-            POOLS[market]: WeightBudget(weight, addresses.weight_share, clocks[POOLS[market]].now_ms, sleep)
+            POOLS[market]: WeightBudget(
+                weight, addresses.weight_share, clocks[POOLS[market]].now_ms, time.monotonic, sleep
+            )
             for market, weight in PUBLISHED_WEIGHT_PER_MINUTE.items()
         }
         self.archives = ArchiveClient(

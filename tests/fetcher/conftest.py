@@ -48,7 +48,7 @@ def make_rest(fake_time: FakeTime, ban_path: Path) -> Callable[..., BinanceRest]
         return BinanceRest(
             market,
             url,
-            budget or WeightBudget(weight, 1.0, fake_time.now_ms, fake_time.sleep),
+            budget or WeightBudget(weight, 1.0, fake_time.now_ms, fake_time.monotonic_s, fake_time.sleep),
             BanFile(ban_path, fake_time.now_ms),
             ExchangeClock(fake_time.now_ms, fake_time.monotonic_s),
             limit=limit,

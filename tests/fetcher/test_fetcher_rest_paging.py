@@ -383,7 +383,7 @@ class TestWeight:
             spans[market], rows = generated(MINUTES[market], "2024-03-01", 100)
             store.add(MINUTES[market], rows)
         exchange = run(store, weight_limits=WeightLimits(futures=30))
-        budget = WeightBudget(30, 0.8, fake_time.now_ms, fake_time.sleep)
+        budget = WeightBudget(30, 0.8, fake_time.now_ms, fake_time.monotonic_s, fake_time.sleep)
         for market in (Market.UM, Market.CM, Market.UM):
             rest = make_rest(market, exchange.url, limit=5, budget=budget)
             batch = rest.fetch_binance_ohlcv(MINUTES[market], spans[market].start_ms, spans[market].end_ms)
@@ -404,7 +404,7 @@ class TestWeight:
         exchange = run(store, weight_limits=WeightLimits(spot=40))
 
         def client() -> BinanceRest:
-            budget = WeightBudget(40, 1.0, fake_time.now_ms, fake_time.sleep)
+            budget = WeightBudget(40, 1.0, fake_time.now_ms, fake_time.monotonic_s, fake_time.sleep)
             return make_rest(Market.SPOT, exchange.url, limit=10, budget=budget)
 
         client().fetch_binance_ohlcv(series, span.start_ms, span.end_ms)  # 20 of this minute's 40
@@ -460,7 +460,7 @@ def test_what_is_fetched_is_exactly_what_the_exchange_has(
     rest = BinanceRest(
         market,
         exchange.url,
-        WeightBudget(10**9, 1.0, time.now_ms, time.sleep),
+        WeightBudget(10**9, 1.0, time.now_ms, time.monotonic_s, time.sleep),
         BanFile(ban_path, time.now_ms),  # type: ignore[arg-type]
         ExchangeClock(time.now_ms, time.monotonic_s),
         limit=limit,

@@ -180,7 +180,7 @@ class TestTooManyRequests:
         def stop(_: float) -> None:
             raise Stopped
 
-        budget = WeightBudget(2400, 1.0, fake_time.now_ms, fake_time.sleep)
+        budget = WeightBudget(2400, 1.0, fake_time.now_ms, fake_time.monotonic_s, fake_time.sleep)
         usd_m = BinanceRest(
             Market.UM,
             FUTURES_URL,
@@ -385,7 +385,7 @@ class TestABan:
             fake_time.sleep(seconds)
             bans.record("spot", 300_000)  # another thread was told
 
-        budget = WeightBudget(2, 1.0, fake_time.now_ms, sleep)
+        budget = WeightBudget(2, 1.0, fake_time.now_ms, fake_time.monotonic_s, sleep)
         clock = ExchangeClock(fake_time.now_ms, fake_time.monotonic_s)
         rest = BinanceRest(Market.SPOT, SPOT_URL, budget, bans, clock, sleep=sleep)
         budget.acquire(2)
@@ -602,7 +602,7 @@ class TestTheClock:
     ) -> None:
         http.get(f"{FUTURES_URL}/fapi/v1/time", json={"serverTime": NOW_MS + 4321})
         clock = ExchangeClock(fake_time.now_ms, fake_time.monotonic_s)
-        budget = WeightBudget(100, 1.0, clock.now_ms, fake_time.sleep)
+        budget = WeightBudget(100, 1.0, clock.now_ms, fake_time.monotonic_s, fake_time.sleep)
         bans = BanFile(ban_path, fake_time.now_ms)
         BinanceRest(Market.UM, FUTURES_URL, budget, bans, clock, sleep=fake_time.sleep).synchronize_clock()
         assert clock.now_ms() == NOW_MS + 4321

@@ -8,6 +8,7 @@ from fetcher_helpers import NOW_MS, FakeTime
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fetcher.exchange_clock import ExchangeClock
 from fetcher.weight_budget import WeightBudget
 
 MINUTE_MS = 60_000
@@ -15,7 +16,7 @@ MINUTE = NOW_MS // MINUTE_MS
 
 
 def budget_of(time: FakeTime, limit: int = 100, share: float = 1.0) -> WeightBudget:
-    return WeightBudget(limit, share, time.now_ms, time.sleep)
+    return WeightBudget(limit, share, time.now_ms, time.monotonic_s, time.sleep)
 
 
 def test_what_fits_goes_at_once_and_is_counted(fake_time: FakeTime) -> None:
@@ -176,3 +177,14 @@ def test_threads_together_stay_inside_the_budget(fake_time: FakeTime, workers: i
         thread.join()
     assert sum(counted.values()) == budget.total_used
     assert max(counted.values()) <= 40
+
+
+def test_a_pause_is_not_prolonged_when_the_clock_is_set_back(fake_time: FakeTime) -> None:
+    """A machine two years ahead, told to wait a second before it learned the exchange's time, once waited for ever."""
+    clock = ExchangeClock(lambda: fake_time.now_ms() + 2 * 365 * 86_400_000, fake_time.monotonic_s)
+    budget = WeightBudget(100, 1.0, clock.now_ms, fake_time.monotonic_s, fake_time.sleep)
+    budget.pause(1.0)
+    clock.set(fake_time.now_ms())
+    before_ms = fake_time.now_ms()
+    budget.acquire(1)
+    assert 1_000 <= fake_time.now_ms() - before_ms < 2_000

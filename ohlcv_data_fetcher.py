@@ -13,7 +13,6 @@ import logging
 import os
 import sys
 import uuid
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from core.errors import EXIT_FAULT, FetcherError, Interrupted
@@ -30,27 +29,29 @@ geo-blocked, unreachable); 6 the database cannot be used; 130/143 stopped by Ctr
 def main(argv: list[str]) -> int:
     """Run one command and return the exit code."""
     arguments = parse_arguments(argv)
-    hide: Callable[[str], str] = str
-    try:
-        # Imported late: `--help` answers without loading the database driver and the rest.
-        from commands.interrupt import install_handlers
-        from commands.run_log import hide as hide_secrets
-        from config.settings import load_settings
+    # Imported late: `--help` answers without loading the database driver and the rest.
+    from commands.interrupt import install_handlers
+    from commands.run_log import hide
+    from config.settings import load_settings
 
+    secrets: tuple[str, ...] = ()
+    try:
         install_handlers()
         settings = load_settings(os.environ)
-        hide = lambda text: hide_secrets(text, settings.secrets)  # noqa: E731
+        secrets = settings.secrets
         return run_command(arguments, settings)
     except FetcherError as error:
-        report(arguments, hide(str(error)), error.exit_code)
+        report(arguments, hide(str(error), secrets), error.exit_code)
         if isinstance(error, Interrupted):
             # Downloads in flight would be waited for; nothing of theirs is committed.
             sys.stdout.flush()
             os._exit(error.exit_code)
         return error.exit_code
     except Exception as error:
-        logging.getLogger(__name__).debug("unexpected fault", exc_info=True)
-        report(arguments, hide(f"unexpected fault, please report it: {type(error).__name__}: {error}"), EXIT_FAULT)
+        logging.getLogger(__name__).exception("unexpected fault")
+        report(
+            arguments, hide(f"unexpected fault, please report it: {type(error).__name__}: {error}", secrets), EXIT_FAULT
+        )
         return EXIT_FAULT
 
 

@@ -60,6 +60,21 @@ def run_measured(command: list[str], environment: dict[str, str]) -> tuple[str, 
     return output, peak_kib / 1024
 
 
+def time_psql_copy(server: EmbeddedServer, folder: Path) -> float:
+    """Return the seconds that psql takes to \\copy the stored rows into equal, empty tables with their primary keys."""
+    psql = server.psql_line() + " -X -q -v ON_ERROR_STOP=1"
+    total = 0.0
+    for series in SERIES:
+        table, file = series.table_name, folder / "rows.csv"
+        before = f"\\copy {table} to '{file}' csv\ncreate table copied (like {table} including all);"
+        subprocess.run(psql, shell=True, input=before, text=True, check=True)  # noqa: S602
+        began = time.monotonic()
+        subprocess.run(psql, shell=True, input=f"\\copy copied from '{file}' csv", text=True, check=True)  # noqa: S602
+        total += time.monotonic() - began
+        subprocess.run(psql, shell=True, input="drop table copied", text=True, check=True)  # noqa: S602
+    return total
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser()
@@ -121,6 +136,9 @@ def main() -> None:
                         }
                     )
                 )
+            seconds = time_psql_copy(server, Path(folder))
+            rows = sum(len(store.open_times(series)) for series in SERIES)
+            print(json.dumps({"psql_copy_of_the_same_rows": rows, "rows_per_second": round(rows / seconds)}))  # noqa: T201
             database = Database.connect(None, server.keywords(), "benchmark")
             with database.transaction("compare") as cursor:
                 for series in SERIES:

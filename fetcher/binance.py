@@ -30,6 +30,9 @@ POOLS = {Market.SPOT: "spot", Market.UM: "futures", Market.CM: "futures"}
 _INFO_WEIGHT = {Market.SPOT: 20, Market.UM: 1, Market.CM: 1}
 _MAX_SYMBOLS_NAMED = 100
 _MAX_ROUNDS = 5
+_MAX_ASKED = 8
+_AGREEING = 2  # equal answers in a row that are believed
+_AGREEING_EMPTY = 3  # the same for "none", which a broken answer looks like
 _COIN_M_BEGINS_MS = 1_577_836_800_000  # 2020-01-01; COIN-M futures opened in the summer of 2020
 
 Result = TypeVar("Result")
@@ -134,13 +137,15 @@ class BinanceRest:
         return found.open_times()[0] if found.rows else None
 
     def _agreed(self, ask: Callable[[], int | None]) -> int | None:
-        before = ask()
-        for _ in range(_MAX_ROUNDS):
+        """Return an answer that came twice in a row, or "none" when it came three times in a row."""
+        before, times_in_a_row = ask(), 1
+        for _ in range(_MAX_ASKED):
             answer = ask()
-            if answer == before:
-                return answer
+            times_in_a_row = times_in_a_row + 1 if answer == before else 1
             before = answer
-        raise SeriesError("the exchange's answers about the first candle keep changing")
+            if times_in_a_row >= (_AGREEING_EMPTY if answer is None else _AGREEING):
+                return answer
+        raise SeriesError("the exchange's answers about the first or last candle keep changing")
 
     def _oldest_by_halving(self, series: Series, none_before_ms: int, candle_ms: int) -> int:
         """Return the first open time from `none_before_ms` on, given that of a later candle."""
@@ -156,16 +161,20 @@ class BinanceRest:
 
     def find_last_candle(self, series: Series) -> int | None:
         """Return the open time of the newest candle, or None. For symbols that no longer trade."""
-        batch = self._get_klines(series, {"limit": "1"}, 1, self._any_time())
-        return batch.open_times()[0] if batch.rows else None
+
+        def ask() -> int | None:
+            batch = self._get_klines(series, {"limit": "1"}, 1, self._any_time())
+            return batch.open_times()[0] if batch.rows else None
+
+        return self._agreed(ask)
 
     def fetch_binance_ohlcv(self, series: Series, start_ms: int, end_ms: int) -> CandleBatch:
         """Return every candle of `[start_ms, end_ms)` that the exchange has, ascending and validated.
 
         The caller keeps `end_ms` at or before the last closed candle. A short or empty page is never
-        taken for the end of the data: slots without a candle are asked for again until two answers
-        in a row agree. Raises SeriesError when the answers cannot be trusted, ExchangeUnavailable
-        when the market cannot be used.
+        taken for the end of the data: slots without a candle are asked for again, and the answer counts
+        only when it is credible (see `_credible`). Raises SeriesError when the answers cannot be
+        trusted, ExchangeUnavailable when the market cannot be used.
         """
         span = Span(start_ms, end_ms)
         batch = self._fetch_windows(series, list(pages(self.market, series.interval, span, self.rows)))
@@ -173,8 +182,8 @@ class BinanceRest:
             holes = missing_spans(batch.open_times(), series.interval, span)
             if not holes:
                 return batch
-            found = self._fetch_windows(series, self._windows_over(series, holes))
-            merged = merge_batches(batch, found, series.interval)
+            again = [self._ask_again(series, window, batch) for window in self._windows_over(series, holes, span)]
+            merged = merge_batches(batch, CandleBatch.concat(again), series.interval)
             if merged.rows == batch.rows:
                 _log.debug("%s: %d stretches without candles confirmed in %s", series, len(holes), span)
                 return batch
@@ -184,13 +193,47 @@ class BinanceRest:
             return batch
         raise SeriesError(f"{series}: the exchange's answers for {span} keep changing; nothing of it was stored")
 
-    def _windows_over(self, series: Series, holes: Sequence[Span]) -> list[Span]:
-        # Holes that fit into one page together are asked for together.
-        return [
-            window
-            for stretch in coalesce(holes, series.interval, self.rows)
-            for window in pages(self.market, series.interval, stretch, self.rows)
-        ]
+    def _windows_over(self, series: Series, holes: Sequence[Span], span: Span) -> list[Span]:
+        """Return the windows to ask again, widened by a slot on both sides so that they hold known candles.
+
+        Holes that fit into one page together are asked for together.
+        """
+        interval = series.interval
+        stretches = coalesce(holes, interval, self.rows)
+        widened = [Span(interval.add(s.start_ms, -1), interval.add(s.end_ms, 1)) for s in stretches]
+        inside = [part for stretch in widened if (part := stretch.intersect(span)) is not None]
+        return [window for stretch in inside for window in pages(self.market, interval, stretch, self.rows)]
+
+    def _ask_again(self, series: Series, window: Span, known: CandleBatch) -> CandleBatch:
+        """Return a credible answer for a window that seems to have holes.
+
+        An answer that is cut off holds the candles before a hole and none behind it; so a hole at the
+        window's end, behind which no candle is known, is asked for by itself as well.
+        """
+        witnesses = set(known.within(window).open_times())
+        found = self._credible(series, window, witnesses)
+        last_hole = missing_spans(found.open_times(), series.interval, window)[-1:]
+        if witnesses and last_hole and last_hole[0].end_ms >= window.end_ms:
+            found = merge_batches(found, self._credible(series, last_hole[0], set()), series.interval)
+        return found
+
+    def _credible(self, series: Series, window: Span, witnesses: set[int]) -> CandleBatch:
+        """Return an answer that holds every candle in `witnesses`, or without any, one that came twice in a row.
+
+        With the page before, twice makes three.
+        """
+        before: list[int] | None = None
+        for _ in range(_MAX_ASKED):
+            found = self._fetch_window(series, window)
+            times = found.open_times()
+            if witnesses and witnesses <= set(times):
+                return found
+            if not witnesses and times == before:
+                return found
+            before = times
+        raise UnusableAnswer(
+            f"{series}: the exchange's answers for {window} lack candles that it has just given, or keep changing"
+        )
 
     def _fetch_windows(self, series: Series, windows: Sequence[Span]) -> CandleBatch:
         return CandleBatch.concat([self._fetch_window(series, window) for window in windows])

@@ -175,7 +175,7 @@ class TestAPageThatIsShortOnce:
         served = serve(MINUTES[Market.SPOT], limit=1000)
         served.exchange.faults.add("/klines", AlterRows(lambda rows: []))
         assert served.fetch() == served.truth()
-        assert served.requests() == 2
+        assert served.requests() == 3  # no candle is known yet, so the second answer has to come twice
 
     def test_beside_a_real_hole_only_the_missing_rows_are_added(self, serve: Serve) -> None:
         served = serve(MINUTES[Market.UM])
@@ -184,21 +184,162 @@ class TestAPageThatIsShortOnce:
         assert served.fetch() == served.truth()
 
 
+EMPTY = AlterRows(lambda rows: [])
+
+
+class TestWrongEmptyAnswers:
+    @every_market
+    @pytest.mark.parametrize("wrong", [1, 2])
+    @pytest.mark.parametrize("page", [0, 1, 4, 8, 9])
+    def test_one_or_two_for_a_whole_page_beside_known_candles_lose_nothing(
+        self, serve: Serve, series: Series, page: int, wrong: int
+    ) -> None:
+        """The second one is the answer to the first window that is asked for again."""
+        served = serve(series)
+        served.exchange.faults.add("/klines", EMPTY, after=page)
+        if wrong == 2:
+            served.exchange.faults.add("/klines", EMPTY, after=10)
+        assert served.fetch() == served.truth()
+        assert len(served.truth()) == 100
+        assert served.exchange.faults.pending() == 0
+
+    @every_market
+    @pytest.mark.parametrize("after", range(10))
+    def test_two_one_after_the_other_lose_nothing_wherever_they_come(
+        self, serve: Serve, series: Series, after: int
+    ) -> None:
+        served = serve(series)
+        served.exchange.faults.add("/klines", EMPTY, after=after, times=2)
+        assert served.fetch() == served.truth()
+        assert served.exchange.faults.pending() == 0
+
+    @every_market
+    @pytest.mark.parametrize("again", [0, 1, 2, 7])
+    def test_up_to_seven_more_between_known_candles_lose_nothing(
+        self, serve: Serve, series: Series, again: int
+    ) -> None:
+        served = serve(series)
+        served.exchange.faults.add("/klines", EMPTY, after=4)
+        if again:
+            served.exchange.faults.add("/klines", EMPTY, after=10, times=again)
+        assert served.fetch() == served.truth()
+        assert served.exchange.faults.pending() == 0
+        assert served.requests() == 10 + again + 2  # twelve slots, at most ten in a window
+
+    @every_market
+    @pytest.mark.parametrize("wrong", [1, 2])
+    def test_one_or_two_for_the_only_page_lose_nothing(self, serve: Serve, series: Series, wrong: int) -> None:
+        served = serve(series, limit=1000)
+        served.exchange.faults.add("/klines", EMPTY, times=wrong)
+        assert served.fetch() == served.truth()
+        assert len(served.truth()) == 100
+        assert served.requests() == wrong + 2
+
+    @every_market
+    def test_three_for_the_only_page_cannot_be_told_from_the_truth(self, serve: Serve, series: Series) -> None:
+        """The documented limit: no candle is known that could contradict them."""
+        served = serve(series, limit=1000)
+        served.exchange.faults.add("/klines", EMPTY, times=3)
+        assert served.fetch() == []
+        assert served.requests() == 3
+        assert served.fetch() == served.truth()
+
+    @every_market
+    def test_one_between_right_ones_for_the_only_page_is_not_believed(self, serve: Serve, series: Series) -> None:
+        served = serve(series, limit=1000)
+        served.exchange.faults.add("/klines", EMPTY)
+        served.exchange.faults.add("/klines", EMPTY, after=2)
+        assert served.fetch() == served.truth()
+        assert served.requests() == 5
+
+
+LACKING: dict[str, Callable[[list[Row]], list[Row]]] = {
+    "all candles": lambda rows: [],
+    "the one before": lambda rows: rows[1:],
+    "the one behind": lambda rows: rows[:-1],
+}
+
+
+class TestAnAnswerWithoutAKnownCandle:
+    """Asked again around a hole, an answer has to hold the candles that are known on both sides."""
+
+    @every_market
+    @pytest.mark.parametrize("lacking", LACKING.values(), ids=LACKING.keys())
+    @pytest.mark.parametrize("real", [True, False], ids=["real hole", "wrong hole"])
+    def test_is_asked_for_again(
+        self, serve: Serve, series: Series, lacking: Callable[[list[Row]], list[Row]], real: bool
+    ) -> None:
+        served = self.with_a_hole(serve, series, real)
+        served.exchange.faults.add("/klines", AlterRows(lacking), after=10, times=7)
+        assert served.fetch() == served.truth()
+        assert len(served.truth()) == (96 if real else 100)
+        assert served.requests() == 10 + 8
+
+    @every_market
+    @pytest.mark.parametrize("lacking", LACKING.values(), ids=LACKING.keys())
+    @pytest.mark.parametrize("real", [True, False], ids=["real hole", "wrong hole"])
+    def test_is_refused_when_it_stays(
+        self, serve: Serve, series: Series, lacking: Callable[[list[Row]], list[Row]], real: bool
+    ) -> None:
+        served = self.with_a_hole(serve, series, real)
+        served.exchange.faults.add("/klines", AlterRows(lacking), after=10, times=1000)
+        with pytest.raises(UnusableAnswer, match=f"{series}: .* lack candles that it has just given"):
+            served.fetch()
+        assert served.requests() == 10 + 8
+
+    @every_market
+    def test_for_a_whole_page_is_refused_when_it_stays(self, serve: Serve, series: Series) -> None:
+        served = serve(series)
+        served.exchange.faults.add("/klines", EMPTY, after=4)
+        served.exchange.faults.add("/klines", EMPTY, after=10, times=1000)
+        with pytest.raises(UnusableAnswer, match="lack candles that it has just given"):
+            served.fetch()
+        assert served.requests() == 10 + 8
+
+    @staticmethod
+    def with_a_hole(serve: Serve, series: Series, real: bool) -> Served:
+        """Return candles that lack the slots 33 to 36, for good or in the first answer alone."""
+        served = serve(series)
+        if real:
+            served.remove(33, 37)
+        else:
+            served.exchange.faults.add("/klines", AlterRows(lambda rows: rows[:3] + rows[7:]), after=3)
+        return served
+
+
 class TestARealHole:
     @every_market
-    def test_ends_as_absent_after_two_equal_answers(self, serve: Serve, series: Series) -> None:
+    def test_ends_as_absent_after_one_answer_that_holds_its_neighbours(self, serve: Serve, series: Series) -> None:
         served = serve(series)
         served.remove(37, 41)
         assert served.fetch() == served.truth()
         assert len(served.truth()) == 96
         assert served.requests() == 10 + 1
+        asked = served.exchange.requests[-1].params
+        assert int(asked["startTime"]) == served.slot(36)
+        assert int(asked["endTime"]) == served.slot(42) - 1
+        assert asked["limit"] == "6"
 
     @every_market
-    def test_of_whole_pages_costs_those_pages_twice(self, serve: Serve, series: Series) -> None:
+    def test_is_never_asked_for_beyond_the_span(self, serve: Serve, series: Series) -> None:
+        served = serve(series)
+        served.remove(20, 23)
+        served.remove(57, 60)
+        assert served.fetch(20, 60) == served.truth(20, 60)
+        assert len(served.truth(20, 60)) == 34
+        assert min(int(record.params["startTime"]) for record in served.exchange.requests) == served.slot(20)
+        assert max(int(record.params["endTime"]) for record in served.exchange.requests) == served.slot(60) - 1
+
+    @every_market
+    def test_of_whole_pages_costs_those_without_a_known_candle_two_more_requests(
+        self, serve: Serve, series: Series
+    ) -> None:
         served = serve(series)
         served.remove(25, 75)
         assert served.fetch() == served.truth()
-        assert served.requests() == 10 + 5
+        assert len(served.truth()) == 50
+        # The first window's known candle stands before its hole, the last one's behind it.
+        assert served.requests() == 10 + (1 + 2) + 2 * 4 + 1
 
     @every_market
     def test_holes_near_each_other_are_asked_for_together(self, serve: Serve, series: Series) -> None:
@@ -206,7 +347,7 @@ class TestARealHole:
         for slot in range(1, 100, 2):
             served.remove(slot, slot + 1)
         assert served.fetch() == served.truth()
-        assert served.requests() <= 20
+        assert served.requests() == 10 + 10 * (1 + 2)  # each window ends with a hole
 
     @every_market
     def test_at_both_ends_of_the_span(self, serve: Serve, series: Series) -> None:
@@ -214,14 +355,15 @@ class TestARealHole:
         served.remove(0, 13)
         served.remove(88, 100)
         assert served.fetch() == served.truth()
-        assert served.requests() <= 10 + 4
+        # The windows at the borders hold no known candle, the one before the last none behind its hole.
+        assert served.requests() == 10 + (2 + 1) + (1 + 2) + 2
 
     @every_market
     def test_nothing_at_all_is_an_empty_batch(self, serve: Serve, series: Series) -> None:
         served = serve(series)
         served.remove(0, 100)
         assert served.fetch() == []
-        assert served.requests() == 20
+        assert served.requests() == 3 * 10
 
     def test_in_months_and_weeks(self, serve: Serve) -> None:
         for notation in ("BTCUSDT/1M", "um:BTCUSDT/1w", "cm:BTCUSD_PERP/3d", "cm:BTCUSD_PERP/1M"):
@@ -233,30 +375,44 @@ class TestARealHole:
 
 class TestAnswersThatKeepChanging:
     def test_end_in_an_error_and_not_in_a_guess(self, serve: Serve) -> None:
-        """Every answer holds one more candle than the one before."""
+        """Every round brings some candles more and never all."""
         served = serve(MINUTES[Market.SPOT], limit=1000)
-        served.exchange.faults.add("/klines", AlterRows(lambda rows: rows[:1]), times=1000)
+        served.exchange.faults.add("/klines", AlterRows(lambda rows: rows[:2]), times=1000)
         with pytest.raises(SeriesError, match="BTCUSDT/1m: the exchange's answers .* keep changing; nothing"):
             served.fetch()
-        assert served.requests() == 6
+        assert served.requests() == 1 + 5 * 3
+
+    @pytest.mark.parametrize("limit", [10, 1000])
+    def test_of_a_single_candle_each_end_in_an_error_and_not_in_a_guess(self, serve: Serve, limit: int) -> None:
+        """A page cut down to its first candle: that candle being there proves nothing about the rest."""
+        served = serve(MINUTES[Market.SPOT], limit=limit)
+        served.exchange.faults.add("/klines", AlterRows(lambda rows: rows[:1]), times=1000)
+        with pytest.raises(SeriesError, match="keep changing"):
+            served.fetch()
 
     def test_are_returned_when_the_last_round_fills_the_last_hole(self, serve: Serve) -> None:
-        """The first asking and five rounds, one candle each: six candles are whole, a seventh is not."""
+        """The first asking gives two candles and each of five rounds three: 17 are whole, 18 are not."""
         served = serve(MINUTES[Market.SPOT], limit=1000)
-        served.exchange.faults.add("/klines", AlterRows(lambda rows: rows[:1]), times=6)
-        assert served.fetch(0, 6) == served.truth(0, 6)
-        assert len(served.truth(0, 6)) == 6
-        assert served.requests() == 6
-        served.exchange.faults.add("/klines", AlterRows(lambda rows: rows[:1]), times=6)
-        with pytest.raises(SeriesError, match="keep changing"):
-            served.fetch(0, 7)
+        served.exchange.faults.add("/klines", AlterRows(lambda rows: rows[:2]), times=1000)
+        assert served.fetch(0, 17) == served.truth(0, 17)
+        assert len(served.truth(0, 17)) == 17
+        with pytest.raises(SeriesError, match="keep changing; nothing"):
+            served.fetch(0, 18)
+
+    def test_between_some_and_none_are_refused(self, serve: Serve) -> None:
+        served = serve(MINUTES[Market.SPOT], limit=1000)
+        for after in range(0, 10, 2):
+            served.exchange.faults.add("/klines", EMPTY, after=after)
+        with pytest.raises(UnusableAnswer, match="keep changing"):
+            served.fetch()
+        assert served.requests() == 1 + 8
 
     def test_are_accepted_once_they_agree(self, serve: Serve) -> None:
         served = serve(MINUTES[Market.SPOT], limit=1000)
         served.remove(98, 100)
         served.exchange.faults.add("/klines", AlterRows(lambda rows: rows[:30]), times=3)
         assert served.fetch() == served.truth()
-        assert served.requests() == 5
+        assert served.requests() == 1 + (1 + 3) + (1 + 2)
 
     @pytest.mark.parametrize(
         "damage",
@@ -469,7 +625,9 @@ def test_what_is_fetched_is_exactly_what_the_exchange_has(
     try:
         batch = rest.fetch_binance_ohlcv(series, span.start_ms, span.end_ms)
         assert rows_of(batch) == columns_of(exchange.store.rows(series, span.start_ms, span.end_ms))
-        assert exchange.count("/klines") <= 3 * windows + 3
+        # After the first asking at most two rounds, each asking for a window at most twice. A hole makes
+        # at most two windows more than its share of the span: it is widened, and starts a page of its own.
+        assert exchange.count("/klines") <= windows + 2 * 2 * (windows + 2 * (len(holes) + 1))
         assert time.waits == []
     finally:
         exchange.store.add(series, whole)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from core.times import MS_PER_DAY, MS_PER_HOUR, format_ms, parse_time
 from demo.candle_store import CandleStore
 from demo.candle_store import SymbolFacts as ServedFacts
 from demo.faults import AlterRows, Answer
-from demo.server import ReplayExchange
+from demo.server import ReplayExchange, RequestRecord
 from demo.weights import WeightLimits
 from fetcher.binance import BinanceRest
 
@@ -40,6 +41,11 @@ def store_of(*what: tuple[str, str, int]) -> CandleStore:
         series = parse_series(notation)
         store.add(series, generated(series, start, count)[1])
     return store
+
+
+def in_a_row(requests: Sequence[RequestRecord]) -> list[tuple[dict[str, str], int]]:
+    """Return the questions, and how many times in a row each was asked."""
+    return [(params, len(list(same))) for params, same in groupby(dict(record.params) for record in requests)]
 
 
 class TestTheSymbolList:
@@ -196,9 +202,9 @@ class TestTheFirstCandle:
         store = store_of((f"{notation}/1m", "2024-06-05", 10))  # after the fake now
         series, exchange = parse_series(notation), run(store)
         assert make_rest(series.market, exchange.url).find_listing(series) is None
-        asked = [record.params for record in exchange.requests]
-        assert len(asked) >= 2
-        assert asked[0::2] == asked[1::2]  # that there is none is believed when it was said twice
+        stretches = -(-(NOW_MS - parse_time("2020-01-01")) // COIN_M_MAX_SPAN_MS) if notation == PERP else 1
+        # That there is none is believed when it was said three times in a row.
+        assert [times for _, times in in_a_row(exchange.requests)] == [3] * stretches
 
     @pytest.mark.parametrize("notation", ["BTCUSDT", "um:BTCUSDT", PERP])
     def test_of_an_unknown_symbol_is_an_error_of_the_series(self, run: Run, make_rest: MakeRest, notation: str) -> None:
@@ -223,6 +229,30 @@ class TestTheFirstCandle:
         assert len(exchange.requests) == requests
 
     @pytest.mark.parametrize("market", ["spot", "um"])
+    @pytest.mark.parametrize(("first_wrong", "requests"), [(1, 4), (2, 5)])
+    def test_two_wrong_empty_answers_in_a_row_are_not_believed(
+        self, run: Run, make_rest: MakeRest, market: str, first_wrong: int, requests: int
+    ) -> None:
+        series = parse_series(f"{market}:BTCUSDT/1h")
+        store = store_of((str(series), "2019-09-08", 20))
+        exchange = run(store)
+        exchange.faults.add("/klines", AlterRows(lambda rows: []), after=first_wrong - 1, times=2)
+        assert make_rest(series.market, exchange.url).find_listing(series) == store.open_times(series)[0]
+        assert exchange.faults.pending() == 0
+        assert len(exchange.requests) == requests
+
+    @pytest.mark.parametrize("market", ["spot", "um"])
+    def test_three_wrong_empty_answers_in_a_row_cannot_be_told_from_the_truth(
+        self, run: Run, make_rest: MakeRest, market: str
+    ) -> None:
+        """The documented limit."""
+        series = parse_series(f"{market}:BTCUSDT/1h")
+        exchange = run(store_of((str(series), "2019-09-08", 20)))
+        exchange.faults.add("/klines", AlterRows(lambda rows: []), times=3)
+        assert make_rest(series.market, exchange.url).find_listing(series) is None
+        assert len(exchange.requests) == 3
+
+    @pytest.mark.parametrize("market", ["spot", "um"])
     def test_one_candle_of_a_symbol_that_has_none_is_not_believed(
         self, run: Run, make_rest: MakeRest, market: str
     ) -> None:
@@ -231,7 +261,7 @@ class TestTheFirstCandle:
         exchange = run(store_of((str(series), "2024-06-05", 10)))  # after the fake now
         exchange.faults.add("/klines", AlterRows(lambda rows: stranger))
         assert make_rest(series.market, exchange.url).find_listing(series) is None
-        assert len(exchange.requests) == 3
+        assert len(exchange.requests) == 4
 
     @pytest.mark.parametrize("notation", ["BTCUSDT/1h", "um:BTCUSDT/1h", f"{PERP}/1h"])
     def test_answers_that_keep_changing_are_an_error_and_not_a_guess(
@@ -241,9 +271,9 @@ class TestTheFirstCandle:
         exchange = run(store_of((notation, "2020-01-05", 20)))
         for after in range(0, 10, 2):
             exchange.faults.add("/klines", AlterRows(lambda rows: []), after=after)
-        with pytest.raises(SeriesError, match="about the first candle keep changing"):
+        with pytest.raises(SeriesError, match="about the first or last candle keep changing"):
             make_rest(series.market, exchange.url).find_listing(series)
-        assert len(exchange.requests) == 6
+        assert len(exchange.requests) == 9
 
     @pytest.mark.parametrize("notation", ["BTCUSDT/1h", "um:BTCUSDT/1h", f"{PERP}/1h"])
     def test_a_candle_of_the_last_moment_is_found(self, run: Run, make_rest: MakeRest, notation: str) -> None:
@@ -272,9 +302,11 @@ class TestTheFirstCandleOfCoinM:
         for record in self.exchange.requests:
             assert record.status == 200
             assert int(record.params["endTime"]) - int(record.params["startTime"]) <= COIN_M_MAX_SPAN_MS
-        asked = [record.params for record in self.exchange.requests]
-        assert asked[0::2] == asked[1::2]  # every question twice
-        assert int(asked[0]["startTime"]) == series.interval.floor(parse_time("2020-01-01"))
+        asked = in_a_row(self.exchange.requests)
+        for params, times in asked:  # every question twice, or three times when the answer is "none"
+            candles = store.rows(series, int(params["startTime"]), int(params["endTime"]) + 1)
+            assert times == (2 if candles else 3)
+        assert int(asked[0][0]["startTime"]) == series.interval.floor(parse_time("2020-01-01"))
         return found
 
     def store(self, code: str, start: str, count: int, onboard_ms: int) -> CandleStore:
@@ -297,7 +329,8 @@ class TestTheFirstCandleOfCoinM:
         if code == "1M":  # thirty months reach beyond the fake now
             store.remove(parse_series(f"{PERP}/1M"), Span(NOW_MS, parse_time("2030-01-01")))
         assert self.find(store, run, make_rest, code) == store.open_times(parse_series(f"{PERP}/{code}"))[0]
-        assert 2 * 7 <= len(self.exchange.requests) < 60
+        # The stretches, then at most 18 halves of the 288,000 minutes of one.
+        assert 3 * 6 + 2 <= len(self.exchange.requests) <= 3 * 6 + 2 + 3 * 18
 
     @pytest.mark.parametrize("early_ms", [1, MS_PER_HOUR, 2 * MS_PER_DAY, 3 * MS_PER_DAY, 500 * MS_PER_DAY])
     def test_before_its_onboard_date(self, run: Run, make_rest: MakeRest, early_ms: int) -> None:
@@ -369,6 +402,30 @@ class TestTheFirstCandleOfCoinM:
         assert make_rest(Market.CM, exchange.url).find_listing(series) == first
         assert exchange.faults.pending() == 0
 
+    @pytest.mark.parametrize("first_wrong", range(1, 46))
+    def test_two_wrong_empty_answers_in_a_row_change_nothing(
+        self, run: Run, make_rest: MakeRest, first_wrong: int
+    ) -> None:
+        """Whichever two requests in a row they answer, of one question or of two."""
+        series = parse_series(f"{PERP}/1m")
+        store = store_of((f"{PERP}/1m", "2020-08-10T06:00", 500), (f"{PERP}/1m", "2021-01-05", 500))
+        exchange = run(store)
+        exchange.faults.add("/klines", AlterRows(lambda rows: []), after=first_wrong - 1, times=2)
+        assert make_rest(Market.CM, exchange.url).find_listing(series) == parse_time("2020-08-10T06:00")
+        assert exchange.faults.pending() == 0
+
+    @pytest.mark.parametrize("code", ["1m", "1h", "1d", "3d", "1w", "1M"])
+    @pytest.mark.parametrize("first_wrong", [1, 2, 3])
+    def test_two_wrong_empty_answers_in_a_row_at_the_start_hide_no_stretch(
+        self, run: Run, make_rest: MakeRest, first_wrong: int, code: str
+    ) -> None:
+        series = parse_series(f"{PERP}/{code}")
+        store = store_of((f"{PERP}/{code}", "2020-02-03", 30))
+        exchange = run(store)
+        exchange.faults.add("/klines", AlterRows(lambda rows: []), after=first_wrong - 1, times=2)
+        assert make_rest(Market.CM, exchange.url).find_listing(series) == store.open_times(series)[0]
+        assert exchange.faults.pending() == 0
+
     def test_with_holes_behind_it(self, run: Run, make_rest: MakeRest) -> None:
         """One early candle, then nothing for a hundred days: the early one is the first."""
         store = store_of(
@@ -389,13 +446,59 @@ class TestTheLastCandle:
         exchange = run(store)
         found = make_rest(series.market, exchange.url).find_last_candle(series)
         assert found == store.open_times(series)[-1]
-        assert [record.params["limit"] for record in exchange.requests] == ["1"]
+        assert [record.params["limit"] for record in exchange.requests] == ["1"] * 2
 
     @pytest.mark.parametrize("notation", ["BTCUSDT", "um:BTCUSDT", PERP])
     def test_there_is_none_without_candles(self, run: Run, make_rest: MakeRest, notation: str) -> None:
         store = store_of((f"{notation}/1h", "2024-06-05", 10))  # after the fake now
-        series = parse_series(f"{notation}/1h")
-        assert make_rest(series.market, run(store).url).find_last_candle(series) is None
+        series, exchange = parse_series(f"{notation}/1h"), run(store)
+        assert make_rest(series.market, exchange.url).find_last_candle(series) is None
+        assert len(exchange.requests) == 3
+
+    NOTATIONS = ("BCCUSDT/1h", "um:FTTBUSD/1h", f"{PERP}/1h")
+
+    @pytest.mark.parametrize("notation", NOTATIONS)
+    @pytest.mark.parametrize(("wrong", "after"), [(1, 0), (2, 0), (1, 1), (2, 1)])
+    def test_one_or_two_wrong_empty_answers_are_not_believed(
+        self, run: Run, make_rest: MakeRest, notation: str, wrong: int, after: int
+    ) -> None:
+        store, series = store_of((notation, "2022-01-01", 25)), parse_series(notation)
+        exchange = run(store)
+        exchange.faults.add("/klines", AlterRows(lambda rows: []), after=after, times=wrong)
+        assert make_rest(series.market, exchange.url).find_last_candle(series) == store.open_times(series)[-1]
+        assert exchange.faults.pending() == 0
+        assert len(exchange.requests) == after + wrong + 2
+
+    @pytest.mark.parametrize("notation", NOTATIONS)
+    def test_three_wrong_empty_answers_cannot_be_told_from_the_truth(
+        self, run: Run, make_rest: MakeRest, notation: str
+    ) -> None:
+        """The documented limit."""
+        series, exchange = parse_series(notation), run(store_of((notation, "2022-01-01", 25)))
+        exchange.faults.add("/klines", AlterRows(lambda rows: []), times=3)
+        assert make_rest(series.market, exchange.url).find_last_candle(series) is None
+        assert len(exchange.requests) == 3
+
+    @pytest.mark.parametrize("notation", NOTATIONS)
+    def test_one_answer_with_an_earlier_candle_is_not_believed(
+        self, run: Run, make_rest: MakeRest, notation: str
+    ) -> None:
+        store, series = store_of((notation, "2022-01-01", 25)), parse_series(notation)
+        earlier, exchange = store.rows(series)[7], run(store)
+        exchange.faults.add("/klines", AlterRows(lambda rows: [earlier]))
+        assert make_rest(series.market, exchange.url).find_last_candle(series) == store.open_times(series)[-1]
+        assert len(exchange.requests) == 3
+
+    @pytest.mark.parametrize("notation", NOTATIONS)
+    def test_answers_that_keep_changing_are_an_error_and_not_a_guess(
+        self, run: Run, make_rest: MakeRest, notation: str
+    ) -> None:
+        series, exchange = parse_series(notation), run(store_of((notation, "2022-01-01", 25)))
+        for after in range(0, 10, 2):
+            exchange.faults.add("/klines", AlterRows(lambda rows: []), after=after)
+        with pytest.raises(SeriesError, match="about the first or last candle keep changing"):
+            make_rest(series.market, exchange.url).find_last_candle(series)
+        assert len(exchange.requests) == 9
 
     @pytest.mark.parametrize("notation", ["BTCUSDT/1h", "um:BTCUSDT/1h", f"{PERP}/1h"])
     def test_may_have_opened_this_very_moment(self, run: Run, make_rest: MakeRest, notation: str) -> None:

@@ -8,6 +8,7 @@ The only entrypoint: parses the command line, reads the settings, runs one comma
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -29,6 +30,9 @@ geo-blocked, unreachable); 6 the database cannot be used; 130/143 stopped by Ctr
 def main(argv: list[str]) -> int:
     """Run one command and return the exit code."""
     arguments = parse_arguments(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # symbols may be non-ASCII, an old console's encoding may not
+            stream.reconfigure(errors="backslashreplace")
     # Imported late: `--help` answers without loading the database driver and the rest.
     from commands.interrupt import install_handlers
     from commands.run_log import hide

@@ -10,7 +10,7 @@ from core.times import to_datetime
 
 def print_json(document: object) -> None:
     """Print `document` as one JSON document."""
-    json.dump(document, sys.stdout, indent=1, ensure_ascii=False)
+    json.dump(document, sys.stdout, indent=1)
     sys.stdout.write("\n")
 
 

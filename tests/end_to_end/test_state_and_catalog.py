@@ -9,7 +9,10 @@ from candles import truth_rows
 from program import Program
 from small_market import BTC, NOW_MS, SERIES, truth
 
+from core.ranges import Span
+from core.series import parse_series
 from core.times import MS_PER_DAY, parse_time
+from demo.generated_market import generate_series
 from demo.server import ReplayExchange
 
 RANGE = ("--start", "2025-01-05")
@@ -236,6 +239,18 @@ def test_the_log_has_a_line_for_every_series_with_the_run_id(program: Program, e
     assert "chunk" not in program.log_text
     program.run("--symbols", "ETHUSDT", *RANGE, "--verbose")
     assert "chunk 2025-01-05 .. 2025-01-06 from archive-daily committed" in program.log_text
+
+
+def test_a_console_that_knows_ascii_only_can_show_every_symbol(program: Program, exchange: ReplayExchange) -> None:
+    series = parse_series("币安人生USDT")
+    exchange.store.add(series, generate_series(series, Span(START_MS, START_MS + 2 * MS_PER_DAY), 9))
+    program.settings |= {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = program.run("--symbols", "币安人生USDT", "--end", "2025-01-07")
+    assert done.returncode == 0, done.stderr
+    assert r"\u5e01\u5b89\u4eba\u751fUSDT/1m: ok, inserted 2,880" in done.stdout
+    assert program.run("status").returncode == 0
+    assert program.run_json("status")["series"][0]["symbol"] == "币安人生USDT"
+    assert (program.folder / "state" / "spot_币安人生USDT_1m.json").exists()
 
 
 def test_quiet_says_nothing_when_all_is_well(program: Program, exchange: ReplayExchange) -> None:

@@ -2,7 +2,7 @@
 
 One `except` per action: end the run (`ConfigurationError`, `ExchangeUnavailable`,
 `DatabaseUnavailable`), leave this series and go on with the next (`SeriesError`), use another
-source (`ArchiveUnavailable`), come back later (`RunLocked`).
+source (`ArchiveUnavailable`). A series that another run holds is no error but an outcome (`EXIT_LOCKED`).
 `exit_code` is the number that cron sees; the table stands in the README.
 """
 
@@ -27,12 +27,6 @@ class ConfigurationError(FetcherError):
     """A setting, an option or a line of symbols.yml is wrong. Nothing was touched."""
 
     exit_code = EXIT_USAGE
-
-
-class RunLocked(FetcherError):
-    """Another run holds the lock. Come back later."""
-
-    exit_code = EXIT_LOCKED
 
 
 class DatabaseUnavailable(FetcherError):

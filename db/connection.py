@@ -82,7 +82,9 @@ class Database:
         code = error.pgcode or ""
         hint = f"; {_HINTS[code]}" if code in _HINTS else ""
         message = f"cannot {doing} in {self.address}: {_first_line(error)} (SQLSTATE {code or 'none'}){hint}"
-        lost = self._connection.closed or isinstance(error, psycopg2.InterfaceError) or not code
+        lost = bool(self._connection.closed) or isinstance(error, psycopg2.InterfaceError) or not code
+        if lost:
+            message += "; what was committed stays, run again when the server is back"
         if lost or code[:2] in _FATAL_CLASSES or code in _HINTS:
             return DatabaseUnavailable(message)
         return SeriesError(message)

@@ -274,10 +274,10 @@ def _free_port() -> int:
 def _lock_file(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on `path`, so that two runs do not create or start the same server."""
     with path.open("a+b") as file:
-        if _WINDOWS:
+        if sys.platform == "win32":  # written so that the type checker knows which branch is whose
             import msvcrt
 
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
         else:
             import fcntl
 

@@ -57,7 +57,8 @@ def transport_fault(url: str, error: Exception) -> str:
     cause: BaseException = error
     while (deeper := cause.__cause__ or cause.__context__) is not None:
         cause = deeper
-    return f"no whole answer from {url}: {type(error).__name__}: {str(cause)[:200]}"
+    what = f"{type(error).__name__}: {str(cause)[:200]}"
+    return f"no whole answer from {url}: {what}; check the network and the address"
 
 
 def with_retries(attempt: Callable[[], Result], sleep: Sleep, attempts: int = ATTEMPTS) -> Result:
@@ -81,4 +82,4 @@ def with_retries(attempt: Callable[[], Result], sleep: Sleep, attempts: int = AT
     try:
         return retrying(attempt)
     except TemporaryFailure as failure:
-        raise failure.exhausted(f"{failure} (given up after {attempts} attempts)") from failure
+        raise failure.exhausted(f"{failure} (given up after {attempts} attempts; run again later)") from failure

@@ -12,9 +12,8 @@ from core.errors import ExchangeUnavailable, SeriesError, UnusableAnswer
 from fetcher.http import TemporaryFailure
 
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})")
-# Codes that another attempt may mend (contract section 3): unknown, internal, timeout, overloaded.
-_PASSING_CODES = frozenset({-1000, -1001, -1007, -1008})
-_MAINTENANCE_CODE = -1016
+# Codes that another attempt may mend (contract section 3): unknown, internal, timeout, overloaded, maintenance.
+_PASSING_CODES = frozenset({-1000, -1001, -1007, -1008, -1016})
 # A longer wait than this is not a back-off but a ban.
 LONGEST_BACK_OFF_S = 600
 _DEFAULT_BAN_MS = 120_000  # the shortest ban (contract section 3)
@@ -65,8 +64,6 @@ def check_status(response: requests.Response, now_ms: int) -> None:
         raise ExchangeUnavailable(
             f"{shown} The exchange's firewall refuses this address: wait, use another network, or use --source archive"
         )
-    if refusal.code == _MAINTENANCE_CODE:
-        raise TemporaryFailure(shown, ExchangeUnavailable)
     if status >= 500 or status == 408 or refusal.code in _PASSING_CODES:
         raise TemporaryFailure(shown, ExchangeUnavailable)
     if status == 400 and refusal.code is not None:

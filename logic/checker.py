@@ -13,7 +13,7 @@ from core.series import Series
 from db.connection import Database
 from db.ledger import replace_spans
 from db.operations import SaveResult, find_holes, get_existing_timestamps, save_ohlcv
-from logic.chunk_fetch import fetch_stretches
+from logic.chunk_fetch import fetch_by_rest
 from logic.exchange import Exchange
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def fill_missing(
     saved = SaveResult()
     # Holes near each other fit into one page.
     for stretch in coalesce(missing, series.interval, exchange.page_rows(series.market)):
-        fetched = fetch_stretches(series, [stretch], exchange)
+        fetched = fetch_by_rest(series, stretch, exchange)
         with database.transaction(f"save the healed candles of {series} {stretch}") as cursor:
             before = set(get_existing_timestamps(cursor, series.table_name, stretch))
             fresh = [s for s in fetched.spans if set(s.batch.open_times()) - before]

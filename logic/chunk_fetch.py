@@ -39,7 +39,7 @@ def fetch_chunk(plan: SeriesPlan, chunk: Chunk, exchange: Exchange) -> FetchedCh
     """
     series = plan.wanted.series
     if chunk.period is None:
-        return _fetch_by_rest(series, chunk.span, exchange)
+        return fetch_by_rest(series, chunk.span, exchange)
     try:
         batch, checksum = exchange.archives.fetch(series, chunk.period)
     except ArchiveUnavailable as error:
@@ -57,15 +57,11 @@ def fetch_chunk(plan: SeriesPlan, chunk: Chunk, exchange: Exchange) -> FetchedCh
     return _complete(plan, chunk, batch, checksum, exchange)
 
 
-def fetch_stretches(series: Series, stretches: Sequence[Span], exchange: Exchange) -> FetchedChunk:
-    """Return what REST has for each of `stretches`, one span each."""
-    parts = [_fetch_by_rest(series, stretch, exchange) for stretch in stretches]
-    return FetchedChunk(
-        tuple(span for part in parts for span in part.spans), tuple(hole for part in parts for hole in part.open_holes)
-    )
+def fetch_by_rest(series: Series, span: Span, exchange: Exchange) -> FetchedChunk:
+    """Return what REST has in `span`; holes that ended less than a day ago are left open.
 
-
-def _fetch_by_rest(series: Series, span: Span, exchange: Exchange) -> FetchedChunk:
+    Raises SeriesError or ExchangeUnavailable.
+    """
     batch = exchange.rest(series.market).fetch_binance_ohlcv(series, span.start_ms, span.end_ms)
     young = _young(missing_spans(batch.open_times(), series.interval, span), exchange.now_ms(series.market))
     covered = subtract([span], young)
@@ -90,7 +86,7 @@ def _complete(plan: SeriesPlan, chunk: Chunk, batch: CandleBatch, checksum: str,
     spans = list(_archived(chunk, batch, checksum, stretches))
     open_holes: list[Span] = []
     for stretch in stretches:
-        by_rest = _fetch_by_rest(series, stretch, exchange)
+        by_rest = fetch_by_rest(series, stretch, exchange)
         open_holes += by_rest.open_holes
         for part in by_rest.spans:
             archived = batch.within(part.span)

@@ -190,6 +190,7 @@ def test_5_when_the_exchange_cannot_be_reached(program: Program, exchange: Repla
     done = program.run(*SHORT)
     assert done.returncode == 5, done.stderr
     assert "no whole answer from http://127.0.0.1:9" in done.stderr
+    assert "check the network and the address" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["backfill", "check", "status"])
@@ -219,6 +220,7 @@ def test_6_when_the_database_goes_away_in_the_middle(program: Program, exchange:
     )
     rest = process.stderr.read()
     assert process.wait(60) == 6, rest
+    assert "what was committed stays, run again when the server is back" in rest
     document = program.run_json("--symbols", "BTCUSDT")
     assert document["series"][0]["outcome"] == "ok"
     closed = parse_series("BTCUSDT").interval.floor(NOW_MS)

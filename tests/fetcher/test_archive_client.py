@@ -22,7 +22,7 @@ from core.series import Series, parse_series
 from core.times import parse_time
 from demo.archive_calendar import archive_key
 from demo.candle_store import CandleStore, RecordedFile
-from demo.faults import AlterBody, Answer, CutBody, Reset
+from demo.faults import Action, AlterBody, Answer, CutBody, Reset
 from demo.recordings import identify, read_rows
 from demo.server import ReplayExchange
 from fetcher import archive
@@ -58,13 +58,13 @@ class Host:
         checksums = self.exchange.count(CHECKSUM)
         return checksums, self.exchange.count(ZIP) - checksums
 
-    def fault(self, what: str, action: object, times: int = 1) -> None:
+    def fault(self, what: str, action: Action, times: int = 1) -> None:
         """Let `action` happen to the next requests for the zip or for its CHECKSUM."""
         if what == CHECKSUM:
-            self.exchange.faults.add(CHECKSUM, action, times=times)  # type: ignore[arg-type]
+            self.exchange.faults.add(CHECKSUM, action, times=times)
             return
         # A fault is chosen by a part of the path, which the CHECKSUM shares: let that one pass.
-        self.exchange.faults.add(ZIP, action, times=times, after=1)  # type: ignore[arg-type]
+        self.exchange.faults.add(ZIP, action, times=times, after=1)
 
 
 @pytest.fixture
@@ -495,7 +495,7 @@ def test_of_a_refused_connection_the_deepest_cause_alone_is_shown(
     make_archives: MakeArchives, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = make_archives("http://127.0.0.1:1", "http://127.0.0.1:1/bucket")
-    refused = f"ConnectionError: [Errno {errno.ECONNREFUSED}] {os.strerror(errno.ECONNREFUSED)} (given up"
+    refused = f"ConnectionError: [Errno {errno.ECONNREFUSED}] {os.strerror(errno.ECONNREFUSED)}; check the network"
     for ask in (lambda: client.fetch(SERIES, DAY), lambda: client.list_published(SERIES, DAY.span)):
         with pytest.raises(ArchiveUnavailable) as caught:
             ask()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from fetcher_helpers import NOW_MS, FakeTime, Row, columns_of, generated, rows_of
@@ -591,7 +592,7 @@ def standing_exchange() -> Iterator[ReplayExchange]:
 )
 def test_what_is_fetched_is_exactly_what_the_exchange_has(
     standing_exchange: ReplayExchange,
-    ban_path: object,
+    ban_path: Path,
     market: Market,
     limit: int,
     bounds: tuple[int, int],
@@ -617,7 +618,7 @@ def test_what_is_fetched_is_exactly_what_the_exchange_has(
         market,
         exchange.url,
         WeightBudget(10**9, 1.0, time.now_ms, time.monotonic_s, time.sleep),
-        BanFile(ban_path, time.now_ms),  # type: ignore[arg-type]
+        BanFile(ban_path, time.now_ms),
         ExchangeClock(time.now_ms, time.monotonic_s),
         limit=limit,
         sleep=time.sleep,

@@ -551,7 +551,8 @@ class TestAWrongAddress:
         refused = f"[Errno {errno.ECONNREFUSED}] {os.strerror(errno.ECONNREFUSED)}"
         assert str(caught.value).endswith(
             "no whole answer from http://127.0.0.1:1/api/v3/klines: "
-            f"ConnectionError: {refused} (given up after {ATTEMPTS} attempts)"
+            f"ConnectionError: {refused}; check the network and the address "
+            f"(given up after {ATTEMPTS} attempts; run again later)"
         )
         assert "HTTPConnectionPool" not in str(caught.value) and "object at 0x" not in str(caught.value)
 

@@ -69,7 +69,11 @@ def run_command(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.command == "check":
         from commands.check import run_check
 
-        return run_check(arguments, settings)
+        return run_check(arguments, settings, run_id)
+    if arguments.command == "verify":
+        from commands.verify import run_verify_command
+
+        return run_verify_command(arguments, settings, run_id)
     if arguments.command == "demo":
         from commands.demo import run_demo
 
@@ -91,7 +95,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     return build_parser().parse_args(_with_default_command(argv))
 
 
-_COMMANDS = ("backfill", "check", "status", "demo")
+_COMMANDS = ("backfill", "check", "verify", "status", "demo")
 
 
 def _with_default_command(argv: list[str]) -> list[str]:
@@ -128,14 +132,42 @@ def build_parser() -> argparse.ArgumentParser:
         )
 
     _add_backfill_options(add("backfill", "fetch every wanted series up to the last closed candle (the default)"))
-    for name, text in (
-        ("check", "report what is covered and what is missing; reads only"),
-        ("status", "show each series, its table, rows, first and last candle, lag; reads only"),
-    ):
-        add(name, text).add_argument("--symbols", nargs="+", metavar="S", help="only these series")
+    _add_check_options(
+        add("check", "report what is missing, absent at the exchange or damaged; reads only without --heal")
+    )
+    _add_verify_options(add("verify", "hold stored candles against the exchange, digit for digit"))
+    status = add("status", "show each series, its table, rows, first and last candle, lag; reads only")
+    status.add_argument("--symbols", nargs="+", metavar="S", help="only these series")
     demo = add("demo", "run a backfill offline, against a local replay exchange, into a database of its own")
     demo.add_argument("--recordings", metavar="DIR", help="serve recorded archives instead of a generated market")
     return parser
+
+
+def _add_range_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--symbols", nargs="+", metavar="S", help="only these series")
+    parser.add_argument("--start", metavar="D", help="ISO date or time, UTC")
+    parser.add_argument("--end", metavar="D", help="ISO date or time, UTC, exclusive")
+
+
+def _add_check_options(parser: argparse.ArgumentParser) -> None:
+    _add_range_options(parser)
+    parser.add_argument("--heal", action="store_true", help="first fetch what is missing, and only that")
+
+
+def _add_verify_options(parser: argparse.ArgumentParser) -> None:
+    _add_range_options(parser)
+    share = parser.add_mutually_exclusive_group()
+    share.add_argument("--subset", metavar="n/t", help="part n of t: 1/30 to 30/30 on as many days cover everything")
+    share.add_argument("--percent", metavar="P", help="so many percent of the candles, those longest unverified first")
+    parser.add_argument(
+        "--against",
+        choices=("auto", "archive", "rest", "1m"),
+        default="auto",
+        help="auto: their archive's checksum, else the cheapest of daily archive and REST; 1m: the stored 1m candles",
+    )
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument("--repair", action="store_true", help="write the exchange's values, keep the old ones")
+    change.add_argument("--undo", metavar="RUN", help="put back what the --repair of this run changed")
 
 
 def _add_backfill_options(parser: argparse.ArgumentParser) -> None:

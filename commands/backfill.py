@@ -31,9 +31,13 @@ def run_backfill(arguments: argparse.Namespace, settings: Settings, run_id: str)
     on_terminal = sys.stderr.isatty() and not arguments.json and not arguments.quiet
     console = Console(stderr=True) if on_terminal else None
     set_up_logging(
-        run_id, _level(arguments, settings), settings.secrets, None if arguments.dry_run else settings.log_dir, console
+        run_id,
+        log_level(arguments, settings),
+        settings.secrets,
+        None if arguments.dry_run else settings.log_dir,
+        console,
     )
-    exchange = Exchange(_addresses(settings), sleep, local_now_ms)
+    exchange = Exchange(exchange_addresses(settings), sleep, local_now_ms)
     if arguments.dry_run:
         return run_dry(arguments, settings, wanted, exchange)
     database = open_database(settings)
@@ -65,11 +69,13 @@ def run_backfill(arguments: argparse.Namespace, settings: Settings, run_id: str)
     return summary.exit_code
 
 
-def _level(arguments: argparse.Namespace, settings: Settings) -> str:
+def log_level(arguments: argparse.Namespace, settings: Settings) -> str:
+    """Return the level of log lines that --verbose, --quiet and LOG_LEVEL ask for."""
     return "DEBUG" if arguments.verbose else "WARNING" if arguments.quiet else settings.log_level
 
 
-def _addresses(settings: Settings) -> ExchangeAddresses:
+def exchange_addresses(settings: Settings) -> ExchangeAddresses:
+    """Return where the exchange is and how hard it may be asked, as the settings say."""
     return ExchangeAddresses(
         api_urls=settings.api_urls,
         archive_url=settings.archive_url,

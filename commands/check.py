@@ -1,90 +1,106 @@
-"""`check`: coverage of each series from the ledger, and whether the tables still hold it. Reads only."""
+"""`check`: is everything there that the exchange has? Reads only; with --heal fetches what is missing first."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from itertools import zip_longest
 
-from commands.display import print_table
-from commands.output import print_json, time_text
-from commands.stored import StoredSeries, load_stored
+from commands.backfill import exchange_addresses, log_level
+from commands.check_report import check_document, print_checks
+from commands.clock import local_now_ms
+from commands.database import open_database
+from commands.interrupt import sleep
+from commands.output import print_json
+from commands.run_log import set_up_logging
+from commands.stored import choose_series, open_for_reading
+from commands.summary import print_summary, summary_document
+from commands.wanted import TimeRange, read_time_range
 from config.settings import Settings
-from core.errors import EXIT_INCOMPLETE, EXIT_OK
-from core.ranges import Span, subtract
+from core.errors import EXIT_EXCHANGE, EXIT_FAULT, EXIT_INCOMPLETE, EXIT_LOCKED, EXIT_OK
+from core.plan import SourceChoice
+from core.wanted import WantedSeries
+from db.connection import Database, read_one_moment
+from db.migrate import migrate
+from db.timescale import use_timescale_if_there
+from logic.exchange import Exchange
+from logic.ohlcv_handler import BackfillOptions, Observer, run_ohlcv_backfill
+from logic.results import RunSummary
+from logic.series_check import SeriesCheck, check_series
 
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """What the ledger says of one series, held against its table. Counts are candles (grid slots)."""
-
-    expected: int  # slots in the covered range
-    stored: int  # candles in the table
-    absent: int  # slots of which the source, asked, had no candle
-    lost: int  # candles recorded in the ledger that the table no longer holds
-    uncovered: tuple[Span, ...]  # stretches between covered ones, never fetched
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether everything between the first and the last covered candle is stored or known absent."""
-        return not self.uncovered and self.lost == 0
-
-
-def coverage_of(one: StoredSeries) -> Coverage:
-    """Return the coverage of one stored series."""
-    interval = one.row.series.interval
-    expected = sum(interval.count(span.start_ms, span.end_ms) for span in one.covered)
-    uncovered = subtract([Span(one.covered[0].start_ms, one.covered[-1].end_ms)], one.covered) if one.covered else []
-    return Coverage(
-        expected=expected,
-        stored=one.rows,
-        absent=max(0, expected - one.rows_recorded),
-        lost=max(0, one.rows_recorded - one.rows),
-        uncovered=tuple(uncovered),
-    )
-
-
-def run_check(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Print the coverage report; return 0 when nothing is missing, else 3."""
-    reports = [(one, coverage_of(one)) for one in load_stored(arguments, settings)]
-    complete = all(coverage.is_complete for _, coverage in reports)
-    if arguments.json:
-        print_json({"complete": complete, "series": [_document(one, coverage) for one, coverage in reports]})
-    elif not reports:
-        print("nothing stored yet: run python ohlcv_data_fetcher.py backfill")
+def run_check(arguments: argparse.Namespace, settings: Settings, run_id: str) -> int:
+    """Print the report; return 0 when all that is not absent is there, else 3 (with --heal also 1, 4 and 5)."""
+    times = read_time_range(arguments)
+    healed: list[RunSummary] = []
+    if arguments.heal:
+        set_up_logging(run_id, log_level(arguments, settings), settings.secrets, settings.log_dir, None)
+        database: Database | None = open_database(settings)
     else:
-        _print_reports(reports)
-    return EXIT_OK if complete else EXIT_INCOMPLETE
+        database = open_for_reading(arguments, settings)
+    checks: list[SeriesCheck] = []
+    if database is not None:
+        try:
+            if arguments.heal:
+                migrate(database)
+                healed = _heal(arguments, settings, database, times, run_id)
+            checks = _check_all(arguments, settings, database, times)
+        finally:
+            database.close()
+    exit_code = EXIT_OK if all(check.is_complete for check in checks) else EXIT_INCOMPLETE
+    for worse in (EXIT_LOCKED, EXIT_EXCHANGE, EXIT_FAULT):  # in the order of a backfill's, the worst last
+        if any(summary.exit_code == worse for summary in healed):
+            exit_code = worse
+    if arguments.json:
+        document = check_document(checks)
+        print_json({**document, "healed": [summary_document(one) for one in healed]} if arguments.heal else document)
+        return exit_code
+    for summary in healed:
+        print_summary(summary, quiet=arguments.quiet)
+    if not checks and not arguments.quiet:
+        print("nothing stored yet: run python ohlcv_data_fetcher.py backfill")
+    shown = [check for check in checks if not (arguments.quiet and check.is_complete)]
+    print_checks(shown, local_now_ms())
+    return exit_code
 
 
-def _document(one: StoredSeries, coverage: Coverage) -> dict[str, object]:
-    series = one.row.series
-    return {
-        "market": series.market.value,
-        "symbol": series.symbol,
-        "interval": series.interval.code,
-        "complete": coverage.is_complete,
-        "expected": coverage.expected,
-        "stored": coverage.stored,
-        "absent_at_the_exchange": coverage.absent,
-        "lost_from_the_table": coverage.lost,
-        "uncovered": [{"start": time_text(s.start_ms), "end": time_text(s.end_ms)} for s in coverage.uncovered],
-    }
+def _check_all(
+    arguments: argparse.Namespace, settings: Settings, database: Database, times: TimeRange
+) -> list[SeriesCheck]:
+    with database.transaction("read the catalog") as cursor:
+        rows = choose_series(cursor, arguments.symbols, settings.default_interval)
+    checks = []
+    for row in rows:
+        with database.transaction(f"check {row.series}") as cursor:
+            read_one_moment(cursor)
+            checks.append(check_series(cursor, row, times.start_ms, times.end_ms, local_now_ms()))
+    return checks
 
 
-def _print_reports(reports: list[tuple[StoredSeries, Coverage]]) -> None:
-    columns = ["series", "covered", "expected", "stored", "absent", "lost", "uncovered", "verdict"]
-    rows = []
-    for one, coverage in reports:
-        span = f"{time_text(one.covered[0].start_ms)} .. {time_text(one.covered[-1].end_ms)}" if one.covered else "-"
-        counts = [coverage.expected, coverage.stored, coverage.absent, coverage.lost, len(coverage.uncovered)]
-        verdict = "complete" if coverage.is_complete else "MISSING"
-        rows.append([str(one.row.series), span, *(f"{count:,}" for count in counts), verdict])
-    print_table("", columns, rows, numbers=columns[2:7])
-    for one, coverage in reports:
-        for hole in coverage.uncovered:
-            print(f"{one.row.series}: never fetched: {hole}; a backfill fetches it")
-        if coverage.lost:
-            print(
-                f"{one.row.series}: {coverage.lost:,} candles that were committed are gone from "
-                f"{one.row.series.table_name}; backfill --heal-gaps brings them back"
-            )
+def _heal(
+    arguments: argparse.Namespace, settings: Settings, database: Database, times: TimeRange, run_id: str
+) -> list[RunSummary]:
+    """Fetch what the checked ranges lack, by the path of a backfill that is bounded to them."""
+    before = _check_all(arguments, settings, database, times)
+    exchange = Exchange(exchange_addresses(settings), sleep, local_now_ms)
+    exchange.archives.remove_leftovers()
+    options = BackfillOptions(
+        run_id=run_id,
+        choice=SourceChoice.AUTO,
+        chunk_days=settings.chunk_days,
+        workers=settings.fetch_workers,
+        heal_gaps=True,
+        authoritative=False,
+        timescale=use_timescale_if_there(database),
+        compress_after_days=settings.compress_after_days,
+        state_dir=settings.state_dir,
+    )
+    summaries = []
+    # Most series have one range; one fetched ad hoc before its wanted range has two, and nothing is wanted between.
+    for spans in zip_longest(*(check.spans for check in before)):
+        wanted = [
+            WantedSeries(check.row.series, span.start_ms, span.end_ms)
+            for check, span in zip(before, spans, strict=True)
+            if span is not None
+        ]
+        summaries.append(run_ohlcv_backfill(database, exchange, wanted, options, Observer(), local_now_ms))
+    return summaries

@@ -67,7 +67,7 @@ def run_demo(arguments: argparse.Namespace, settings: Settings, run_id: str) -> 
             server.recreate_database()
             exit_code = run_backfill(_backfill_arguments(arguments), demo_settings, run_id)
             if not (arguments.json or arguments.quiet) and exit_code == EXIT_OK:
-                _show(arguments, demo_settings, wanted[0].series)
+                _show(arguments, demo_settings, wanted[0].series, run_id)
                 requests = len(exchange.requests)
                 say(f"\nThe replay exchange answered {requests:,} requests. Now the same again:\n")
                 exchange.clear_requests()
@@ -127,10 +127,11 @@ def _backfill_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
     return argparse.Namespace(**plain, **loudness, heal_gaps=False, dry_run=False)
 
 
-def _show(arguments: argparse.Namespace, settings: Settings, series: Series) -> None:
-    choice = argparse.Namespace(symbols=None, json=False, verbose=arguments.verbose, quiet=arguments.quiet)
+def _show(arguments: argparse.Namespace, settings: Settings, series: Series, run_id: str) -> None:
+    loudness = {"json": False, "verbose": arguments.verbose, "quiet": arguments.quiet}
+    choice = argparse.Namespace(symbols=None, start=None, end=None, heal=False, **loudness)
     run_status(choice, settings)
-    run_check(choice, settings)
+    run_check(choice, settings, run_id)
     database = open_database(settings)
     try:
         with database.transaction("read the newest candles") as cursor:

@@ -17,6 +17,7 @@ from db.ledger import load_totals
 from db.migrate import is_migrated
 from logic.dry_run import Known, PlannedSeries, plan_backfill
 from logic.exchange import Exchange
+from logic.symbol_life import known_life
 
 
 def run_dry(arguments: argparse.Namespace, settings: Settings, wanted: Wanted | None, exchange: Exchange) -> int:
@@ -30,7 +31,7 @@ def run_dry(arguments: argparse.Namespace, settings: Settings, wanted: Wanted | 
                 if is_migrated(cursor):
                     totals = load_totals(cursor)
                     known = {
-                        row.series: Known(row.listing_ms, totals[row.id].covered if row.id in totals else ())
+                        row.series: Known(known_life(row), totals[row.id].covered if row.id in totals else ())
                         for row in load_catalog(cursor)
                     }
         planned = plan_backfill(series, exchange, SourceChoice(arguments.source), settings.chunk_days, known)

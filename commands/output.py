@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
-from core.times import to_datetime
+from core.ranges import Span
+from core.times import iso_ms
 
 
 def print_json(document: object) -> None:
@@ -16,7 +17,9 @@ def print_json(document: object) -> None:
 
 def time_text(ms: int | None) -> str | None:
     """Return full ISO time with Z, always of one form, or None."""
-    if ms is None:
-        return None
-    text = to_datetime(ms).replace(tzinfo=None).isoformat(timespec="milliseconds" if ms % 1000 else "seconds")
-    return f"{text}Z"
+    return None if ms is None else iso_ms(ms)
+
+
+def span_document(span: Span) -> dict[str, str | None]:
+    """Return a range for machines; the end is exclusive."""
+    return {"start": time_text(span.start_ms), "end": time_text(span.end_ms)}

@@ -8,16 +8,36 @@ from dataclasses import dataclass
 from commands.clock import local_now_ms
 from commands.display import print_table
 from commands.output import print_json, time_text
-from commands.stored import StoredSeries, load_stored
+from commands.stored import StoredSeries, load_stored, open_for_reading
 from config.settings import Settings
 from core.errors import EXIT_OK
 
-_COLUMNS = ("series", "table", "active", "status", "rows", "first candle", "last candle", "lag", "covered", "holes")
+_COLUMNS = (
+    "series",
+    "table",
+    "active",
+    "status",
+    "rows",
+    "first candle",
+    "last candle",
+    "lag",
+    "covered",
+    "holes",
+    "unverified for",
+    "note",
+)
 
 
 def run_status(arguments: argparse.Namespace, settings: Settings) -> int:
     """Print the status table, or with --json one document; return the exit code."""
-    stored = load_stored(arguments, settings)
+    stored: list[StoredSeries] = []
+    database = open_for_reading(arguments, settings)
+    if database is not None:
+        try:
+            with database.transaction("read what is stored") as cursor:
+                stored = load_stored(cursor, arguments.symbols, settings.default_interval)
+        finally:
+            database.close()
     now_ms = local_now_ms()
     lines = [_line(one, now_ms) for one in stored]
     if arguments.json:
@@ -25,19 +45,7 @@ def run_status(arguments: argparse.Namespace, settings: Settings) -> int:
     elif not lines:
         print("nothing stored yet: run python ohlcv_data_fetcher.py backfill")
     else:
-        columns = [
-            "series",
-            "table",
-            "active",
-            "status",
-            "rows",
-            "first candle",
-            "last candle",
-            "lag",
-            "covered",
-            "holes",
-        ]
-        print_table("", columns, [line.cells for line in lines], numbers=("rows", "lag", "holes"))
+        print_table("", _COLUMNS, [line.cells for line in lines], numbers=("rows", "lag", "holes"))
     return EXIT_OK
 
 
@@ -71,20 +79,32 @@ def _line(one: StoredSeries, now_ms: int) -> _Line:
         "covered_from": time_text(start_ms),
         "covered_until": time_text(end_ms),
         "holes_in_coverage": max(0, len(one.covered) - 1),
+        "chunks": 0 if one.verification is None else one.verification.entries,
+        "chunks_never_verified": 0 if one.verification is None else one.verification.never_verified,
+        "oldest_unverified_since": None if one.verification is None else time_text(one.verification.oldest_ms),
+        "note": row.note,
     }
     cells = [
         str(row.series),
         row.series.table_name,
         "yes" if row.active else "no",
-        row.status or "-",
+        _shown_status(one),
         f"{one.rows:,}",
         time_text(one.first_ms) or "-",
         time_text(one.last_ms) or "-",
         "-" if lag_ms is None else _duration(lag_ms),
         "-" if start_ms is None else f"{time_text(start_ms)} .. {time_text(end_ms)}",
         str(max(0, len(one.covered) - 1)),
+        "-" if one.verification is None else _duration(max(0, now_ms - one.verification.oldest_ms)),
+        row.note or "",
     ]
     return _Line(document, cells)
+
+
+def _shown_status(one: StoredSeries) -> str:
+    if one.row.delisting_ms is not None:
+        return f"delisted {time_text(one.row.delisting_ms)} ({one.row.status})"
+    return one.row.status or "-"
 
 
 def _duration(ms: int) -> str:

@@ -1,9 +1,12 @@
-"""What the database holds of each series, for `status` and `check`."""
+"""Which stored series a command is about, and what the database holds of each."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from psycopg2.extensions import cursor as Cursor
 
 from commands.database import database_exists, open_database
 from commands.run_log import set_up_logging
@@ -13,7 +16,8 @@ from core.errors import ConfigurationError
 from core.ranges import Span
 from core.wanted import WantedSeries, resolve
 from db.catalog import CatalogRow, load_catalog
-from db.ledger import LedgerTotals, load_totals
+from db.connection import Database
+from db.ledger import LedgerTotals, VerificationAge, load_totals, load_verification_ages
 from db.migrate import is_migrated
 from db.operations import count_rows, get_first_timestamp, get_last_timestamp
 from db.schema import table_exists
@@ -25,46 +29,60 @@ class StoredSeries:
 
     row: CatalogRow
     rows: int  # counted in the table
-    rows_recorded: int  # summed over the ledger
     first_ms: int | None
     last_ms: int | None
     covered: tuple[Span, ...]  # merged
+    verification: VerificationAge | None  # None: nothing committed
 
 
-def load_stored(arguments: argparse.Namespace, settings: Settings) -> list[StoredSeries]:
-    """Return every series of the catalog, or those of --symbols. Reads only.
+def open_for_reading(arguments: argparse.Namespace, settings: Settings) -> Database | None:
+    """Return a connection for a command that only reads, or None when nothing was ever stored.
 
-    Raises DatabaseUnavailable, and ConfigurationError for a --symbols that is not in the catalog.
+    Raises DatabaseUnavailable.
     """
-    wanted = parse_arguments(arguments.symbols, settings.default_interval, None, None) if arguments.symbols else None
     level = "DEBUG" if arguments.verbose else "WARNING"
     set_up_logging("-", level, settings.secrets, folder=None, terminal=None)
     if not database_exists(settings):
-        return []
+        return None
     database = open_database(settings)
     try:
-        with database.transaction("read what is stored") as cursor:
-            if not is_migrated(cursor):
-                return []
-            catalog = load_catalog(cursor)
-            totals = load_totals(cursor)
-            if wanted is not None:
-                markets = {row.series.market for row in catalog} | wanted.pattern_markets
-                symbols = {m: [row.series.symbol for row in catalog if row.series.market is m] for m in markets}
-                chosen = {one.series for one in resolve(wanted, symbols) if isinstance(one, WantedSeries)}
-                if unknown := chosen - {row.series for row in catalog}:
-                    names = ", ".join(sorted(map(str, unknown)))
-                    raise ConfigurationError(f"--symbols: nothing is stored of {names}; see status for what there is")
-                catalog = [row for row in catalog if row.series in chosen]
-            stored = []
-            for row in catalog:
-                table, total = row.series.table_name, totals.get(row.id, LedgerTotals((), 0))
-                if table_exists(cursor, table):
-                    first_ms, last_ms = get_first_timestamp(cursor, table), get_last_timestamp(cursor, table)
-                    rows = count_rows(cursor, table)
-                else:
-                    first_ms, last_ms, rows = None, None, 0
-                stored.append(StoredSeries(row, rows, total.rows, first_ms, last_ms, total.covered))
-            return stored
-    finally:
+        with database.transaction("look for the tables") as cursor:
+            if is_migrated(cursor):
+                return database
+    except BaseException:
         database.close()
+        raise
+    database.close()
+    return None
+
+
+def choose_series(cursor: Cursor, symbols: Sequence[str] | None, default_interval: str) -> list[CatalogRow]:
+    """Return every series of the catalog, or those of --symbols.
+
+    Raises ConfigurationError for a --symbols that is not in the catalog.
+    """
+    catalog = load_catalog(cursor)
+    if not symbols:
+        return catalog
+    wanted = parse_arguments(list(symbols), default_interval, None, None)
+    markets = {row.series.market for row in catalog} | wanted.pattern_markets
+    known = {m: [row.series.symbol for row in catalog if row.series.market is m] for m in markets}
+    chosen = {one.series for one in resolve(wanted, known) if isinstance(one, WantedSeries)}
+    if unknown := chosen - {row.series for row in catalog}:
+        names = ", ".join(sorted(map(str, unknown)))
+        raise ConfigurationError(f"--symbols: nothing is stored of {names}; see status for what there is")
+    return [row for row in catalog if row.series in chosen]
+
+
+def load_stored(cursor: Cursor, symbols: Sequence[str] | None, default_interval: str) -> list[StoredSeries]:
+    """Return what is stored of every series of the catalog, or of those of --symbols."""
+    totals, ages = load_totals(cursor), load_verification_ages(cursor)
+    stored = []
+    for row in choose_series(cursor, symbols, default_interval):
+        table, total = row.series.table_name, totals.get(row.id, LedgerTotals((), 0))
+        first_ms, last_ms, rows = None, None, 0
+        if table_exists(cursor, table):
+            first_ms, last_ms = get_first_timestamp(cursor, table), get_last_timestamp(cursor, table)
+            rows = count_rows(cursor, table)
+        stored.append(StoredSeries(row, rows, first_ms, last_ms, total.covered, ages.get(row.id)))
+    return stored

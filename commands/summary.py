@@ -33,6 +33,7 @@ def summary_document(summary: RunSummary) -> dict[str, object]:
                 "gaps": [{"start": time_text(g.start_ms), "end": time_text(g.end_ms)} for g in result.open_gaps],
                 "healed": result.healed,
                 "confirmed_absent": result.confirmed_absent,
+                "unexplained": result.unexplained,
                 "error": result.error,
             }
             for result in summary.results
@@ -50,16 +51,18 @@ def print_summary(summary: RunSummary, quiet: bool) -> None:
             f"{result.saved.inserted:,}",
             f"{result.saved.equal:,}",
             f"{result.saved.conflicts:,}",
-            str(len(result.open_gaps)),
-            "" if result.healed is None else f"{result.healed:,}/{result.confirmed_absent:,}",
+            f"{result.healed:,}",
+            f"{result.confirmed_absent:,}",
+            f"{result.unexplained:,}",
             time_text(result.covered_until_ms) or "-",
             result.error or "",
         ]
         for result in shown
     ]
-    columns = ["series", "outcome", "inserted", "there", "conflicts", "gaps", "healed/absent", "covered to", "error"]
+    columns = ["series", "outcome", "inserted", "there", "conflicts", "healed", "absent", "unexplained"]
+    columns += ["covered to", "error"]
     if sys.stdout.isatty() and rows:
-        print_table("", columns, rows, numbers=columns[2:7])
+        print_table("", columns, rows, numbers=columns[2:8])
     else:
         for row in rows:
             facts = [f"{name} {value}" for name, value in zip(columns[2:], row[2:], strict=True) if value]

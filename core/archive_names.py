@@ -117,21 +117,29 @@ def index_of_files(names: list[str]) -> ArchiveIndex:
     )
 
 
+def expected_ms(period: Period) -> int:
+    """Return when the file of `period` should be out.
+
+    Daily files appear the next day, seen up to 08:40; monthly ones by "the first Monday" but at
+    worst mid-month (contract section 4).
+    """
+    return period.span.end_ms + (15 if period.cadence is Cadence.MONTHLY else 1) * MS_PER_DAY
+
+
 def guess_index(series: Series, wanted: Span, now_ms: int) -> ArchiveIndex:
     """Return which files should be there when the listing cannot be read.
 
-    Daily files appear the next day, seen up to 08:40; monthly ones by "the first Monday" but at
-    worst mid-month (contract section 4). A guess that fails costs one request and falls back.
+    A guess that fails costs one request and falls back.
     """
     months: set[int] = set()
     days: set[int] = set()
     month = month_of(wanted.start_ms)
-    while month.span.end_ms + 15 * MS_PER_DAY <= now_ms and month.span.start_ms < wanted.end_ms:
+    while expected_ms(month) <= now_ms and month.span.start_ms < wanted.end_ms:
         months.add(month.span.start_ms)
         month = month_of(month.span.end_ms)
     if has_daily_files(series):
         day_ms = wanted.start_ms // MS_PER_DAY * MS_PER_DAY
-        while day_ms + 2 * MS_PER_DAY <= now_ms and day_ms < wanted.end_ms:
+        while expected_ms(day_of(day_ms)) <= now_ms and day_ms < wanted.end_ms:
             days.add(day_ms)
             day_ms += MS_PER_DAY
     return ArchiveIndex(frozenset(months), frozenset(days))

@@ -92,6 +92,11 @@ class CandleBatch:
         inside = pc.and_(pc.greater_equal(times, span.start_ms), pc.less(times, span.end_ms))
         return CandleBatch(self.columns.filter(inside))
 
+    def at(self, times: Sequence[int]) -> CandleBatch:
+        """Return the candles whose open time is one of `times` (epoch ms)."""
+        wanted = pa.array(times, pa.int64())
+        return CandleBatch(self.columns.filter(pc.is_in(self.columns["open_time"], wanted)))
+
     def row_text(self, index: int) -> str:
         """Return one candle as readable text, for messages."""
         row = self.columns.slice(index, 1).to_pylist()[0]
@@ -117,11 +122,7 @@ def content_hash(batch: CandleBatch) -> str:
     """
     if batch.rows == 0:
         return hashlib.sha256(b"").hexdigest()
-    columns = [
-        _without_trailing_zeros(column) if name in DECIMAL_COLUMNS else column.cast(pa.string())
-        for name, column in zip(SCHEMA.names, batch.columns.combine_chunks().columns, strict=True)
-    ]
-    lines = pc.binary_join_element_wise(pc.binary_join_element_wise(*columns, ","), "\n", "")
+    lines = pc.binary_join_element_wise(value_lines(batch), "\n", "")
     digest = hashlib.sha256()
     for chunk in lines.chunks:
         # The characters of a string column lie one after the other: no Python string a row is made.
@@ -129,6 +130,15 @@ def content_hash(batch: CandleBatch) -> str:
         offsets = memoryview(chunk.buffers()[1]).cast("i")
         digest.update(memoryview(chunk.buffers()[2])[offsets[first] : offsets[last]])
     return digest.hexdigest()
+
+
+def value_lines(batch: CandleBatch) -> pa.ChunkedArray:
+    """Return each candle as a line of text, equal for equal candles: numbers without trailing zeros."""
+    columns = [
+        _without_trailing_zeros(column) if name in DECIMAL_COLUMNS else column.cast(pa.string())
+        for name, column in zip(SCHEMA.names, batch.columns.combine_chunks().columns, strict=True)
+    ]
+    return pc.binary_join_element_wise(*columns, ",")
 
 
 def _without_trailing_zeros(column: pa.ChunkedArray) -> pa.ChunkedArray:

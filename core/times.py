@@ -44,6 +44,12 @@ def format_ms(ms: int) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
 
 
+def iso_ms(ms: int) -> str:
+    """Return full ISO 8601 with `Z`, always of one form (milliseconds only where there are some), for machines."""
+    text = to_datetime(ms).replace(tzinfo=None).isoformat(timespec="milliseconds" if ms % 1000 else "seconds")
+    return f"{text}Z"
+
+
 def parse_time(value: object) -> int:
     """Return epoch ms of an ISO date or time; a time without a zone is UTC.
 

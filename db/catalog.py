@@ -25,6 +25,10 @@ class CatalogRow:
     listing_ms: int | None
     delisting_ms: int | None
     status: str | None
+    note: str | None = None  # what a reader should know, such as a ticker that was used before
+    checked_at_ms: int | None = None  # when all of the series was last looked through for gaps
+    wanted_from_ms: int | None = None  # None: from its listing
+    wanted_until_ms: int | None = None  # exclusive; None: to the last closed candle
 
 
 def sync_symbols(cursor: Cursor, wanted: Sequence[WantedSeries], authoritative: bool) -> dict[Series, CatalogRow]:
@@ -72,12 +76,21 @@ def sync_symbols(cursor: Cursor, wanted: Sequence[WantedSeries], authoritative: 
 def load_catalog(cursor: Cursor) -> list[CatalogRow]:
     """Return every series of the catalog that has a table name, by market, symbol and interval."""
     cursor.execute(
-        'select id, market, symbol, "interval", active, listing, delisting, status'
-        " from public.symbols where table_name is not null order by market desc, symbol, id"
+        'select id, market, symbol, "interval", active, listing, delisting, status, note, checked_at,'
+        " wanted_from, wanted_until from public.symbols where table_name is not null order by market desc, symbol, id"
     )
     return [
-        CatalogRow(id_, make_series(market, symbol, interval), active, _ms(listing), _ms(delisting), status)
-        for id_, market, symbol, interval, active, listing, delisting, status in cursor.fetchall()
+        CatalogRow(
+            id_,
+            make_series(market, symbol, interval),
+            active,
+            _ms(listing),
+            _ms(delisting),
+            status,
+            note,
+            *map(_ms, times),
+        )
+        for id_, market, symbol, interval, active, listing, delisting, status, note, *times in cursor.fetchall()
     ]
 
 
@@ -99,23 +112,37 @@ def load_symbols_from_db(cursor: Cursor) -> list[WantedSeries]:
 
 
 def update_life(
-    cursor: Cursor, series_id: int, listing_ms: int | None, delisting_ms: int | None, status: str | None
+    cursor: Cursor,
+    series_id: int,
+    listing_ms: int | None,
+    delisting_ms: int | None,
+    status: str | None,
+    note: str | None,
 ) -> None:
-    """Store what the exchange says of the symbol's life; an unknown listing does not erase a known one."""
+    """Store what is known of the symbol's life, times in epoch ms.
+
+    An unknown listing does not erase a known one; delisting, status and note are written as given.
+    """
     cursor.execute(
         """
         update public.symbols
-        set listing = coalesce(%(listing)s, listing), delisting = %(delisting)s, status = %(status)s
-        where id = %(id)s and row(listing, delisting, status)
-            is distinct from row(coalesce(%(listing)s, listing), %(delisting)s, %(status)s)
+        set listing = coalesce(%(listing)s, listing), delisting = %(delisting)s, status = %(status)s, note = %(note)s
+        where id = %(id)s and row(listing, delisting, status, note)
+            is distinct from row(coalesce(%(listing)s, listing), %(delisting)s, %(status)s, %(note)s)
         """,
         {
             "listing": _datetime(listing_ms),
             "delisting": _datetime(delisting_ms),
             "status": status,
+            "note": note,
             "id": series_id,
         },
     )
+
+
+def set_checked(cursor: Cursor, series_id: int, at_ms: int) -> None:
+    """Note that all of the series was looked through for gaps."""
+    cursor.execute("update public.symbols set checked_at = %s where id = %s", (to_datetime(at_ms), series_id))
 
 
 def _ms(moment: datetime | None) -> int | None:

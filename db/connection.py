@@ -90,6 +90,14 @@ class Database:
         return SeriesError(message)
 
 
+def read_one_moment(cursor: Cursor) -> None:
+    """Let the transaction, of which this is the first statement, see one moment of the database and change nothing.
+
+    Several queries then add up although a run commits between them.
+    """
+    cursor.execute("set transaction isolation level repeatable read, read only")
+
+
 def fetch_one(cursor: Cursor) -> tuple[Any, ...]:
     """Return the row of a query that always has one."""
     row = cursor.fetchone()

@@ -26,12 +26,28 @@ _FOLD_ROWS = 1_440
 # The same value as core.candles.content_hash, computed over stored rows (docs/storage.md).
 _HASH_OF_STORED = """
     select count(*), encode(sha256(convert_to(coalesce(string_agg(
-        concat_ws(',', (extract(epoch from time) * 1000)::bigint, trim_scale(open), trim_scale(high), trim_scale(low),
+        concat_ws(',', (date_part('epoch', time) * 1000)::bigint, trim_scale(open), trim_scale(high), trim_scale(low),
                   trim_scale(close), trim_scale(volume), trim_scale(quote_volume), trades,
                   trim_scale(taker_buy_volume), trim_scale(taker_buy_quote_volume)) || E'\\n',
         '' order by time), ''), 'UTF8')), 'hex')
     from public.{table} where time >= %(start)s and time < %(end)s
 """
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One committed span of a series. Times are epoch ms."""
+
+    id: int
+    span: Span
+    source: Source
+    archive_checksum: str | None
+    rows: int
+    content_hash: str | None  # None: not known; what is stored there is not vouched for until verified
+    fetched_ms: int
+    run_id: str
+    verified_ms: int | None  # when last held against the exchange
+    is_proven: bool  # the stored rows had `content_hash` since the last change by a foreign hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +59,21 @@ class LedgerTotals:
 
 
 def add_entry(
-    cursor: Cursor, series_id: int, table: str, fetched: FetchedSpan, run_id: str, fetched_at_ms: int, may_fold: bool
+    cursor: Cursor, series_id: int, table: str, fetched: FetchedSpan, run_id: str, fetched_at_ms: int, is_stored: bool
 ) -> None:
-    """Write the ledger row of one span; with `may_fold` extend the REST row that ends where it begins.
+    """Write the ledger row of one span, or extend the REST row that ends where it begins.
 
-    Folding hashes stored rows, so it is for spans whose candles are stored as given.
+    `is_stored`: the table holds the candles as given, no stored one differs.
     """
-    if may_fold and fetched.source is Source.REST and _fold(cursor, series_id, table, fetched, run_id, fetched_at_ms):
+    if is_stored and fetched.source is Source.REST and _fold(cursor, series_id, table, fetched, run_id, fetched_at_ms):
         return
+    insert_entry(cursor, series_id, fetched, run_id, fetched_at_ms, is_stored)
+
+
+def insert_entry(
+    cursor: Cursor, series_id: int, fetched: FetchedSpan, run_id: str, fetched_at_ms: int, is_stored: bool
+) -> None:
+    """Write the ledger row of one span. `is_stored`: the table holds its candles as given."""
     _insert(
         cursor,
         (
@@ -63,6 +86,7 @@ def add_entry(
             content_hash(fetched.batch),
             to_datetime(fetched_at_ms),
             run_id,
+            is_stored,
         ),
     )
 
@@ -71,8 +95,9 @@ def _insert(cursor: Cursor, values: tuple[object, ...]) -> None:
     cursor.execute(
         """
         insert into public.ohlcv_ledger
-            (series_id, span_start, span_end, source, archive_checksum, rows, content_hash, fetched_at, run_id)
-        values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+            (series_id, span_start, span_end, source, archive_checksum, rows, content_hash, fetched_at, run_id,
+             proven_at)
+        values (%s, %s, %s, %s, %s, %s, %s, %s, %s, case when %s then clock_timestamp() end)
         """,
         values,
     )
@@ -105,8 +130,8 @@ def _fold(cursor: Cursor, series_id: int, table: str, fetched: FetchedSpan, run_
     if rows_together != rows + fetched.batch.rows:
         return False
     cursor.execute(
-        "update public.ohlcv_ledger set span_end = %s, rows = %s, content_hash = %s, fetched_at = %s, run_id = %s"
-        " where id = %s",
+        "update public.ohlcv_ledger set span_end = %s, rows = %s, content_hash = %s, fetched_at = %s, run_id = %s,"
+        " verified_at = null, verified_against = null, proven_at = clock_timestamp() where id = %s",
         (
             to_datetime(fetched.span.end_ms),
             rows_together,
@@ -137,35 +162,132 @@ def load_totals(cursor: Cursor) -> dict[int, LedgerTotals]:
     return {series_id: LedgerTotals(tuple(spans[series_id]), rows[series_id]) for series_id in spans}
 
 
-def replace_spans(cursor: Cursor, series_id: int, table: str, spans: Sequence[Span]) -> None:
-    """Take `spans` out of the ledger, so that new entries can stand there and spans stay disjoint.
+@dataclass(frozen=True, slots=True)
+class VerificationAge:
+    """How long the spans of a series have gone unverified."""
 
-    What is left of a cut row keeps its source and checksum; its rows and hash are computed anew from
-    the stored candles.
-    """
-    for span in spans:
-        cursor.execute(
-            """
-            delete from public.ohlcv_ledger where series_id = %s and span_start < %s and span_end > %s
-            returning span_start, span_end, source, archive_checksum, fetched_at, run_id
-            """,
-            (series_id, to_datetime(span.end_ms), to_datetime(span.start_ms)),
+    entries: int
+    never_verified: int
+    oldest_ms: int  # when the span that waits longest was verified, or fetched if it never was
+
+
+def load_verification_ages(cursor: Cursor) -> dict[int, VerificationAge]:
+    """Return the ages by series id."""
+    cursor.execute(
+        """
+        select series_id, count(*), count(*) filter (where verified_at is null), min(coalesce(verified_at, fetched_at))
+        from public.ohlcv_ledger group by series_id
+        """
+    )
+    return {
+        series_id: VerificationAge(entries, never, from_datetime(oldest))
+        for series_id, entries, never, oldest in cursor.fetchall()
+    }
+
+
+def load_entries(cursor: Cursor, series_id: int, table: str, span: Span | None = None) -> list[LedgerEntry]:
+    """Return the ledger entries of a series, or those that touch `span`, in order."""
+    bounds = (None, None) if span is None else (to_datetime(span.start_ms), to_datetime(span.end_ms))
+    cursor.execute(
+        """
+        select id, span_start, span_end, source, archive_checksum, rows, content_hash, fetched_at, run_id,
+               verified_at, proven_at is not null and not exists (
+                   select from public.ohlcv_foreign_changes as foreign_change
+                   where foreign_change.table_name = %s and changed_at >= proven_at)
+        from public.ohlcv_ledger
+        where series_id = %s and (%s::timestamptz is null or (span_end > %s and span_start < %s))
+        order by span_start
+        """,
+        (table, series_id, bounds[0], *bounds),
+    )
+    return [
+        LedgerEntry(
+            id_,
+            _span(start, end),
+            Source(source),
+            checksum,
+            rows,
+            content,
+            from_datetime(fetched_at),
+            run_id,
+            _ms(verified_at),
+            is_proven,
         )
-        for start, end, source, checksum, fetched_at, run_id in cursor.fetchall():
-            for rest in subtract([_span(start, end)], [span]):
-                bounds = {"start": to_datetime(rest.start_ms), "end": to_datetime(rest.end_ms)}
-                cursor.execute(sql.SQL(_HASH_OF_STORED).format(table=sql.Identifier(table)), bounds)
-                rows, content = fetch_one(cursor)
-                _insert(
-                    cursor,
-                    (series_id, bounds["start"], bounds["end"], source, checksum, rows, content, fetched_at, run_id),
-                )
+        for id_, start, end, source, checksum, rows, content, fetched_at, run_id, verified_at, is_proven in (
+            cursor.fetchall()
+        )
+    ]
+
+
+def hash_stored(cursor: Cursor, table: str, span: Span) -> tuple[int, str]:
+    """Return how many candles `table` holds in `span` and the content hash over them (docs/storage.md)."""
+    bounds = {"start": to_datetime(span.start_ms), "end": to_datetime(span.end_ms)}
+    cursor.execute(sql.SQL(_HASH_OF_STORED).format(table=sql.Identifier(table)), bounds)
+    rows, content = fetch_one(cursor)
+    return int(rows), str(content)
+
+
+def is_as_recorded(cursor: Cursor, table: str, entry: LedgerEntry) -> bool:
+    """Whether the stored candles of the entry's span are those that were committed, digit for digit."""
+    return hash_stored(cursor, table, entry.span) == (entry.rows, entry.content_hash)
+
+
+def set_proven(cursor: Cursor, entry_ids: Sequence[int]) -> None:
+    """Note that the stored candles of these entries were seen to be those that were committed."""
+    cursor.execute("update public.ohlcv_ledger set proven_at = clock_timestamp() where id = any(%s)", ([*entry_ids],))
+
+
+def set_verified(cursor: Cursor, series_id: int, span: Span, at_ms: int, against: str) -> None:
+    """Note that the stored candles of all entries inside `span` are those that the exchange has now."""
+    cursor.execute(
+        "update public.ohlcv_ledger set verified_at = %s, verified_against = %s, proven_at = clock_timestamp()"
+        " where series_id = %s and span_start >= %s and span_end <= %s",
+        (to_datetime(at_ms), against, series_id, to_datetime(span.start_ms), to_datetime(span.end_ms)),
+    )
+
+
+def delete_entry(cursor: Cursor, entry_id: int) -> None:
+    """Take one entry out, for another to take its place."""
+    cursor.execute("delete from public.ohlcv_ledger where id = %s", (entry_id,))
+
+
+def cut_entry(
+    cursor: Cursor, series_id: int, table: str, entry: LedgerEntry, without: Sequence[Span], is_intact: bool
+) -> None:
+    """Take the spans `without` out of the entry, so that others can stand there and spans stay disjoint.
+
+    What is left keeps its source and checksum. Its hash is computed anew from the stored candles when
+    they are known to be the committed ones (`is_intact`); else it is left out, for a hash over damaged
+    candles would pass the damage off as committed.
+    """
+    delete_entry(cursor, entry.id)
+    for left in subtract([entry.span], without):
+        rows, content = hash_stored(cursor, table, left)
+        _insert(
+            cursor,
+            (
+                series_id,
+                to_datetime(left.start_ms),
+                to_datetime(left.end_ms),
+                entry.source.value,
+                entry.archive_checksum,
+                rows,
+                content if is_intact else None,
+                to_datetime(entry.fetched_ms),
+                entry.run_id,
+                is_intact,
+            ),
+        )
 
 
 def void_entries(cursor: Cursor, series_id: int) -> int:
     """Delete the ledger rows of a series whose candles are gone; return how many."""
     cursor.execute("delete from public.ohlcv_ledger where series_id = %s", (series_id,))
     return int(cursor.rowcount)
+
+
+def _ms(moment: datetime | None) -> int | None:
+    return None if moment is None else from_datetime(moment)
 
 
 def _span(start: datetime, end: datetime) -> Span:

@@ -26,3 +26,8 @@ def try_lock_series(cursor: Cursor, series_ids: Sequence[int]) -> set[int]:
         (list(series_ids), _SERIES_LOCK_CLASS),
     )
     return {series_id for (series_id,) in cursor.fetchall()}
+
+
+def unlock_series(cursor: Cursor, series_id: int) -> None:
+    """Give back a lock that this session holds."""
+    cursor.execute("select pg_advisory_unlock(%s, %s)", (_SERIES_LOCK_CLASS, series_id))

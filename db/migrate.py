@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 def migrate(database: Database) -> None:
     """Apply the migrations that the database lacks. Raises DatabaseUnavailable when it is newer than this code."""
-    known = {int(path.name[:4]): path for path in sorted(_FOLDER.glob("[0-9][0-9][0-9][0-9]_*.sql"))}
+    known = _known_migrations()
     with database.transaction("read the schema version") as cursor:
         applied = applied_versions(cursor)
     if applied == set(known):
@@ -45,8 +45,18 @@ def migrate(database: Database) -> None:
 
 
 def is_migrated(cursor: Cursor) -> bool:
-    """Whether the project's tables are there to be read."""
-    return bool(applied_versions(cursor))
+    """Whether the project's tables are there to be read. Raises DatabaseUnavailable when of another version."""
+    applied = applied_versions(cursor)
+    if applied and applied != set(_known_migrations()):
+        raise DatabaseUnavailable(
+            f"the database's schema has version {max(applied)}, this program reads version {max(_known_migrations())}: "
+            "run a backfill once, which brings it up to date (or update the program where the schema is the newer)"
+        )
+    return bool(applied)
+
+
+def _known_migrations() -> dict[int, Path]:
+    return {int(path.name[:4]): path for path in sorted(_FOLDER.glob("[0-9][0-9][0-9][0-9]_*.sql"))}
 
 
 def applied_versions(cursor: Cursor) -> set[int]:

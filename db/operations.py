@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -68,21 +69,17 @@ def save_ohlcv(
     back, when the table does not hold every given row afterwards.
     """
     batch = CandleBatch.concat([fetched.batch for fetched in spans])
-    result = _save_batch(cursor, table, batch) if batch.rows else SaveResult()
+    result = insert_candles(cursor, table, batch)
     for fetched in spans:
-        add_entry(cursor, series_id, table, fetched, run_id, fetched_at_ms, may_fold=not result.conflicts)
+        add_entry(cursor, series_id, table, fetched, run_id, fetched_at_ms, is_stored=not result.conflicts)
     return result
 
 
-def _save_batch(cursor: Cursor, table: str, batch: CandleBatch) -> SaveResult:
-    values = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(k)) for n, k in VALUE_COLUMNS)
-    cursor.execute(
-        sql.SQL(
-            "create temporary table if not exists ohlcv_stage (time timestamptz not null, {}) on commit delete rows"
-        ).format(values)
-    )
-    cursor.copy_expert("copy pg_temp.ohlcv_stage from stdin (format csv)", _as_csv(batch), size=1 << 18)
-
+def insert_candles(cursor: Cursor, table: str, batch: CandleBatch) -> SaveResult:
+    """Store candles without a word in the ledger. Rows that are there stay as they are; raises as `save_ohlcv`."""
+    if batch.rows == 0:
+        return SaveResult()
+    stage_candles(cursor, batch)
     times = batch.columns["open_time"]
     # The bounds let TimescaleDB leave the chunks outside alone.
     bounds = {"low": to_datetime(times[0].as_py()), "high": to_datetime(times[-1].as_py())}
@@ -125,6 +122,18 @@ def _save_batch(cursor: Cursor, table: str, batch: CandleBatch) -> SaveResult:
         )
     shown = _load_conflicts(cursor, parts, bounds) if conflicts else ()
     return SaveResult(inserted, held - inserted - conflicts, conflicts, shown)
+
+
+def stage_candles(cursor: Cursor, batch: CandleBatch) -> None:
+    """Copy `batch` into the session's stage, `pg_temp.ohlcv_stage`, which empties itself at the transaction's end."""
+    values = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(k)) for n, k in VALUE_COLUMNS)
+    cursor.execute(
+        sql.SQL(
+            "create temporary table if not exists ohlcv_stage (time timestamptz not null, {}) on commit delete rows"
+        ).format(values)
+    )
+    cursor.execute("truncate pg_temp.ohlcv_stage")
+    cursor.copy_expert("copy pg_temp.ohlcv_stage from stdin (format csv)", _as_csv(batch), size=1 << 18)
 
 
 def _load_conflicts(
@@ -178,6 +187,18 @@ def count_rows(cursor: Cursor, table: str) -> int:
     """Return the exact number of stored candles."""
     cursor.execute(sql.SQL("select count(*) from public.{}").format(sql.Identifier(table)))
     return int(fetch_one(cursor)[0])
+
+
+def sum_traded(cursor: Cursor, table: str, span: Span) -> tuple[Decimal, int]:
+    """Return the summed volume and number of trades of the candles stored in `span`."""
+    cursor.execute(
+        sql.SQL(
+            "select coalesce(sum(volume), 0), coalesce(sum(trades), 0) from public.{} where time >= %s and time < %s"
+        ).format(sql.Identifier(table)),
+        (to_datetime(span.start_ms), to_datetime(span.end_ms)),
+    )
+    volume, trades = fetch_one(cursor)
+    return volume, int(trades)
 
 
 def load_newest(cursor: Cursor, table: str, count: int) -> tuple[list[str], list[list[str]]]:

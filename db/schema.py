@@ -43,6 +43,12 @@ def create_table_if_not_exists(cursor: Cursor, series: Series, timescale: bool, 
     cursor.execute(sql.SQL("create table public.{} (time timestamptz primary key, {})").format(table, values))
     comment = sql.Literal(f"Binance {series.market} {series.symbol} {series.interval.code} candles by open time (UTC)")
     cursor.execute(sql.SQL("comment on table public.{} is {}").format(table, comment))
+    cursor.execute(
+        sql.SQL(
+            "create trigger ohlcv_note_foreign_change after update or delete or truncate on public.{}"
+            " for each statement execute function public.ohlcv_note_foreign_change()"
+        ).format(table)
+    )
     if timescale:
         make_hypertable(cursor, series.table_name, series.interval, compress_after_days)
     return True

@@ -25,6 +25,7 @@ class SymbolFacts:
     status: str = "TRADING"  # spot and USD-M `status`, COIN-M `contractStatus`; BREAK when delisted from spot
     onboard_ms: int | None = None  # futures; the first candle when None
     delivery_ms: int = PERPETUAL_DELIVERY_MS  # futures
+    listed: bool = True  # False: gone from the API (not in exchangeInfo, klines answer -1121), archives stay
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,10 @@ class CandleStore:
         """Return the symbols of `market` that have a series, sorted."""
         with self._lock:
             return sorted({series.symbol for series in self._candles if series.market is market})
+
+    def listed_symbols(self, market: Market) -> list[str]:
+        """Return the symbols of `market` that the API knows, sorted: those with a series that are listed."""
+        return [symbol for symbol in self.symbols(market) if self.facts(market, symbol).listed]
 
     def set_facts(self, market: Market, symbol: str, facts: SymbolFacts) -> None:
         """Say what exchangeInfo tells about `symbol`."""

@@ -22,7 +22,8 @@ def answer_exchange_info(
 ) -> Reply:
     """Return server time, rate limits and symbols. Spot filters by `symbol` or `symbols`, unknown ones get -1121."""
     try:
-        symbols = _wanted(store.symbols(market), params) if market is Market.SPOT else store.symbols(market)
+        listed = store.listed_symbols(market)
+        symbols = _wanted(listed, params) if market is Market.SPOT else listed
     except Refused as refusal:
         return refusal.reply(WEIGHT[market])
     body = {

@@ -40,7 +40,7 @@ def requested_limit(market: Market, params: Mapping[str, str]) -> int:
 def read_query(market: Market, params: Mapping[str, str], symbols: list[str]) -> KlineQuery:
     """Return the request that `params` make. Raises Refused with the exchange's code.
 
-    `symbols` are those of the market. Bounds in the wrong order are refused on futures only.
+    `symbols` are those that the market lists. Bounds in the wrong order are refused on futures only.
     """
     if market is Market.SPOT and not params.keys() <= _SPOT_PARAMETERS:
         known = len(params.keys() & _SPOT_PARAMETERS)

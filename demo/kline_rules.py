@@ -21,7 +21,7 @@ def answer_klines(store: CandleStore, market: Market, params: Mapping[str, str],
     """Return the answer to a klines request: rows, or 400 with the exchange's code. Both have a weight."""
     weight = page_weight(market, requested_limit(market, params))
     try:
-        query = read_query(market, params, store.symbols(market))
+        query = read_query(market, params, store.listed_symbols(market))
     except Refused as refusal:
         return refusal.reply(weight)
     series = Series(market, query.symbol, query.interval)

@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 _ATTEMPTS = 4
 _CHECKSUM = re.compile(r"([0-9a-fA-F]{64})\s+\*?(\S+)\s*")
 _XML_NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
+_SETTLED = re.compile("_?(SETTLED)+")  # what follows the symbol; twice over was seen as well
 _MAX_TEXT_BYTES = 8 << 20
 _MAX_LIST_PAGES = 1_000
 _LEFTOVER_AGE_S = 86_400
@@ -88,16 +89,34 @@ class ArchiveClient:
             days = self._list(series, day, wanted.end_ms)
         return index_of_files(months + days)
 
+    def list_settled_names(self, series: Series) -> list[str]:
+        """Return the symbols, sorted, under which the archives keep earlier contracts of the series' symbol.
+
+        The exchange renames a contract that is over when it gives its ticker to another one: LITUSDT to
+        LITUSDTSETTLED, ICPUSDT to ICPUSDT_SETTLED (contract section 5). One listing request for the
+        folders that begin with the symbol. Raises ArchiveUnavailable when the listing cannot be read.
+        """
+        prefix = folder(series, Cadence.MONTHLY).removesuffix(f"/{series.interval.name}/")
+        params = {"delimiter": "/", "prefix": prefix}
+        names = self._get(self._list_url, params, self._list_url, _read_folders)
+        return sorted(name for name in names if _SETTLED.fullmatch(name.removeprefix(series.symbol)))
+
     def fetch(self, series: Series, period: Period) -> tuple[CandleBatch, str]:
         """Return the candles of one archive file and its sha256. Raises ArchiveUnavailable."""
+        published = self.published_checksum(series, period)
         name = f"{file_stem(series, period)}.zip"
         address = f"{self._base_url}/{folder(series, period.cadence)}{name}"
-        published = self._get(f"{address}.CHECKSUM", {}, self._base_url, lambda text: _read_checksum(text, name))
         path = self._download(address, name, published)
         try:
             return read_archive(path, series, period), published
         finally:
             _remove(path)
+
+    def published_checksum(self, series: Series, period: Period) -> str:
+        """Return the sha256 (hex) that the CHECKSUM file of an archive names. Raises ArchiveUnavailable."""
+        name = f"{file_stem(series, period)}.zip"
+        address = f"{self._base_url}/{folder(series, period.cadence)}{name}.CHECKSUM"
+        return self._get(address, {}, self._base_url, lambda text: _read_checksum(text, name))
 
     def _download(self, address: str, name: str, published: str) -> Path:
         """Return the path of a whole file whose sha256 is `published`.
@@ -209,6 +228,20 @@ def _read_checksum(text: str, name: str) -> str:
 
 def _read_listing(text: str) -> tuple[list[str], str | None]:
     """Return the keys of a ListBucketResult page and the marker of the next page, if there is one."""
+    root = _parse_listing(text)
+    keys = [item.findtext(f"{_XML_NAMESPACE}Key", "") for item in root.iter(f"{_XML_NAMESPACE}Contents")]
+    if root.findtext(f"{_XML_NAMESPACE}IsTruncated") != "true":
+        return keys, None
+    return keys, root.findtext(f"{_XML_NAMESPACE}NextMarker") or (keys[-1] if keys else None)
+
+
+def _read_folders(text: str) -> list[str]:
+    """Return the last part of each folder (CommonPrefixes) of a ListBucketResult page."""
+    found = _parse_listing(text).iter(f"{_XML_NAMESPACE}CommonPrefixes")
+    return [item.findtext(f"{_XML_NAMESPACE}Prefix", "").rstrip("/").rsplit("/", 1)[-1] for item in found]
+
+
+def _parse_listing(text: str) -> ElementTree.Element:
     try:
         # The bucket's own XML: no entities are declared in it, and the standard parser expands none from outside.
         root = ElementTree.fromstring(text)  # noqa: S314
@@ -216,10 +249,7 @@ def _read_listing(text: str) -> tuple[list[str], str | None]:
         raise TemporaryFailure(f"the archive listing is not readable XML: {error}", ArchiveUnavailable) from error
     if root.tag != f"{_XML_NAMESPACE}ListBucketResult":
         raise TemporaryFailure(f"the archive listing is {root.tag[:60]}, not a ListBucketResult", ArchiveUnavailable)
-    keys = [item.findtext(f"{_XML_NAMESPACE}Key", "") for item in root.iter(f"{_XML_NAMESPACE}Contents")]
-    if root.findtext(f"{_XML_NAMESPACE}IsTruncated") != "true":
-        return keys, None
-    return keys, root.findtext(f"{_XML_NAMESPACE}NextMarker") or (keys[-1] if keys else None)
+    return root
 
 
 def _remove(path: Path) -> None:

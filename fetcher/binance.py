@@ -105,18 +105,18 @@ class BinanceRest:
             self.budget.set_limit(limit)
         return symbols
 
-    def find_listing(self, series: Series) -> int | None:
-        """Return the open time of the series' first candle, or None when there is none yet.
+    def find_listing(self, series: Series, from_ms: int = 0) -> int | None:
+        """Return the open time of the series' first candle from `from_ms` (epoch ms) on, or None when there is none.
 
         A wrong listing would lose candles for good, so every answer is asked for until two in a row agree.
         """
         now_ms = self._clock.now_ms()
         if self.market is not Market.CM:
             # The oldest candle from a start before any listing (contract section 2).
-            return self._agreed(lambda: self._first_in_page(series, self._any_time(), send_end=False))
+            return self._agreed(lambda: self._first_in_page(series, self._any_time(from_ms), send_end=False))
         # COIN-M answers the newest rows of at most 200 days: find the first stretch that has any, then halve it.
         # The onboard date is of no use here: a month's candle opens before it.
-        cursor = series.interval.floor(_COIN_M_BEGINS_MS)
+        cursor = max(from_ms, series.interval.floor(_COIN_M_BEGINS_MS))
         while cursor < now_ms:
             stretch = Span(cursor, min(cursor + COIN_M_MAX_SPAN_MS, now_ms))
             newest_ms = self._newest_in(series, stretch)
@@ -125,9 +125,13 @@ class BinanceRest:
             cursor = stretch.end_ms
         return None
 
-    def _any_time(self) -> Span:
+    def has_candle_in(self, series: Series, span: Span) -> bool:
+        """Return whether the exchange has a candle that opens in `span` (at most 200 days on COIN-M)."""
+        return self._newest_in(series, span) is not None
+
+    def _any_time(self, from_ms: int = 0) -> Span:
         # A candle may open between the question and the answer, by a clock that is ahead of ours.
-        return Span(0, self._clock.now_ms() + MS_PER_DAY)
+        return Span(from_ms, max(from_ms, self._clock.now_ms()) + MS_PER_DAY)
 
     def _newest_in(self, series: Series, span: Span) -> int | None:
         return self._agreed(lambda: self._first_in_page(series, span, send_end=True))
@@ -159,14 +163,31 @@ class BinanceRest:
                 candle_ms = earlier_ms
         return candle_ms
 
-    def find_last_candle(self, series: Series) -> int | None:
-        """Return the open time of the newest candle, or None. For symbols that no longer trade."""
+    def find_last_candle(self, series: Series, listing_ms: int | None = None) -> int | None:
+        """Return the open time of the newest candle, finished or not, or None. For symbols that no longer trade.
+
+        COIN-M is searched backwards from now, 200 days at a time, to `listing_ms` (epoch ms; None: to the
+        market's beginning): there a question without bounds reaches back 200 days only (contract section 2).
+        """
+        if self.market is Market.CM:
+            return self._last_by_stretches(series, listing_ms)
 
         def ask() -> int | None:
             batch = self._get_klines(series, {"limit": "1"}, 1, self._any_time())
             return batch.open_times()[0] if batch.rows else None
 
         return self._agreed(ask)
+
+    def _last_by_stretches(self, series: Series, listing_ms: int | None) -> int | None:
+        begins_ms = series.interval.floor(_COIN_M_BEGINS_MS if listing_ms is None else listing_ms)
+        end_ms = self._clock.now_ms() + 1  # a candle may have opened this very moment
+        while end_ms > begins_ms:
+            stretch = Span(max(begins_ms, end_ms - COIN_M_MAX_SPAN_MS), end_ms)
+            newest_ms = self._newest_in(series, stretch)
+            if newest_ms is not None:
+                return newest_ms
+            end_ms = stretch.start_ms
+        return None
 
     def fetch_binance_ohlcv(self, series: Series, start_ms: int, end_ms: int) -> CandleBatch:
         """Return every candle of `[start_ms, end_ms)` that the exchange has, ascending and validated.
@@ -306,8 +327,8 @@ def _read_exchange_info(body: object) -> tuple[int | None, dict[str, SymbolFacts
             item["symbol"]: SymbolFacts(
                 item["symbol"],
                 str(item.get("status") or item.get("contractStatus")),
-                item.get("onboardDate"),
-                item.get("deliveryDate"),
+                _time_said(item.get("onboardDate")),
+                _time_said(item.get("deliveryDate")),
             )
             for item in body["symbols"]
         }
@@ -316,3 +337,8 @@ def _read_exchange_info(body: object) -> tuple[int | None, dict[str, SymbolFacts
     if not symbols:
         raise UnusableAnswer("exchangeInfo lists no symbols")
     return limit, symbols
+
+
+def _time_said(value: object) -> int | None:
+    """Return an epoch ms of an answer; null, 0 and what is no number count as not said."""
+    return value if isinstance(value, int) and value > 0 else None

@@ -6,40 +6,100 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.candles import coalesce
+from psycopg2.extensions import cursor as Cursor
+
+from core.gaps import Gap, GapStatus, Hole, observe
 from core.intervals import Interval
-from core.ranges import Span, span_or_none
+from core.ranges import Span, merge, span_or_none, subtract
 from core.series import Series
-from db.connection import Database
-from db.ledger import replace_spans
-from db.operations import SaveResult, find_holes, get_existing_timestamps, save_ohlcv
-from logic.chunk_fetch import fetch_by_rest
-from logic.exchange import Exchange
+from db.catalog import set_checked
+from db.checks import count_rows_in_each, count_rows_within, has_key
+from db.gaps import load_open_gaps, save_gaps
+from db.ledger import LedgerEntry, is_as_recorded, load_entries, set_proven
+from db.operations import SaveResult, find_holes
+from logic.gap_looks import Look, LookResult, look_at_gaps
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class HealResult:
-    """What a heal brought: rows, and slots that the exchange was asked for again in vain."""
+    """What a heal brought, in candles (grid slots): back in the table, absent at the exchange, not explained yet."""
 
     healed: int
-    still_missing: int
+    absent: int
+    unexplained: int
     saved: SaveResult
 
 
-def find_missing_timestamps(database: Database, series: Series, covered: Sequence[Span]) -> list[Span]:
-    """Return the grid slots inside `covered` that no stored candle stands for, as spans, ascending.
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a table holds in some spans, without its rows having travelled."""
 
-    Computed in the database: only the bounds of holes travel. A candle off the grid stands for the
-    slot that it falls in.
+    rows: int
+    off_grid: int  # rows that open between two slots
+    holes: tuple[Span, ...]  # grid slots that no row stands for
+    is_exact: bool  # a row for every slot outside the known gaps, and not one more
+
+
+def find_missing_timestamps(
+    cursor: Cursor, series: Series, entries: Sequence[LedgerEntry], gaps: Sequence[Gap], spans: Sequence[Span]
+) -> list[Span]:
+    """Return the grid slots inside `spans` that no stored candle stands for, as spans, ascending.
+
+    A candle off the grid stands for the slot that it falls in. `entries` and `gaps` are the series'
+    ledger entries and open gaps; they only spare work.
     """
-    missing: list[Span] = []
-    with database.transaction(f"look for missing candles of {series}") as cursor:
-        for span in covered:
-            stretches = find_holes(cursor, series.table_name, series.interval, span)
-            missing += [slots for stretch in stretches if (slots := _slots_of(stretch, series.interval))]
-    return missing
+    return list(survey_table(cursor, series, entries, gaps, spans).holes)
+
+
+def survey_table(
+    cursor: Cursor, series: Series, entries: Sequence[LedgerEntry], gaps: Sequence[Gap], spans: Sequence[Span]
+) -> Survey:
+    """Return what the series' table holds in `spans` (ascending, disjoint), computed in the database.
+
+    With a unique key, rows on the grid alone and none inside the known gaps, as many rows as there are
+    other slots leave no slot empty: one count proves it. Only where it does not, the spans of the ledger
+    are counted one by one, and holes are looked for in those that do not add up.
+    """
+    table, interval = series.table_name, series.interval
+    known = merge(_inside([gap.span for gap in gaps], spans))
+    counts = [count_rows_within(cursor, table, interval, span) for span in spans]
+    rows, off_grid = sum(one.rows for one in counts), sum(one.off_grid for one in counts)
+    rows_in_gaps = count_rows_in_each(cursor, table, known)
+    is_keyed = has_key(cursor, table)
+    if is_keyed and off_grid == 0 and not any(rows_in_gaps) and rows == _slots(interval, subtract(spans, known)):
+        return Survey(rows, off_grid, tuple(known), is_exact=True)
+
+    pieces = sorted(_inside([entry.span for entry in entries], spans))
+    pieces = sorted([*pieces, *subtract(spans, pieces)])
+    suspects = pieces
+    if is_keyed:
+        irregular = [hole for hole, found in zip(known, rows_in_gaps, strict=True) if found]
+        irregular += [
+            Span(one.first_off_grid_ms, one.last_off_grid_ms + 1)
+            for one in counts
+            if one.first_off_grid_ms is not None and one.last_off_grid_ms is not None
+        ]
+        found_in_each = count_rows_in_each(cursor, table, pieces)
+        suspects = [
+            piece
+            for piece, found in zip(pieces, found_in_each, strict=True)
+            if found != _slots(interval, subtract([piece], known)) or any(piece.intersect(one) for one in irregular)
+        ]
+    holes = subtract(known, suspects)
+    for piece in suspects:
+        stretches = find_holes(cursor, table, interval, piece)
+        holes += [slots for stretch in stretches if (slots := _slots_of(stretch, interval))]
+    return Survey(rows, off_grid, tuple(merge(holes)), is_exact=False)
+
+
+def _inside(spans: Sequence[Span], scope: Sequence[Span]) -> list[Span]:
+    return [part for span in spans for one in scope if (part := span.intersect(one)) is not None]
+
+
+def _slots(interval: Interval, spans: Sequence[Span]) -> int:
+    return sum(interval.count(span.start_ms, span.end_ms) for span in spans)
 
 
 def _slots_of(stretch: Span, interval: Interval) -> Span | None:
@@ -49,33 +109,44 @@ def _slots_of(stretch: Span, interval: Interval) -> Span | None:
     )
 
 
-def fill_missing(
-    database: Database,
-    exchange: Exchange,
-    series: Series,
-    series_id: int,
-    covered: Sequence[Span],
-    run_id: str,
-    now_ms: int,
-) -> HealResult:
-    """Ask REST for every missing slot inside `covered`, save what comes, and return the counts.
+def fill_missing(look: Look, spans: Sequence[Span]) -> HealResult:
+    """Find every missing slot inside `spans` (covered ones), ask for it, save what comes, and judge the rest.
 
-    Raises SeriesError and ExchangeUnavailable.
+    Slots that are known to be absent are asked for only when their schedule says so. Raises SeriesError
+    and ExchangeUnavailable.
     """
-    missing = find_missing_timestamps(database, series, covered)
-    saved = SaveResult()
-    # Holes near each other fit into one page.
-    for stretch in coalesce(missing, series.interval, exchange.page_rows(series.market)):
-        fetched = fetch_by_rest(series, stretch, exchange)
-        with database.transaction(f"save the healed candles of {series} {stretch}") as cursor:
-            before = set(get_existing_timestamps(cursor, series.table_name, stretch))
-            fresh = [s for s in fetched.spans if set(s.batch.open_times()) - before]
-            if fresh:
-                replace_spans(cursor, series_id, series.table_name, [s.span for s in fresh])
-                saved += save_ohlcv(cursor, series_id, series.table_name, fresh, run_id, now_ms)
-    still_missing = sum(
-        series.interval.count(span.start_ms, span.end_ms) for span in find_missing_timestamps(database, series, covered)
-    )
-    if missing:
-        _log.info("%s: healed %d candles, %d stay missing at the exchange", series, saved.inserted, still_missing)
-    return HealResult(saved.inserted, still_missing, saved)
+    series, table = look.series, look.series.table_name
+    now_ms = look.exchange_now_ms()
+    with look.database.transaction(f"look for missing candles of {series}") as cursor:
+        entries = load_entries(cursor, look.series_id, table)
+        known = [gap for gap in load_open_gaps(cursor, look.series_id) if _inside([gap.span], spans)]
+        holes = find_missing_timestamps(cursor, series, entries, known, spans)
+        # Rows inside a known gap do not heal it: no source gave them. `check` shows them, `verify` judges them.
+        found = observe(known, [], [Hole(span) for span in holes], series, now_ms, "")
+        save_gaps(cursor, look.series_id, known, found)
+        current = [gap for gap in load_open_gaps(cursor, look.series_id) if _inside([gap.span], spans)]
+    to_ask = [gap for gap in current if gap.status is GapStatus.MISSING or look.wants(gap)]
+    result = look_at_gaps(look, to_ask) if to_ask else LookResult(SaveResult(), 0, 0)
+    _prove(look)
+    with look.database.transaction(f"note the check of {series}") as cursor:
+        set_checked(cursor, look.series_id, look.now_ms)
+    if to_ask:
+        _log.info(
+            "%s: healed %d candles, %d confirmed absent at the exchange, %d not explained yet",
+            series,
+            result.saved.inserted,
+            result.absent,
+            result.unexplained,
+        )
+    return HealResult(result.saved.inserted, result.absent, result.unexplained, result.saved)
+
+
+def _prove(look: Look) -> None:
+    """Hold the values of spans that a foreign hand may have changed against their hashes, and note which are right."""
+    series = look.series
+    with look.database.transaction(f"hold the candles of {series} against their hashes") as cursor:
+        entries = load_entries(cursor, look.series_id, series.table_name)
+        right = [
+            entry.id for entry in entries if not entry.is_proven and is_as_recorded(cursor, series.table_name, entry)
+        ]
+        set_proven(cursor, right)

@@ -6,11 +6,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.archive_names import Period
 from core.candles import CandleBatch, coalesce, merge_batches, missing_spans
 from core.errors import ArchiveUnavailable
 from core.fetched import FetchedSpan
+from core.gaps import Answer, Hole
 from core.plan import Chunk, Source, SourceChoice, finer_chunks
-from core.ranges import Span, subtract
+from core.ranges import Span, merge, subtract
 from core.series import Series
 from core.times import MS_PER_DAY
 from logic.exchange import Exchange
@@ -18,17 +20,18 @@ from logic.series_plan import SeriesPlan
 
 _log = logging.getLogger(__name__)
 
-# A hole that ends less than this before now may still be filled by the exchange (it lags after
-# outages): it is not entered as covered, and the next run asks again.
-YOUNG_HOLE_MS = MS_PER_DAY
+# The exchange lags after outages. A hole that reaches up to now and is younger than this is not a
+# gap yet but the end of the data: it is left uncovered, and the next run asks again.
+_YOUNG_TAIL_MS = MS_PER_DAY
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedChunk:
-    """What a chunk brought: spans to save, and holes that are not explained yet."""
+    """What a chunk brought: spans to save, their holes with what was answered, and what is left uncovered."""
 
     spans: tuple[FetchedSpan, ...]
-    open_holes: tuple[Span, ...] = ()
+    holes: tuple[Hole, ...] = ()
+    uncovered: tuple[Span, ...] = ()
 
 
 def fetch_chunk(plan: SeriesPlan, chunk: Chunk, exchange: Exchange) -> FetchedChunk:
@@ -39,7 +42,7 @@ def fetch_chunk(plan: SeriesPlan, chunk: Chunk, exchange: Exchange) -> FetchedCh
     """
     series = plan.wanted.series
     if chunk.period is None:
-        return fetch_by_rest(series, chunk.span, exchange)
+        return _leave_edges_open(plan, fetch_by_rest(series, chunk.span, exchange), exchange)
     try:
         batch, checksum = exchange.archives.fetch(series, chunk.period)
     except ArchiveUnavailable as error:
@@ -48,53 +51,101 @@ def fetch_chunk(plan: SeriesPlan, chunk: Chunk, exchange: Exchange) -> FetchedCh
         parts = [fetch_chunk(plan, part, exchange) for part in finer.chunks]
         return FetchedChunk(
             tuple(span for part in parts for span in part.spans),
-            (*finer.unserved, *(hole for part in parts for hole in part.open_holes)),
+            tuple(hole for part in parts for hole in part.holes),
+            (*finer.unserved, *(span for part in parts for span in part.uncovered)),
         )
-    # A file may be cut before its last candle has closed (a week that runs into the next month):
-    # such a candle could be unfinished, so it is left to REST.
-    finished_until_ms = series.interval.floor(chunk.period.span.end_ms)
-    batch = batch.within(Span(chunk.span.start_ms, min(chunk.span.end_ms, finished_until_ms)))
-    return _complete(plan, chunk, batch, checksum, exchange)
+    return _leave_edges_open(plan, _complete(plan, chunk, chunk.period, batch, checksum, exchange), exchange)
+
+
+def finished_part(series: Series, period: Period) -> Span:
+    """Return the part of an archive file that can be trusted: candles that have closed within its period.
+
+    A file may be cut before its last candle has closed (a week that runs into the next month): such a
+    candle could be unfinished, or not in it at all.
+    """
+    return Span(period.span.start_ms, series.interval.floor(period.span.end_ms))
 
 
 def fetch_by_rest(series: Series, span: Span, exchange: Exchange) -> FetchedChunk:
-    """Return what REST has in `span`; holes that ended less than a day ago are left open.
-
-    Raises SeriesError or ExchangeUnavailable.
-    """
+    """Return what REST has in `span`. Raises SeriesError or ExchangeUnavailable."""
     batch = exchange.rest(series.market).fetch_binance_ohlcv(series, span.start_ms, span.end_ms)
-    young = _young(missing_spans(batch.open_times(), series.interval, span), exchange.now_ms(series.market))
-    covered = subtract([span], young)
+    now_ms = exchange.now_ms(series.market)
+    holes = missing_spans(batch.open_times(), series.interval, span)
     return FetchedChunk(
-        tuple(FetchedSpan(part, batch.within(part), Source.REST) for part in covered),
-        tuple(young),
+        (FetchedSpan(span, batch, Source.REST),),
+        tuple(Hole(hole, (Answer(Source.REST, hole, now_ms, now_ms),)) for hole in holes),
     )
 
 
-def _young(holes: Sequence[Span], now_ms: int) -> list[Span]:
-    return [hole for hole in holes if hole.end_ms > now_ms - YOUNG_HOLE_MS]
+def _leave_edges_open(plan: SeriesPlan, fetched: FetchedChunk, exchange: Exchange) -> FetchedChunk:
+    """Return the chunk without the holes that are no gaps: the end of the data so far, the time before an archive."""
+    now_ms = exchange.now_ms(plan.wanted.series.market)
+    edges = [hole.span for hole in fetched.holes if _is_edge(plan, hole.span, now_ms)]
+    if not edges:
+        return fetched
+    spans = [
+        FetchedSpan(part, one.batch.within(part), one.source, one.archive_checksum)
+        for one in fetched.spans
+        for part in subtract([one.span], edges)
+    ]
+    return FetchedChunk(
+        tuple(spans),
+        tuple(hole for hole in fetched.holes if hole.span not in edges),
+        (*fetched.uncovered, *edges),
+    )
 
 
-def _complete(plan: SeriesPlan, chunk: Chunk, batch: CandleBatch, checksum: str, exchange: Exchange) -> FetchedChunk:
+def _is_edge(plan: SeriesPlan, hole: Span, now_ms: int) -> bool:
+    if plan.span is None:
+        return False
+    only_archives = plan.rules.choice is SourceChoice.ARCHIVE
+    if hole.end_ms == plan.span.end_ms:
+        return hole.end_ms > now_ms - _YOUNG_TAIL_MS or (only_archives and plan.life.delisting_ms is None)
+    begins_unknown = plan.life.listing_ms is None and plan.wanted.start_ms is None
+    return begins_unknown and hole.start_ms == plan.span.start_ms
+
+
+def _complete(
+    plan: SeriesPlan, chunk: Chunk, period: Period, whole: CandleBatch, checksum: str, exchange: Exchange
+) -> FetchedChunk:
     """Return the archive's candles with its holes asked for by REST, each span with its own source."""
     series = plan.wanted.series
-    holes = missing_spans(batch.open_times(), series.interval, chunk.span)
+    now_ms = exchange.now_ms(series.market)
+    finished = finished_part(series, period).intersect(chunk.span)
+    unfinished = subtract([chunk.span], [finished] if finished is not None else [])
+    batch = CandleBatch.empty()
+    archive_lacks: list[Hole] = []
+    if finished is not None:
+        batch = whole.within(finished)
+        for span in missing_spans(batch.open_times(), series.interval, finished):
+            archive_lacks.append(Hole(span, (Answer(chunk.source, span, now_ms, now_ms, checksum=checksum),)))
     if plan.rules.choice is SourceChoice.ARCHIVE:
-        return FetchedChunk(_archived(chunk, batch, checksum, holes), tuple(holes))
+        return FetchedChunk(_archived(chunk, batch, checksum, unfinished), tuple(archive_lacks), tuple(unfinished))
     # Holes near each other fit into one page; the rows between them come by REST as well then.
-    stretches = coalesce(holes, series.interval, plan.rules.page_rows)
+    lacking = merge([*unfinished, *(hole.span for hole in archive_lacks)])
+    stretches = coalesce(lacking, series.interval, plan.rules.page_rows)
     spans = list(_archived(chunk, batch, checksum, stretches))
-    open_holes: list[Span] = []
+    holes: list[Hole] = []
     for stretch in stretches:
         by_rest = fetch_by_rest(series, stretch, exchange)
-        open_holes += by_rest.open_holes
-        for part in by_rest.spans:
-            archived = batch.within(part.span)
-            merged = merge_batches(part.batch, archived, series.interval)
-            if merged.rows > part.batch.rows:
-                _log.warning("%s: the archive has candles in %s that REST lacks; kept", series, part.span)
-            spans.append(FetchedSpan(part.span, merged, Source.REST))
-    return FetchedChunk(tuple(sorted(spans, key=lambda item: item.span)), tuple(open_holes))
+        archived = batch.within(stretch)
+        found = by_rest.spans[0].batch
+        merged = merge_batches(found, archived, series.interval)
+        if merged.rows > found.rows:
+            _log.warning("%s: the archive has candles in %s that REST lacks; kept", series, stretch)
+        spans.append(FetchedSpan(stretch, merged, Source.REST))
+        holes += lacked_by_both(by_rest.holes, [*archive_lacks, *map(Hole, unfinished)])
+    return FetchedChunk(tuple(sorted(spans, key=lambda item: item.span)), tuple(holes))
+
+
+def lacked_by_both(first: Sequence[Hole], second: Sequence[Hole]) -> list[Hole]:
+    """Return the slots that neither of two sources has, with the answers of both."""
+    both = []
+    for one in first:
+        for other in second:
+            if (span := one.span.intersect(other.span)) is not None:
+                both.append(Hole(span, (*one.answers, *other.answers)))
+    return both
 
 
 def _archived(chunk: Chunk, batch: CandleBatch, checksum: str, without: Sequence[Span]) -> tuple[FetchedSpan, ...]:

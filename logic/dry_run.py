@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.errors import SeriesError
 from core.plan import Estimate, SourceChoice, estimate
@@ -12,13 +12,14 @@ from core.series import Series
 from core.wanted import WantedSeries
 from logic.exchange import Exchange
 from logic.series_plan import SeriesPlan, plan_series
+from logic.symbol_life import KnownLife
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the database holds of a series: its listing and the merged spans it covers."""
+    """What the database holds of a series: the symbol's life and the merged spans it covers."""
 
-    listing_ms: int | None = None
+    life: KnownLife = field(default_factory=KnownLife)
     covered: Sequence[Span] = ()
 
 
@@ -48,7 +49,7 @@ def plan_backfill(
         facts = exchange.open_market(market, symbols) if choice is not SourceChoice.ARCHIVE else None
         has = known.get(one.series, Known())
         try:
-            plan = plan_series(one, facts, has.listing_ms, has.covered, exchange, choice, chunk_days)
+            plan = plan_series(one, facts, has.life, has.covered, exchange, choice, chunk_days)
             planned.append(PlannedSeries(one.series, plan, estimate(one.series, plan.chunks, plan.rules)))
         except SeriesError as error:
             planned.append(PlannedSeries(one.series, error=str(error)))

@@ -10,13 +10,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from psycopg2.extensions import cursor as Cursor
+
 from core.errors import ExchangeUnavailable, FetcherError, SeriesError
+from core.gaps import GapStatus, observe
 from core.plan import NOTHING, Chunk, Estimate, SourceChoice, estimate
 from core.ranges import Span, merge
 from core.series import Market, Series
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols, update_life
 from db.connection import Database
+from db.gaps import load_open_gaps, save_gaps
 from db.ledger import LedgerTotals, load_totals, void_entries
 from db.locks import try_lock_series
 from db.operations import SaveResult, get_last_timestamp, has_rows, save_ohlcv
@@ -24,10 +28,13 @@ from db.schema import create_table_if_not_exists, refresh_all_series_view, table
 from logic.checker import fill_missing
 from logic.chunk_fetch import FetchedChunk, fetch_chunk
 from logic.exchange import Exchange
+from logic.gap_looks import Look, look_at_gaps
 from logic.read_ahead import ReadAhead
 from logic.results import RunSummary, SeriesResult
 from logic.series_plan import SeriesPlan, plan_series
 from logic.series_task import SeriesTask, compare_state, keep_state, shown
+from logic.state_files import load_state
+from logic.symbol_life import known_life
 
 _log = logging.getLogger(__name__)
 
@@ -150,8 +157,8 @@ def _make_plans(
     def plan(task: SeriesTask) -> SeriesPlan:
         series = task.wanted.series
         facts = exchange.open_market(series.market, {series.symbol}) if use_rest else None
-        known_ms = task.row.listing_ms
-        return plan_series(task.wanted, facts, known_ms, task.covered, exchange, options.choice, options.chunk_days)
+        known = known_life(task.row, load_state(options.state_dir, series))
+        return plan_series(task.wanted, facts, known, task.covered, exchange, options.choice, options.chunk_days)
 
     open_tasks = [task for task in tasks if not task.is_over]
     futures = [(task, executor.submit(plan, task)) for task in open_tasks]
@@ -176,7 +183,7 @@ def _prepare_tables(
         with _failing_alone(task, tasks, exchange), database.transaction(f"prepare the table of {series}") as cursor:
             create_table_if_not_exists(cursor, series, options.timescale, options.compress_after_days)
             if life.status is not None:
-                update_life(cursor, task.row.id, life.listing_ms, life.delisting_ms, life.status)
+                update_life(cursor, task.row.id, life.listing_ms, life.delisting_ms, life.status, life.note)
     with database.transaction("refresh the view over all series") as cursor:
         refresh_all_series_view(cursor)
 
@@ -206,12 +213,12 @@ def run_full_fetch(
                 future.cancel()
                 continue
             with _failing_alone(task, tasks, exchange):
-                _commit(database, task, plan, chunk, future, options, local_now_ms())
+                _commit(database, exchange, task, plan, chunk, future, options, local_now_ms())
             rows = task.wanted.series.interval.count(chunk.span.start_ms, chunk.span.end_ms)
             observer.committed(task.wanted.series, rows)
-        if options.heal_gaps and not task.is_over:
+        if not task.is_over:
             with _failing_alone(task, tasks, exchange):
-                _heal(database, exchange, task, options, local_now_ms())
+                _look_after_gaps(database, exchange, task, options, local_now_ms())
         _finish(database, task, options, local_now_ms())
 
 
@@ -239,6 +246,7 @@ def _failing_alone(task: SeriesTask, tasks: Sequence[SeriesTask], exchange: Exch
 
 def _commit(
     database: Database,
+    exchange: Exchange,
     task: SeriesTask,
     plan: SeriesPlan,
     chunk: Chunk,
@@ -252,15 +260,28 @@ def _commit(
     series, result = task.wanted.series, task.result
     with database.transaction(f"save {series} {chunk.span}") as cursor:
         saved = save_ohlcv(cursor, task.row.id, series.table_name, fetched.spans, options.run_id, now_ms)
+        _note_gaps(cursor, task, fetched, exchange.now_ms(series.market), options.run_id)
     result.saved += saved
     result.chunks += 1
     for span in fetched.spans:
         result.rows_by_source[span.source] = result.rows_by_source.get(span.source, 0) + span.batch.rows
-    result.open_gaps += _gaps(plan, fetched.open_holes)
+    result.open_gaps += _gaps(plan, fetched.uncovered)
     task.covered = merge([*task.covered, *(span.span for span in fetched.spans)])
     _log.debug("%s: chunk %s committed, %d inserted, %d already there", series, chunk, saved.inserted, saved.equal)
     _report_conflicts(series, saved)
     keep_state(task, options.state_dir, options.run_id, now_ms, "running", None)
+
+
+def _note_gaps(cursor: Cursor, task: SeriesTask, fetched: FetchedChunk, now_ms: int, run_id: str) -> None:
+    """Enter the holes of a chunk into the gap ledger, in the transaction of its candles."""
+    if not fetched.spans:
+        return
+    scope = merge(span.span for span in fetched.spans)
+    reach = Span(scope[0].start_ms, scope[-1].end_ms)
+    known = load_open_gaps(cursor, task.row.id, reach)
+    if known or fetched.holes:
+        after = observe(known, scope, fetched.holes, task.wanted.series, now_ms, f"fetched by run {run_id}")
+        save_gaps(cursor, task.row.id, known, after)
 
 
 def _gaps(plan: SeriesPlan, holes: Sequence[Span]) -> list[Span]:
@@ -278,11 +299,30 @@ def _report_conflicts(series: Series, saved: SaveResult) -> None:
         _log.warning("%s: %d conflicts, the first %d shown", series, saved.conflicts, len(saved.shown_conflicts))
 
 
-def _heal(database: Database, exchange: Exchange, task: SeriesTask, options: BackfillOptions, now_ms: int) -> None:
-    series = task.wanted.series
-    healed = fill_missing(database, exchange, series, task.row.id, task.covered, options.run_id, now_ms)
-    task.result.healed, task.result.confirmed_absent = healed.healed, healed.still_missing
-    _report_conflicts(series, healed.saved)
+def _look_after_gaps(
+    database: Database, exchange: Exchange, task: SeriesTask, options: BackfillOptions, now_ms: int
+) -> None:
+    """Look again at the gaps whose time has come; with --heal-gaps search the tables for others as well."""
+    plan, result, series = task.plan, task.result, task.wanted.series
+    if plan is None or plan.span is None:
+        return
+    look = Look(database, exchange, plan, task.row.id, options.run_id, now_ms)
+    if options.heal_gaps:
+        inside = (span.intersect(plan.span) for span in task.covered)
+        healed = fill_missing(look, [span for span in inside if span is not None])
+        saved = healed.saved
+    else:
+        with database.transaction(f"read the gaps of {series}") as cursor:
+            due = [gap for gap in load_open_gaps(cursor, task.row.id, plan.span) if look.wants(gap)]
+        saved = look_at_gaps(look, due).saved if due else SaveResult()
+    result.saved += saved
+    result.healed = saved.inserted
+    _report_conflicts(series, saved)
+    with database.transaction(f"read the gaps of {series}") as cursor:
+        gaps = load_open_gaps(cursor, task.row.id, plan.span)
+    result.open_gaps += [gap.span for gap in gaps if gap.status is GapStatus.MISSING]
+    absent = [gap.span for gap in gaps if gap.status is GapStatus.ABSENT]
+    result.confirmed_absent = sum(series.interval.count(span.start_ms, span.end_ms) for span in absent)
 
 
 def _finish(database: Database, task: SeriesTask, options: BackfillOptions, now_ms: int) -> None:
@@ -298,8 +338,12 @@ def _finish(database: Database, task: SeriesTask, options: BackfillOptions, now_
     except SeriesError as error:
         task.fail(error)
     keep_state(task, options.state_dir, options.run_id, now_ms, result.outcome, last_ms)
+    interval = series.interval
+    result.unexplained = sum(interval.count(gap.start_ms, gap.end_ms) for gap in result.open_gaps)
     for gap in result.open_gaps:
-        _log.warning("%s: gap %s is not explained yet; the next run asks again", series, gap)
+        _log.warning(
+            "%s: gap %s is not explained yet; it is asked for again half an hour after the last answer", series, gap
+        )
     _log.info(
         "%s: %s, %d inserted, %d already there, %d conflicts, covered to %s",
         series,

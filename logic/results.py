@@ -20,8 +20,9 @@ class SeriesResult:
     chunks: int = 0
     covered_until_ms: int | None = None  # exclusive
     open_gaps: list[Span] = field(default_factory=list)  # not there, not explained yet
-    healed: int | None = None  # rows brought back by --heal-gaps; None when it was not asked for
-    confirmed_absent: int | None = None  # slots that the exchange was asked for again in vain
+    healed: int = 0  # candles of known gaps that came in after all
+    confirmed_absent: int = 0  # slots in the range that are absent at the exchange, with evidence
+    unexplained: int = 0  # slots in `open_gaps`
     error: str | None = None
     locked: bool = False
     is_fault: bool = False  # `error` is a fault of this program

@@ -70,6 +70,8 @@ alter table public.ohlcv_ledger alter column content_hash drop not null; -- null
 alter table public.ohlcv_ledger add column verified_at timestamptz;      -- when last held against the exchange
 alter table public.ohlcv_ledger add column verified_against text;        -- archive or rest
 alter table public.ohlcv_ledger add column proven_at timestamptz;        -- when the stored rows last had content_hash
+-- From here on a new span is proven by its own commit; by the server's clock, as the changes noted above are.
+alter table public.ohlcv_ledger alter column proven_at set default clock_timestamp();
 
 alter table public.symbols add column checked_at timestamptz; -- when all of it was last looked through for gaps
 alter table public.symbols add column note text;              -- such as a ticker that was used before

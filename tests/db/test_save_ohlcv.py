@@ -14,7 +14,7 @@ from core.times import MS_PER_DAY, MS_PER_MINUTE, parse_time
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols
 from db.connection import Database
-from db.ledger import load_totals, replace_spans, void_entries
+from db.ledger import cut_entry, load_entries, load_totals, void_entries
 from db.operations import SaveResult, find_holes, get_last_timestamp, save_ohlcv
 from db.schema import create_table_if_not_exists
 from demo.generated_market import generate_series
@@ -187,7 +187,8 @@ def test_cutting_a_span_out_of_the_ledger_keeps_the_rest_true(database: Database
     save(database, series_id, batch, source=Source.ARCHIVE_DAILY)
     hole = Span(DAY.start_ms + 600_000, DAY.start_ms + 900_000)
     with database.transaction("cut") as cursor:
-        replace_spans(cursor, series_id, BTC.table_name, [hole])
+        (entry,) = load_entries(cursor, series_id, BTC.table_name)
+        cut_entry(cursor, series_id, BTC.table_name, entry, [hole], is_intact=True)
     before, after = Span(DAY.start_ms, hole.start_ms), Span(hole.end_ms, DAY.end_ms)
     assert ledger(database) == [
         (span.start_ms, span.end_ms, "archive-daily", batch.within(span).rows, content_hash(batch.within(span)))

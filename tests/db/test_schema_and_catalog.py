@@ -130,10 +130,22 @@ def test_rows_written_by_hand_are_read_and_checked(database: Database) -> None:
 def test_an_unknown_listing_does_not_erase_a_known_one(database: Database) -> None:
     with database.transaction("sync") as cursor:
         series_id = sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)[BTC].id
-        update_life(cursor, series_id, 1_502_942_400_000, None, "TRADING")
-        update_life(cursor, series_id, None, 1_700_000_000_000, "BREAK")
+        update_life(cursor, series_id, 1_502_942_400_000, None, "TRADING", None)
+        update_life(cursor, series_id, None, 1_700_000_000_000, "BREAK", None)
         row = load_catalog(cursor)[0]
     assert (row.listing_ms, row.delisting_ms, row.status) == (1_502_942_400_000, 1_700_000_000_000, "BREAK")
+
+
+def test_a_note_is_written_as_given_and_may_be_cleared(database: Database) -> None:
+    with database.transaction("sync") as cursor:
+        series_id = sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)[BTC].id
+        update_life(cursor, series_id, 1_502_942_400_000, None, "TRADING", "ticker used before")
+        cursor.execute("update public.symbols set checked_at = '2024-01-01Z'")
+        noted = load_catalog(cursor)[0]
+        update_life(cursor, series_id, None, None, "TRADING", None)
+        cleared = load_catalog(cursor)[0]
+    assert (noted.note, noted.checked_at_ms) == ("ticker used before", parse_time("2024-01-01"))
+    assert (cleared.note, cleared.listing_ms) == (None, 1_502_942_400_000)
 
 
 def test_a_lock_is_exclusive_and_ends_with_its_session(database: Database, database_url: str) -> None:

@@ -152,7 +152,7 @@ def test_heal_gaps_brings_deleted_rows_back_and_only_those(program: Program, exc
         " or time >= '2024-12-25Z' and time < '2024-12-26Z'"
     )
     check = program.run_json("check", expect=3)["series"][0]
-    assert check["lost_from_the_table"] == 1443
+    assert check["missing"] == 1443
     exchange.clear_requests()
     document = program.run_json("--symbols", "BTCUSDT", "--start", "2024-12-10", "--heal-gaps")
     halted = 190
@@ -160,7 +160,7 @@ def test_heal_gaps_brings_deleted_rows_back_and_only_those(program: Program, exc
     assert program.stored("ohlcv_btcusdt") == whole
     assert exchange.count("klines") < 12
     after = program.run_json("check")["series"][0]
-    assert (after["lost_from_the_table"], after["absent_at_the_exchange"]) == (0, halted)
+    assert (after["missing"], after["absent"]) == (0, halted)
 
 
 def test_status_and_check_tell_what_is_there(program: Program, exchange: ReplayExchange) -> None:
@@ -173,7 +173,7 @@ def test_status_and_check_tell_what_is_there(program: Program, exchange: ReplayE
     assert (status["covered_from"], status["covered_until"]) == ("2025-01-01T00:00:00Z", "2025-01-04T00:00:00Z")
     assert status["holes_in_coverage"] == 1
     check = program.run_json("check", expect=3)["series"][0]
-    assert check["uncovered"] == [{"start": "2025-01-02T00:00:00Z", "end": "2025-01-03T00:00:00Z"}]
+    assert check["never_fetched"] == [{"start": "2025-01-02T00:00:00Z", "end": "2025-01-03T00:00:00Z"}]
     text = program.run("check").stdout
     assert "never fetched: 2025-01-02 .. 2025-01-03" in text
     program.run_json("--symbols", "BTCUSDT", "--start", "2025-01-01", "--end", "2025-01-04")

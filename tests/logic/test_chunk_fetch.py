@@ -29,6 +29,7 @@ from demo.server import ReplayExchange
 from logic.chunk_fetch import FetchedChunk, fetch_chunk
 from logic.exchange import Exchange, ExchangeAddresses
 from logic.series_plan import SeriesPlan, plan_series
+from logic.symbol_life import KnownLife
 
 BTC = parse_series("BTCUSDT")
 MONTH = Span(parse_time("2024-03-01"), parse_time("2024-04-01"))
@@ -63,12 +64,18 @@ def plan_of(
 ) -> SeriesPlan:
     facts = None if choice is SourceChoice.ARCHIVE else exchange.open_market(series.market, None)
     wanted = WantedSeries(series, span.start_ms, span.end_ms)
-    return plan_series(wanted, facts, None, (), exchange, choice, chunk_days=1)
+    return plan_series(wanted, facts, KnownLife(), (), exchange, choice, chunk_days=1)
 
 
 def fetch_all(exchange: Exchange, plan: SeriesPlan) -> tuple[list[FetchedSpan], list[Span]]:
     parts: list[FetchedChunk] = [fetch_chunk(plan, chunk, exchange) for chunk in plan.chunks]
-    return [span for part in parts for span in part.spans], [hole for part in parts for hole in part.open_holes]
+    return [span for part in parts for span in part.spans], [hole for part in parts for hole in part.uncovered]
+
+
+def holes_of(exchange: Exchange, plan: SeriesPlan) -> list[tuple[Span, set[str]]]:
+    """Return the holes of a plan's chunks and which sources were asked about them."""
+    parts = [fetch_chunk(plan, chunk, exchange) for chunk in plan.chunks]
+    return [(hole.span, {str(answer.source) for answer in hole.answers}) for part in parts for hole in part.holes]
 
 
 def rows_of(spans: list[FetchedSpan]) -> list[tuple[object, ...]]:
@@ -134,16 +141,18 @@ def test_what_both_the_file_and_rest_lack_is_an_empty_span(replay: ReplayExchang
     assert_truth(replay, spans, MONTH)
     assert [(span.span, span.batch.rows) for span in spans if span.source is Source.REST] == [(halt, 0)]
     assert holes == []
+    assert holes_of(exchange, plan_of(exchange, MONTH)) == [(halt, {"archive-monthly", "rest"})]
 
 
-def test_with_archives_alone_a_hole_stays_open(replay: ReplayExchange, tmp_path: Path) -> None:
+def test_with_archives_alone_a_hole_has_their_answer_only(replay: ReplayExchange, tmp_path: Path) -> None:
     halt = Span(MONTH.start_ms + 50 * MS_PER_MINUTE, MONTH.start_ms + 130 * MS_PER_MINUTE)
     replay.store.remove(BTC, halt)
     exchange = exchange_of(replay, tmp_path)
     replay.clear_requests()
-    spans, holes = fetch_all(exchange, plan_of(exchange, MONTH, SourceChoice.ARCHIVE))
-    assert holes == [halt]
-    assert all(span.span.intersect(halt) is None for span in spans)
+    spans, uncovered = fetch_all(exchange, plan_of(exchange, MONTH, SourceChoice.ARCHIVE))
+    assert uncovered == []
+    assert_truth(replay, spans, MONTH)
+    assert holes_of(exchange, plan_of(exchange, MONTH, SourceChoice.ARCHIVE)) == [(halt, {"archive-monthly"})]
     assert replay.count("/api/") == 0
 
 
@@ -190,16 +199,18 @@ def test_a_rest_page_cut_short_is_asked_for_again(replay: ReplayExchange, tmp_pa
         replay.faults.clear()
 
 
-def test_a_young_hole_is_not_covered_but_an_old_one_is(replay: ReplayExchange, tmp_path: Path) -> None:
-    young = Span(NOW_MS - 120 * MS_PER_MINUTE, NOW_MS - 60 * MS_PER_MINUTE)
+def test_a_hole_up_to_now_is_left_uncovered_and_others_are_holes(replay: ReplayExchange, tmp_path: Path) -> None:
+    lag = Span(NOW_MS - 60 * MS_PER_MINUTE, NOW_MS - MS_PER_MINUTE)
+    young = Span(NOW_MS - 120 * MS_PER_MINUTE, NOW_MS - 90 * MS_PER_MINUTE)
     old = Span(NOW_MS - 3 * MS_PER_DAY, NOW_MS - 3 * MS_PER_DAY + 60 * MS_PER_MINUTE)
-    replay.store.remove(BTC, young)
-    replay.store.remove(BTC, old)
+    for span in (lag, young, old):
+        replay.store.remove(BTC, span)
     exchange = exchange_of(replay, tmp_path)
-    spans, holes = fetch_all(exchange, plan_of(exchange, Span(NOW_MS - 4 * MS_PER_DAY, NOW_MS), SourceChoice.REST))
-    assert holes == [young]
-    assert all(span.span.intersect(young) is None for span in spans)
-    assert any(span.span.intersect(old) is not None for span in spans)
+    plan = plan_of(exchange, Span(NOW_MS - 4 * MS_PER_DAY, NOW_MS), SourceChoice.REST)
+    spans, uncovered = fetch_all(exchange, plan)
+    assert uncovered == [lag]
+    assert all(span.span.intersect(lag) is None for span in spans)
+    assert holes_of(exchange, plan) == [(old, {"rest"}), (young, {"rest"})]
 
 
 def test_a_week_that_runs_beyond_its_months_file_is_not_taken_from_it(tmp_path: Path) -> None:

@@ -1,0 +1,321 @@
+"""The life of a gap: missing, then healed or absent at the exchange, with the evidence. Pure decisions.
+
+A gap is a run of grid slots without a candle inside what was fetched. It is called absent only on two
+equal answers of the exchange at least half an hour apart, or on one REST answer and a checksum-verified
+archive that both lack it. docs/gaps.md says the same in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from core.archive_names import day_of, expected_ms, has_daily_files, month_of
+from core.plan import Source
+from core.ranges import Span, merge, subtract
+from core.series import Series
+from core.times import MS_PER_DAY, MS_PER_MINUTE, format_ms, iso_ms
+
+RECHECK_MS = 30 * MS_PER_MINUTE
+"""How far apart two equal answers of the same source have to be to count as two."""
+
+_ABSENT_LOOKS_MS = (MS_PER_DAY, 7 * MS_PER_DAY, 30 * MS_PER_DAY)
+# The longest halt known is 33 and a half hours (spot, February 2018). A longer hole inside a series is a
+# symbol that was taken from trading and came back, perhaps as another asset.
+_LONGEST_HALT_MS = 3 * MS_PER_DAY
+
+
+class GapStatus(StrEnum):
+    """Where a gap stands."""
+
+    MISSING = "missing"  # seen, not yet explained
+    ABSENT = "absent"  # the exchange itself has no candle
+    HEALED = "healed"  # the candles came
+
+
+class Reason(StrEnum):
+    """Why the exchange has no candle."""
+
+    HALT = "halt"  # nothing was traded
+    RECORD_LOST = "record-lost"  # a longer candle holds trades that the shorter ones lack
+    RELISTED = "relisted"  # longer than any halt: out of trading and back, perhaps as another asset
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`source` was asked about `span` and had no candle, `times` times from `first_ms` to `last_ms`."""
+
+    source: Source
+    span: Span
+    first_ms: int
+    last_ms: int
+    times: int = 1
+    checksum: str | None = None  # sha256 of the archive file
+
+    def document(self) -> dict[str, object]:
+        """Return the answer as it stands in the database and in reports."""
+        return {
+            "source": self.source.value,
+            "answer": "no candle",
+            "start": iso_ms(self.span.start_ms),
+            "end": iso_ms(self.span.end_ms),
+            "first_asked": iso_ms(self.first_ms),
+            "last_asked": iso_ms(self.last_ms),
+            "times": self.times,
+            "archive_checksum": self.checksum,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Slots without a candle, with what was answered about them just now."""
+
+    span: Span
+    answers: tuple[Answer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a gap."""
+
+    at_ms: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """One gap and its life so far. Times are epoch ms, the span is half-open."""
+
+    span: Span
+    found_ms: int
+    since_ms: int  # when it got its status
+    status: GapStatus = GapStatus.MISSING
+    answers: tuple[Answer, ...] = ()
+    history: tuple[Event, ...] = ()
+    next_look_ms: int | None = None  # None: healed, or with the next verify
+    looks: int = 0  # times it was looked at again since it is absent
+    reason: Reason | None = None
+    reason_note: str | None = None
+    id: int | None = None  # of its row in the database; None for a new one
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether the schedule asks for another look."""
+        return self.next_look_ms is not None and self.next_look_ms <= now_ms
+
+    def last_rest_ms(self) -> int | None:
+        """Return when REST was last asked about the whole gap, or None."""
+        return max((a.last_ms for a in _covering(self, Source.REST)), default=None)
+
+    def archives_asked(self, since_ms: int = 0) -> list[Span]:
+        """Return the parts of the gap of which a verified archive, read at `since_ms` or later, has no candle."""
+        asked = (
+            a.span.intersect(self.span) for a in self.answers if a.source is not Source.REST and a.last_ms >= since_ms
+        )
+        return merge(span for span in asked if span is not None)
+
+
+def new_gap(span: Span, now_ms: int) -> Gap:
+    """Return a gap just seen, due at once."""
+    return Gap(span, now_ms, now_ms, history=(Event(now_ms, "found"),), next_look_ms=now_ms)
+
+
+def settled_ms(series: Series, span: Span) -> int:
+    """Return from when the archive of the gap's last day (month, for long intervals) counts as out.
+
+    Until then the exchange may still publish candles, and two empty answers do not make a gap absent.
+    """
+    last_open_ms = series.interval.add(span.end_ms, -1)
+    return expected_ms((day_of if has_daily_files(series) else month_of)(last_open_ms))
+
+
+def is_proven_absent(gap: Gap, series: Series, now_ms: int) -> bool:
+    """Whether the answers suffice: REST and archives both lack it, or one of them twice, half an hour apart."""
+    by_rest, by_archive = _covering(gap, Source.REST), gap.archives_asked()
+    if by_rest and not subtract([gap.span], by_archive):
+        return True
+    if now_ms < settled_ms(series, gap.span):
+        return False
+    if by_rest and max(a.last_ms for a in by_rest) - min(a.first_ms for a in by_rest) >= RECHECK_MS:
+        return True
+    twice = (a.span for a in gap.answers if a.source is not Source.REST and a.last_ms - a.first_ms >= RECHECK_MS)
+    return not subtract([gap.span], twice)
+
+
+def observe(
+    known: Iterable[Gap], scope: Sequence[Span], holes: Sequence[Hole], series: Series, now_ms: int, by: str
+) -> list[Gap]:
+    """Return the gaps after `scope` was seen to lack exactly `holes`; `known` are the open gaps that touch it.
+
+    Parts that are no longer holes are healed, holes not known yet become missing gaps, answers are added,
+    and what is proven becomes absent. What of a gap lies outside `scope` was not looked at and stays.
+    `by` says in the history who brought the candles.
+    """
+    joined = _join(holes)
+    gaps: list[Gap] = []
+    taken: list[Span] = []
+    for gap in known:
+        taken.append(gap.span)
+        inside = (hole.span.intersect(gap.span) for hole in joined)
+        still = merge([*subtract([gap.span], scope), *(span for span in inside if span is not None)])
+        gaps += _cut(gap, still, now_ms, by)
+    gaps += [new_gap(span, now_ms) for span in subtract([hole.span for hole in joined], taken)]
+    answered = [_with_answers(gap, _answers_about(gap, joined), series, now_ms) for gap in gaps]
+    return _merge_absent(answered, now_ms)
+
+
+def postponed(gap: Gap, now_ms: int) -> Gap:
+    """Return a missing gap that was looked at and not explained, due when another answer counts as a second one."""
+    return replace(gap, next_look_ms=max((a.last_ms for a in gap.answers), default=now_ms) + RECHECK_MS)
+
+
+def reopened(gap: Gap, now_ms: int, why: str) -> Gap:
+    """Return an absent gap as missing again, due at once: the exchange has candles there after all."""
+    event = Event(now_ms, f"missing again: {why}")
+    return replace(
+        gap,
+        status=GapStatus.MISSING,
+        since_ms=now_ms,
+        answers=(),
+        history=(*gap.history, event),
+        next_look_ms=now_ms,
+        looks=0,
+        reason=None,
+        reason_note=None,
+    )
+
+
+def with_reason(gap: Gap, reason: Reason, note: str, now_ms: int) -> Gap:
+    """Return the absent gap with why it is one."""
+    event = Event(now_ms, f"reason: {reason}, {note}")
+    return replace(gap, reason=reason, reason_note=note, history=(*gap.history, event))
+
+
+def is_longer_than_any_halt(gap: Gap, series: Series) -> bool:
+    """Whether the gap cannot be an outage: more than three days, and more than three candles."""
+    length_ms = gap.span.end_ms - gap.span.start_ms
+    return length_ms > max(_LONGEST_HALT_MS, 3 * series.interval.typical_ms)
+
+
+def _covering(gap: Gap, source: Source) -> list[Answer]:
+    return [a for a in gap.answers if a.source is source and a.span.intersect(gap.span) == gap.span]
+
+
+def _cut(gap: Gap, still: Sequence[Span], now_ms: int, by: str) -> list[Gap]:
+    """Return `gap` in parts: `still` as it was, the rest healed. The first part keeps the row."""
+    if list(still) == [gap.span]:
+        return [gap]
+    healed = subtract([gap.span], still)
+    parts = sorted([*((span, False) for span in still), *((span, True) for span in healed)])
+    pieces: list[Gap] = []
+    for span, is_healed in parts:
+        events = list(gap.history)
+        if len(parts) > 1:
+            events.append(Event(now_ms, f"split from {gap.span}"))
+        piece = replace(gap, span=span, id=gap.id if not pieces else None, history=tuple(events))
+        pieces.append(_healed(piece, now_ms, by) if is_healed else piece)
+    return pieces
+
+
+def _healed(gap: Gap, now_ms: int, by: str) -> Gap:
+    event = Event(now_ms, f"healed: {by}")
+    return replace(
+        gap, status=GapStatus.HEALED, since_ms=now_ms, next_look_ms=None, history=(*gap.history, event), looks=0
+    )
+
+
+def _answers_about(gap: Gap, holes: Sequence[Hole]) -> list[Answer]:
+    if gap.status is GapStatus.HEALED:
+        return []
+    return [a for hole in holes if hole.span.intersect(gap.span) for a in hole.answers if a.span.intersect(gap.span)]
+
+
+def _with_answers(gap: Gap, fresh: Sequence[Answer], series: Series, now_ms: int) -> Gap:
+    if not fresh:
+        return gap
+    answers = list(gap.answers)
+    for answer in fresh:
+        for i, old in enumerate(answers):
+            if (old.source, old.span, old.checksum) == (answer.source, answer.span, answer.checksum):
+                answers[i] = replace(old, last_ms=answer.last_ms, times=old.times + answer.times)
+                break
+        else:
+            answers.append(answer)
+    gap = replace(gap, answers=tuple(answers))
+    if gap.status is GapStatus.MISSING:
+        if not is_proven_absent(gap, series, now_ms):
+            return gap
+        event = Event(now_ms, f"absent: {_told(gap)}")
+        gap = replace(gap, status=GapStatus.ABSENT, since_ms=now_ms, looks=0, history=(*gap.history, event))
+        return replace(gap, next_look_ms=now_ms + _ABSENT_LOOKS_MS[0])
+    if gap.next_look_ms is not None and not gap.is_due(now_ms):
+        return gap  # asked in passing: the schedule stays
+    looks = gap.looks + 1
+    after_ms = _ABSENT_LOOKS_MS[looks] if looks < len(_ABSENT_LOOKS_MS) else None
+    return replace(gap, looks=looks, next_look_ms=None if after_ms is None else now_ms + after_ms)
+
+
+def _told(gap: Gap) -> str:
+    return ", ".join(
+        f"{a.source} has none ({a.times}x, last {format_ms(a.last_ms // 1000 * 1000)})" for a in gap.answers
+    )
+
+
+def _join(holes: Sequence[Hole]) -> list[Hole]:
+    """Return holes with neighbours joined: one look asks in several pages and files.
+
+    Their REST answers become one over the whole, where all of them have one; archive answers stay
+    what they are, a file each.
+    """
+    joined: list[Hole] = []
+    for hole in sorted(holes, key=lambda one: one.span):
+        if joined and joined[-1].span.end_ms == hole.span.start_ms:
+            joined[-1] = _join_two(joined[-1], hole)
+        else:
+            joined.append(hole)
+    return joined
+
+
+def _join_two(left: Hole, right: Hole) -> Hole:
+    span = Span(left.span.start_ms, right.span.end_ms)
+    answers = [*left.answers, *right.answers]
+    rest = [a for a in answers if a.source is Source.REST]
+    if {a.span for a in rest} >= {left.span, right.span}:
+        others = [a for a in answers if a.source is not Source.REST]
+        whole = Answer(Source.REST, span, min(a.first_ms for a in rest), max(a.last_ms for a in rest))
+        return Hole(span, (whole, *others))
+    return Hole(span, tuple(answers))
+
+
+def _merge_absent(gaps: Sequence[Gap], now_ms: int) -> list[Gap]:
+    """Return the gaps in order, neighbouring absent ones with the same reason as one that has both their pasts."""
+    merged: list[Gap] = []
+    for gap in sorted(gaps, key=lambda one: one.span):
+        before = merged[-1] if merged else None
+        if (
+            before is not None
+            and before.span.end_ms == gap.span.start_ms
+            and before.status is gap.status is GapStatus.ABSENT
+            and before.reason == gap.reason
+        ):
+            merged[-1] = _merge_two(before, gap, now_ms)
+        else:
+            merged.append(gap)
+    return merged
+
+
+def _merge_two(left: Gap, right: Gap, now_ms: int) -> Gap:
+    events = sorted({*left.history, *right.history}, key=lambda event: event.at_ms)
+    looks_ms = [ms for ms in (left.next_look_ms, right.next_look_ms) if ms is not None]
+    return replace(
+        left,
+        span=Span(left.span.start_ms, right.span.end_ms),
+        found_ms=min(left.found_ms, right.found_ms),
+        since_ms=max(left.since_ms, right.since_ms),
+        answers=tuple(dict.fromkeys((*left.answers, *right.answers))),
+        history=(*events, Event(now_ms, f"merged from {left.span} and {right.span}")),
+        next_look_ms=min(looks_ms, default=None),
+        looks=min(left.looks, right.looks),
+        id=left.id if left.id is not None else right.id,
+    )

@@ -1,0 +1,93 @@
+"""Longer candles recomputed from stored 1m candles, where the data is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
+
+from core.intervals import Interval
+from core.ranges import Span
+from core.times import from_datetime, to_datetime
+from db.schema import VALUE_COLUMNS
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateDifference:
+    """A longer candle that is not what its 1m candles make; None where there is none. Values as in VALUE_COLUMNS."""
+
+    time_ms: int
+    stored: tuple[str, ...] | None
+    made: tuple[str, ...] | None
+
+    def differing(self) -> list[str]:
+        """Return `name stored … made …` for each value that differs."""
+        if self.stored is None or self.made is None:
+            return ["no candle stored" if self.stored is None else "no 1m candle stored"]
+        pairs = zip(VALUE_COLUMNS, self.stored, self.made, strict=True)
+        return [f"{name} stored {mine} made {theirs}" for (name, _), mine, theirs in pairs if mine != theirs]
+
+
+def find_aggregate_differences(
+    cursor: Cursor, table: str, minute_table: str, interval: Interval, span: Span
+) -> tuple[int, list[AggregateDifference]]:
+    """Return how many candles of `table` open in `span`, and those that their 1m candles do not make.
+
+    Open of the first and close of the last 1m candle, highest high, lowest low, summed volumes and trades.
+    `span` begins and ends on the grid of `interval`.
+    """
+    names = [name for name, _ in VALUE_COLUMNS]
+    made = {
+        "open": "(array_agg(open order by time))[1]",
+        "high": "max(high)",
+        "low": "min(low)",
+        "close": "(array_agg(close order by time desc))[1]",
+    }
+    columns = sql.SQL(", ").join(sql.SQL(f"{made.get(name, f'sum({name})')} as {name}") for name in names)
+    # Numbers are shown as they compare: without trailing zeros.
+    mine, theirs = (
+        sql.SQL(", ").join(sql.SQL(f"trim_scale({side}.{name}::numeric)::text") for name in names)
+        for side in ("longer", "made")
+    )
+    cursor.execute(
+        sql.SQL(
+            """
+            with made as (
+                select {slot} as time, {columns} from public.{minutes}
+                where time >= %(start)s and time < %(end)s group by 1),
+            longer as (select * from public.{table} where time >= %(start)s and time < %(end)s)
+            select coalesce(longer.time, made.time), longer.time is not null, made.time is not null, {mine}, {theirs},
+                   row({mine}) is distinct from row({theirs})
+            from longer full join made on made.time = {slot_of_longer} order by 1
+            """
+        ).format(
+            slot=_slot(interval, "time"),
+            slot_of_longer=_slot(interval, "longer.time"),
+            columns=columns,
+            minutes=sql.Identifier(minute_table),
+            table=sql.Identifier(table),
+            mine=mine,
+            theirs=theirs,
+        ),
+        {"start": to_datetime(span.start_ms), "end": to_datetime(span.end_ms)},
+    )
+    width = len(names)
+    compared, differences = 0, []
+    for time, is_stored, is_made, *values, differs in cursor.fetchall():
+        compared += is_stored
+        if differs:
+            stored = tuple(values[:width]) if is_stored else None
+            differences.append(
+                AggregateDifference(from_datetime(time), stored, tuple(values[width:]) if is_made else None)
+            )
+    return compared, differences
+
+
+def _slot(interval: Interval, column: str) -> sql.Composable:
+    name = sql.SQL(column)
+    if interval.step_ms is None:
+        return sql.SQL("date_trunc('month', {})").format(name)
+    return sql.SQL("date_bin({}, {}, {})").format(
+        sql.Literal(f"{interval.step_ms} milliseconds"), name, sql.Literal(to_datetime(interval.offset_ms))
+    )

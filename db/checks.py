@@ -1,0 +1,144 @@
+"""Questions about a candle table that are answered where the data is: counts, keys, foreign hands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
+
+from core.intervals import Interval
+from core.ranges import Span
+from core.times import from_datetime, to_datetime
+from db.connection import fetch_one
+from db.schema import COLUMNS, VALUE_COLUMNS
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """What a stretch of a table holds. Off-grid rows open between two slots of the interval's grid."""
+
+    rows: int
+    off_grid: int
+    first_off_grid_ms: int | None = None
+    last_off_grid_ms: int | None = None
+
+
+def count_rows_within(cursor: Cursor, table: str, interval: Interval, span: Span) -> RowCounts:
+    """Return the counts of one stretch, in one pass over it."""
+    off_grid = _off_grid(interval)
+    cursor.execute(
+        sql.SQL(
+            """
+            select count(*), count(*) filter (where {off}),
+                   min(time) filter (where {off}), max(time) filter (where {off})
+            from public.{table} where time >= %s and time < %s
+            """
+        ).format(off=off_grid, table=sql.Identifier(table)),
+        (to_datetime(span.start_ms), to_datetime(span.end_ms)),
+    )
+    rows, off, first, last = fetch_one(cursor)
+    return RowCounts(rows, off, *(None if moment is None else from_datetime(moment) for moment in (first, last)))
+
+
+def count_rows_in_each(cursor: Cursor, table: str, spans: Sequence[Span]) -> list[int]:
+    """Return the number of rows in each of `spans`."""
+    cursor.execute(
+        sql.SQL(
+            """
+            select (select count(*) from public.{} where time >= wanted.first and time < wanted.last)
+            from unnest(%s::timestamptz[], %s::timestamptz[]) with ordinality as wanted(first, last, place)
+            order by place
+            """
+        ).format(sql.Identifier(table)),
+        ([to_datetime(span.start_ms) for span in spans], [to_datetime(span.end_ms) for span in spans]),
+    )
+    return [count for (count,) in cursor.fetchall()]
+
+
+def find_off_grid(cursor: Cursor, table: str, interval: Interval, span: Span, limit: int) -> list[int]:
+    """Return the open times (epoch ms) of the first `limit` off-grid rows in `span`."""
+    cursor.execute(
+        sql.SQL("select time from public.{} where time >= %s and time < %s and {} order by time limit %s").format(
+            sql.Identifier(table), _off_grid(interval)
+        ),
+        (to_datetime(span.start_ms), to_datetime(span.end_ms), limit),
+    )
+    return [from_datetime(time) for (time,) in cursor.fetchall()]
+
+
+def count_doubles(cursor: Cursor, table: str) -> int:
+    """Return how many rows have an open time that another row has too (the first of each not counted)."""
+    cursor.execute(sql.SQL("select count(*) - count(distinct time) from public.{}").format(sql.Identifier(table)))
+    return int(fetch_one(cursor)[0])
+
+
+def faults_of_shape(cursor: Cursor, table: str) -> list[str]:
+    """Return what is wrong with the table itself: its columns, its key, its watch over foreign changes."""
+    cursor.execute(
+        """
+        select attname, format_type(atttypid, null), attnum from pg_attribute
+        where attrelid = ('public.' || quote_ident(%s))::regclass and attnum > 0 and not attisdropped order by attnum
+        """,
+        (table,),
+    )
+    found = [(name, kind) for name, kind, _ in cursor.fetchall()]
+    expected = [("time", "timestamp with time zone"), *VALUE_COLUMNS]
+    faults = []
+    if found != expected:
+        faults.append(f"its columns are {', '.join(name for name, _ in found)}; they should be {', '.join(COLUMNS)}")
+    if not has_key(cursor, table):
+        faults.append("it has no primary key on time")
+    return faults
+
+
+def has_key(cursor: Cursor, table: str) -> bool:
+    """Whether a valid unique index on `time` alone keeps candles from being doubled."""
+    cursor.execute(
+        """
+        select exists (
+            select from pg_index join pg_attribute on attrelid = indrelid and attnum = indkey[0]
+            where indrelid = ('public.' || quote_ident(%s))::regclass and indisunique and indisvalid
+              and indnkeyatts = 1 and indpred is null and attname = 'time')
+        """,
+        (table,),
+    )
+    return bool(fetch_one(cursor)[0])
+
+
+def is_watched(cursor: Cursor, table: str) -> bool:
+    """Whether updates and deletes by others are noted: the trigger is there and switched on."""
+    cursor.execute(
+        """
+        select exists (
+            select from pg_trigger where tgrelid = ('public.' || quote_ident(%s))::regclass
+              and tgname = 'ohlcv_note_foreign_change' and tgenabled in ('O', 'A'))
+        """,
+        (table,),
+    )
+    return bool(fetch_one(cursor)[0])
+
+
+def last_foreign_change(cursor: Cursor, table: str) -> str | None:
+    """Return who last changed or deleted candles by hand, as text, or None."""
+    cursor.execute(
+        """
+        select changed_at, operation, changed_by, application from public.ohlcv_foreign_changes
+        where table_name = %s order by id desc limit 1
+        """,
+        (table,),
+    )
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    changed_at, operation, user, application = row
+    return f"{operation} by {user}{f' ({application})' if application else ''} at {changed_at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _off_grid(interval: Interval) -> sql.Composable:
+    if interval.step_ms is None:
+        return sql.SQL("date_trunc('month', time) <> time")
+    return sql.SQL("date_bin({}, time, {}) <> time").format(
+        sql.Literal(f"{interval.step_ms} milliseconds"), sql.Literal(to_datetime(interval.offset_ms))
+    )

@@ -1,0 +1,124 @@
+"""`public.ohlcv_corrections`: the only way in which a stored candle is ever changed, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
+
+from core.candles import CandleBatch
+from core.ranges import Span, merge
+from core.times import from_datetime, to_datetime
+from db.operations import stage_candles
+from db.schema import COLUMNS
+
+
+def correct_candles(
+    cursor: Cursor,
+    series_id: int,
+    table: str,
+    times: Sequence[int],
+    right: CandleBatch,
+    source: str,
+    run_id: str,
+    at_ms: int,
+) -> None:
+    """Make the candles at `times` (open times, epoch ms) those of `right`; one that it lacks is taken out.
+
+    Old and new rows go to `public.ohlcv_corrections`, in the caller's transaction.
+    """
+    names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+    with _recording(cursor, series_id, table, times, source, run_id, at_ms):
+        stage_candles(cursor, right)
+        # Without ON CONFLICT: the table may have lost its key, and what was at these times is gone by now.
+        cursor.execute(
+            sql.SQL("insert into public.{} ({names}) select {names} from pg_temp.ohlcv_stage").format(
+                sql.Identifier(table), names=names
+            )
+        )
+
+
+def restore_key(cursor: Cursor, table: str) -> None:
+    """Give the table back its primary key on the open time. Fails while candles are there twice."""
+    cursor.execute(sql.SQL("alter table public.{} add primary key (time)").format(sql.Identifier(table)))
+
+
+def load_corrected(cursor: Cursor, run_id: str) -> list[tuple[int, int]]:
+    """Return how many corrections the run `run_id` made, by series id."""
+    cursor.execute(
+        "select series_id, count(*) from public.ohlcv_corrections where run_id = %s group by 1 order by 1", (run_id,)
+    )
+    return [(series_id, count) for series_id, count in cursor.fetchall()]
+
+
+def undo_corrections(cursor: Cursor, series_id: int, table: str, run_id: str, new_run_id: str, at_ms: int) -> int:
+    """Put back what the run `run_id` changed in one series and return how many candles that were.
+
+    A candle that was corrected again later is left as it is. The undoing is recorded like a correction,
+    and the ledger no longer vouches for the spans, so that `verify` looks at them anew.
+    """
+    cursor.execute(
+        """
+        select distinct time from public.ohlcv_corrections as kept
+        where series_id = %(series)s and run_id = %(run)s and not exists (
+            select from public.ohlcv_corrections as later
+            where later.series_id = kept.series_id and later.time = kept.time and later.id > kept.id
+              and later.run_id <> kept.run_id)
+        order by time
+        """,
+        {"series": series_id, "run": run_id},
+    )
+    times = [from_datetime(time) for (time,) in cursor.fetchall()]
+    if not times:
+        return 0
+    moments = [to_datetime(ms) for ms in times]
+    names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+    with _recording(cursor, series_id, table, times, f"undo of {run_id}", new_run_id, at_ms):
+        cursor.execute(
+            sql.SQL(
+                """
+                insert into public.{table} ({names})
+                select {names} from (
+                    select distinct on (kept.time) (jsonb_populate_record(null::public.{table}, kept.old_row)).*
+                    from public.ohlcv_corrections as kept
+                    where series_id = %s and run_id = %s and old_row is not null and kept.time = any(%s)
+                    order by kept.time, kept.id) as old
+                """
+            ).format(table=sql.Identifier(table), names=names),
+            (series_id, run_id, moments),
+        )
+    for span in merge(Span(ms, ms + 1) for ms in times):
+        cursor.execute(
+            "update public.ohlcv_ledger set content_hash = null, verified_at = null, verified_against = null"
+            " where series_id = %s and span_start < %s and span_end > %s",
+            (series_id, to_datetime(span.end_ms), to_datetime(span.start_ms)),
+        )
+    return len(times)
+
+
+@contextmanager
+def _recording(
+    cursor: Cursor, series_id: int, table: str, times: Sequence[int], source: str, run_id: str, at_ms: int
+) -> Iterator[None]:
+    """Take out the candles at `times`, let the caller put others in, and record what is different then."""
+    moments, target = [to_datetime(ms) for ms in times], sql.Identifier(table)
+    cursor.execute("set local ohlcv.own_change = 'on'")
+    cursor.execute("drop table if exists pg_temp.ohlcv_old")
+    at_times = sql.SQL("select * from public.{} where time = any(%s)").format(target)
+    cursor.execute(sql.SQL("create temporary table ohlcv_old on commit drop as {}").format(at_times), (moments,))
+    cursor.execute(sql.SQL("delete from public.{} where time = any(%s)").format(target), (moments,))
+    yield
+    cursor.execute(
+        sql.SQL(
+            """
+            insert into public.ohlcv_corrections (series_id, time, old_row, new_row, source, corrected_at, run_id)
+            select %s, time, to_jsonb(before), to_jsonb(after), %s, %s, %s
+            from pg_temp.ohlcv_old as before full join ({at_times}) as after using (time)
+            where to_jsonb(before) is distinct from to_jsonb(after)
+            """
+        ).format(at_times=at_times),
+        (series_id, source, to_datetime(at_ms), run_id, moments),
+    )
+    cursor.execute("set local ohlcv.own_change = 'off'")

@@ -1,0 +1,52 @@
+"""Stores candles that came in after their span was committed, and keeps the ledger true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg2.extensions import cursor as Cursor
+
+from core.candles import CandleBatch
+from core.fetched import FetchedSpan
+from core.ranges import Span, subtract
+from db.ledger import cut_entry, insert_entry, is_as_recorded, load_entries, set_proven
+from db.operations import SaveResult, get_existing_timestamps, insert_candles
+
+
+def save_healed(
+    cursor: Cursor, series_id: int, table: str, fetched: Sequence[FetchedSpan], run_id: str, at_ms: int
+) -> SaveResult:
+    """Store the candles of `fetched` that the table lacks, in the caller's transaction.
+
+    An entry whose candles are whole again stays as it is: they had been lost from the table. Where
+    the exchange has more than it had then, the entry is cut and the new span gets one of its own. What
+    of `fetched` the ledger does not cover yet is entered like any other span. Raises SeriesError.
+    """
+    if not fetched:
+        return SaveResult()
+    reach = Span(min(one.span.start_ms for one in fetched), max(one.span.end_ms for one in fetched))
+    entries = load_entries(cursor, series_id, table, reach)
+    was_intact = {entry.id: is_as_recorded(cursor, table, entry) for entry in entries}
+    there = set(get_existing_timestamps(cursor, table, reach))
+    fresh = [one for one in fetched if set(one.batch.open_times()) - there]
+    result = insert_candles(cursor, table, CandleBatch.concat([one.batch for one in fetched]))
+    is_stored = result.conflicts == 0
+    for entry in entries:
+        inside = [part for one in fresh if (part := one.span.intersect(entry.span)) is not None]
+        if not inside:
+            continue
+        if is_as_recorded(cursor, table, entry):
+            set_proven(cursor, [entry.id])
+            continue
+        cut_entry(cursor, series_id, table, entry, inside, was_intact[entry.id])
+        for one in fresh:
+            if (part := one.span.intersect(entry.span)) is not None:
+                insert_entry(cursor, series_id, _within(one, part), run_id, at_ms, is_stored)
+    for one in fetched:
+        for part in subtract([one.span], [entry.span for entry in entries]):
+            insert_entry(cursor, series_id, _within(one, part), run_id, at_ms, is_stored)
+    return result
+
+
+def _within(fetched: FetchedSpan, part: Span) -> FetchedSpan:
+    return FetchedSpan(part, fetched.batch.within(part), fetched.source, fetched.archive_checksum)

@@ -1,0 +1,42 @@
+"""Reads stored candles back as a batch, digit for digit."""
+
+from __future__ import annotations
+
+import io
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
+
+from core.candles import SCHEMA, CandleBatch
+from core.ranges import Span
+from core.times import to_datetime
+from db.schema import VALUE_COLUMNS
+
+
+def load_candles(cursor: Cursor, table: str, span: Span) -> CandleBatch:
+    """Return what `table` holds in `span`, ascending; doubled open times come doubled. Not validated."""
+    names = sql.SQL(", ").join(sql.Identifier(name) for name, _ in VALUE_COLUMNS)
+    query = sql.SQL(
+        "copy (select (date_part('epoch', time) * 1000)::bigint, {} from public.{}"
+        " where time >= {} and time < {} order by time) to stdout (format csv)"
+    ).format(
+        names,
+        sql.Identifier(table),
+        sql.Literal(to_datetime(span.start_ms)),
+        sql.Literal(to_datetime(span.end_ms)),
+    )
+    content = io.BytesIO()
+    cursor.copy_expert(query, content)
+    if not content.getbuffer().nbytes:
+        return CandleBatch.empty()
+    table_ = pa_csv.read_csv(
+        pa.BufferReader(content.getbuffer()),
+        pa_csv.ReadOptions(use_threads=False, block_size=content.getbuffer().nbytes + 1, column_names=SCHEMA.names),
+        pa_csv.ParseOptions(quote_char=False),
+        pa_csv.ConvertOptions(
+            column_types={field.name: field.type for field in SCHEMA}, strings_can_be_null=False, null_values=[]
+        ),
+    )
+    return CandleBatch(table_)

@@ -1,0 +1,133 @@
+"""Holds stored longer candles against what the stored 1m candles of the same symbol make of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from core.errors import EXIT_INCOMPLETE, EXIT_OK
+from core.gaps import Gap, GapStatus, Reason
+from core.intervals import INTERVALS, Interval
+from core.ranges import Span, merge, span_or_none, subtract
+from core.series import Series
+from core.times import format_ms
+from db.aggregates import AggregateDifference, find_aggregate_differences
+from db.catalog import CatalogRow, load_catalog
+from db.connection import Database
+from db.gaps import load_open_gaps
+from db.ledger import load_entries
+from db.schema import table_exists
+
+_log = logging.getLogger(__name__)
+
+_SHOWN = 20
+_END_OF_TIME_MS = 4_102_444_800_000  # 2100
+
+
+@dataclass(slots=True)
+class AggregateResult:
+    """One longer series. Counts are its candles."""
+
+    series: Series
+    compared: int = 0
+    differing: int = 0
+    explained: int = 0  # differ because 1m records are lost at the exchange
+    not_judged: int = 0  # slots whose 1m candles are not all there
+    shown: list[AggregateDifference] = field(default_factory=list)
+    why_not: str | None = None  # why the series cannot be judged at all
+
+
+def check_aggregates(
+    database: Database, rows: Sequence[CatalogRow], start_ms: int | None, end_ms: int | None
+) -> list[AggregateResult]:
+    """Return how the longer series among `rows` agree with 1m; reads only.
+
+    A slot is judged where the ledger covers both sides and no 1m candle is missing without an explanation.
+    """
+    with database.transaction("read the catalog") as cursor:
+        minutes = {
+            (row.series.market, row.series.symbol): row
+            for row in load_catalog(cursor)
+            if row.series.interval is INTERVALS["1m"]
+        }
+    longer = [row for row in rows if row.series.interval.typical_ms > INTERVALS["1m"].typical_ms]
+    return [
+        _check(database, row, minutes.get((row.series.market, row.series.symbol)), start_ms, end_ms) for row in longer
+    ]
+
+
+def exit_code_of(results: Sequence[AggregateResult]) -> int:
+    """Return the number for cron."""
+    return EXIT_OK if all(one.differing == 0 and one.why_not is None for one in results) else EXIT_INCOMPLETE
+
+
+def _check(
+    database: Database, row: CatalogRow, minute: CatalogRow | None, start_ms: int | None, end_ms: int | None
+) -> AggregateResult:
+    series, result = row.series, AggregateResult(row.series)
+    if minute is None:
+        result.why_not = "no 1m candles of the symbol are stored"
+        return result
+    table, minute_table = series.table_name, minute.series.table_name
+    with database.transaction(f"hold {series} against its 1m candles") as cursor:
+        if not (table_exists(cursor, table) and table_exists(cursor, minute_table)):
+            result.why_not = "a table of the two does not exist; run a backfill"
+            return result
+        longer = _covered(merge(entry.span for entry in load_entries(cursor, row.id, table)), start_ms, end_ms)
+        fine = merge([*(entry.span for entry in load_entries(cursor, minute.id, minute_table)), *_outside_life(minute)])
+        gaps = load_open_gaps(cursor, minute.id)
+        doubtful = [*subtract(longer, fine), *(gap.span for gap in gaps if gap.status is GapStatus.MISSING)]
+        slots = _whole_slots(series.interval, longer)
+        judged = subtract(slots, [_slots_around(series.interval, span) for span in doubtful])
+        result.not_judged = _count(series.interval, longer) - _count(series.interval, judged)
+        for span in judged:
+            compared, differences = find_aggregate_differences(cursor, table, minute_table, series.interval, span)
+            result.compared += compared
+            for difference in differences:
+                _take(result, difference, series.interval, gaps)
+    return result
+
+
+def _take(result: AggregateResult, difference: AggregateDifference, interval: Interval, gaps: Sequence[Gap]) -> None:
+    slot = _slots_around(interval, Span(difference.time_ms, difference.time_ms + 1))
+    if any(gap.reason is Reason.RECORD_LOST and gap.span.intersect(slot) for gap in gaps):
+        result.explained += 1
+        return
+    result.differing += 1
+    if len(result.shown) < _SHOWN:
+        result.shown.append(difference)
+        what = "; ".join(difference.differing())
+        _log.warning("%s: %s differs from its 1m candles: %s", result.series, format_ms(difference.time_ms), what)
+
+
+def _outside_life(minute: CatalogRow) -> list[Span]:
+    """Return where 1m candles cannot be: a week or a month begins before the listing that it holds."""
+    spans = []
+    if minute.listing_ms is not None:
+        spans.append(Span(0, minute.listing_ms))
+    if minute.delisting_ms is not None:
+        spans.append(Span(minute.delisting_ms, _END_OF_TIME_MS))
+    return spans
+
+
+def _covered(spans: Sequence[Span], start_ms: int | None, end_ms: int | None) -> list[Span]:
+    outside = []
+    if start_ms is not None and start_ms > 0:
+        outside.append(Span(0, start_ms))
+    if end_ms is not None:
+        outside.append(Span(end_ms, max(end_ms + 1, spans[-1].end_ms if spans else 0)))
+    return subtract(spans, outside)
+
+
+def _whole_slots(interval: Interval, spans: Sequence[Span]) -> list[Span]:
+    whole = (span_or_none(interval.ceil(span.start_ms), interval.floor(span.end_ms)) for span in spans)
+    return [span for span in whole if span is not None]
+
+
+def _slots_around(interval: Interval, span: Span) -> Span:
+    return Span(interval.floor(span.start_ms), interval.ceil(span.end_ms))
+
+
+def _count(interval: Interval, spans: Sequence[Span]) -> int:
+    return sum(interval.count(span.start_ms, span.end_ms) for span in spans)

@@ -1,0 +1,130 @@
+"""Why the exchange has no candle: a halt, a lost record, or a symbol that was gone and came back."""
+
+from __future__ import annotations
+
+import logging
+from decimal import Decimal
+
+import pyarrow.compute as pc
+
+from core.candles import CandleBatch
+from core.errors import SeriesError
+from core.gaps import Gap, GapStatus, Reason, is_longer_than_any_halt, with_reason
+from core.intervals import INTERVALS, Interval
+from core.plan import SourceChoice
+from core.ranges import Span, subtract
+from core.series import Series
+from core.times import MS_PER_DAY, MS_PER_HOUR
+from db.catalog import load_catalog
+from db.connection import Database
+from db.gaps import load_open_gaps
+from db.ledger import load_entries
+from db.operations import get_existing_timestamps, sum_traded
+from db.schema import table_exists
+from logic.exchange import Exchange
+from logic.series_plan import SeriesPlan
+
+_log = logging.getLogger(__name__)
+
+_MAX_OTHERS = 50  # other series of the market that are looked at
+
+
+def explain(database: Database, exchange: Exchange, plan: SeriesPlan, series_id: int, gap: Gap) -> Gap:
+    """Return an absent gap with the reason why, as far as it can be told; other gaps come back as they are.
+
+    Asks REST for the next longer candles over the gap. Raises ExchangeUnavailable.
+    """
+    if gap.status is not GapStatus.ABSENT or gap.reason not in (None, Reason.UNKNOWN):
+        return gap
+    series = plan.wanted.series
+    reason, note = _reason(database, exchange, plan, series_id, gap)
+    if (reason, note) == (gap.reason, gap.reason_note):
+        return gap
+    if reason is Reason.RELISTED:
+        _log.warning("%s: gap %s: %s", series, gap.span, note)
+    return with_reason(gap, reason, note, exchange.now_ms(series.market))
+
+
+def _reason(database: Database, exchange: Exchange, plan: SeriesPlan, series_id: int, gap: Gap) -> tuple[Reason, str]:
+    series = plan.wanted.series
+    if is_longer_than_any_halt(gap, series):
+        return Reason.RELISTED, (
+            "longer than any halt: the symbol was out of trading and came back; "
+            "what follows may be another asset under the same name"
+        )
+    longer = _longer(series.interval)
+    if longer is not None and plan.rules.choice is not SourceChoice.ARCHIVE:
+        judged = _by_longer_candles(database, exchange, series, series_id, gap, longer)
+        if judged is not None:
+            return judged
+    others, with_candles = _others(database, series, gap.span)
+    if others and not with_candles:
+        return Reason.HALT, f"the {others} other stored {series.interval} series of market {series.market} lack it too"
+    if with_candles:
+        return Reason.UNKNOWN, f"{with_candles} of {others} other stored series of market {series.market} have candles"
+    return Reason.UNKNOWN, "neither a longer candle nor another series of the market can tell"
+
+
+def _longer(interval: Interval) -> Interval | None:
+    """Return the interval whose candles are compared with those of `interval`: aligned, and much longer."""
+    step_ms = interval.step_ms
+    if step_ms is None or step_ms > MS_PER_DAY:
+        return None
+    if step_ms < MS_PER_HOUR:
+        return INTERVALS["1h"]
+    return INTERVALS["1d"] if step_ms < MS_PER_DAY else INTERVALS["1w"]
+
+
+def _by_longer_candles(
+    database: Database, exchange: Exchange, series: Series, series_id: int, gap: Gap, longer: Interval
+) -> tuple[Reason, str] | None:
+    """Return the reason by what longer candles hold beyond the shorter ones; None when they cannot be compared."""
+    span = Span(longer.floor(gap.span.start_ms), longer.ceil(gap.span.end_ms))
+    with database.transaction(f"sum the candles around a gap of {series}") as cursor:
+        covered = [entry.span for entry in load_entries(cursor, series_id, series.table_name, span)]
+        others = [one for one in load_open_gaps(cursor, series_id, span) if one.status is GapStatus.MISSING]
+        volume, trades = sum_traded(cursor, series.table_name, span)
+    if others or subtract([span], covered):
+        return None  # the shorter candles around the gap are not all there
+    try:
+        candles = exchange.rest(series.market).fetch_binance_ohlcv(
+            Series(series.market, series.symbol, longer), span.start_ms, span.end_ms
+        )
+    except SeriesError as error:
+        _log.debug("%s: no longer candles over gap %s: %s", series, gap.span, error)
+        return None
+    if not candles.rows:
+        return Reason.HALT, f"no {longer} candle either"
+    more_volume, more_trades = _volume(candles) - volume, pc.sum(candles.columns["trades"]).as_py() - trades
+    if more_volume == 0 and more_trades == 0:
+        return Reason.HALT, f"the {longer} candles over it hold no trade beyond its {series.interval} candles"
+    if more_volume >= 0 and more_trades >= 0:
+        return Reason.RECORD_LOST, (
+            f"the {longer} candles over it hold {more_trades:,} trades and a volume of {more_volume} "
+            f"that its {series.interval} candles lack"
+        )
+    return Reason.UNKNOWN, f"the {longer} candles over it hold less than its {series.interval} candles"
+
+
+def _volume(candles: CandleBatch) -> Decimal:
+    return sum((Decimal(text) for text in candles.columns["volume"].to_pylist()), Decimal(0))
+
+
+def _others(database: Database, series: Series, span: Span) -> tuple[int, int]:
+    """Return how many other stored series of the market and interval cover `span`, and how many have candles there."""
+    covering = with_candles = 0
+    with database.transaction("look at the other series of the market") as cursor:
+        alike = [
+            row
+            for row in load_catalog(cursor)
+            if row.series != series and (row.series.market, row.series.interval) == (series.market, series.interval)
+        ]
+        for row in alike[:_MAX_OTHERS]:
+            table = row.series.table_name
+            if not table_exists(cursor, table):
+                continue
+            if subtract([span], [entry.span for entry in load_entries(cursor, row.id, table, span)]):
+                continue
+            covering += 1
+            with_candles += bool(get_existing_timestamps(cursor, table, span))
+    return covering, with_candles

@@ -1,0 +1,193 @@
+"""What a table holds against what it should hold. Reads only, asks nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg2.extensions import cursor as Cursor
+
+from core.expected import SeriesBounds, expected_spans
+from core.gaps import Gap, GapStatus
+from core.ranges import Span, merge, subtract
+from core.series import Series
+from db.catalog import CatalogRow
+from db.checks import (
+    count_doubles,
+    count_rows_in_each,
+    faults_of_shape,
+    find_off_grid,
+    has_key,
+    is_watched,
+    last_foreign_change,
+)
+from db.gaps import load_open_gaps
+from db.ledger import LedgerEntry, hash_stored, load_entries
+from db.schema import table_exists
+from logic.checker import survey_table
+
+_ALL_TIME = Span(0, 4_102_444_800_000)  # to 2100
+_OFF_GRID_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesCheck:
+    """One series held against grid, ledger and gaps. Counts are candles; spans are half-open, epoch ms."""
+
+    row: CatalogRow
+    spans: tuple[Span, ...]  # the range that was looked at
+    expected: int = 0
+    stored: int = 0  # rows inside the range
+    absent: int = 0  # slots without a candle at the exchange, with evidence
+    off_grid: int = 0
+    off_grid_shown: tuple[int, ...] = ()  # the first of them, epoch ms
+    lost: tuple[Span, ...] = ()  # slots without a candle and without an explanation
+    never_fetched: tuple[Span, ...] = ()
+    extra: tuple[Span, ...] = ()  # where rows are that no source is recorded for
+    extra_rows: int = 0
+    doubled: int = 0
+    altered: tuple[Span, ...] = ()  # committed spans whose values are no longer those committed
+    unvouched: tuple[Span, ...] = ()  # committed spans whose hash is not known: verify fetches them
+    gaps: tuple[Gap, ...] = ()  # the open ones inside the range
+    faults: tuple[str, ...] = ()  # of the table itself
+    foreign_change: str | None = None  # who last changed candles by hand
+
+    @property
+    def missing(self) -> int:
+        """Slots that should hold a candle and do not."""
+        interval = self.row.series.interval
+        return sum(interval.count(span.start_ms, span.end_ms) for span in (*self.lost, *self.never_fetched))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that is not absent is there, nothing else is, and the values are those committed."""
+        wrong = self.lost or self.never_fetched or self.extra_rows or self.doubled or self.altered or self.unvouched
+        return not wrong and not self.faults
+
+
+def check_series(cursor: Cursor, row: CatalogRow, start_ms: int | None, end_ms: int | None, now_ms: int) -> SeriesCheck:
+    """Return the check of one series over its expected range, or over the operator's own."""
+    series, table = row.series, row.series.table_name
+    is_there = table_exists(cursor, table)
+    entries = load_entries(cursor, row.id, table)
+    covered = merge(entry.span for entry in entries)
+    bounds = SeriesBounds(row.listing_ms, row.delisting_ms, row.wanted_from_ms, row.wanted_until_ms, row.active)
+    spans = expected_spans(series.interval, bounds, covered, start_ms, end_ms, now_ms)
+    expected = _slots(series, spans)
+    if not is_there:
+        gone = [f"table public.{table} does not exist"] if covered else []
+        return SeriesCheck(row, tuple(spans), expected, never_fetched=tuple(spans), faults=tuple(gone))
+    faults = tuple(faults_of_shape(cursor, table))
+    if any("columns" in fault for fault in faults):
+        return SeriesCheck(row, tuple(spans), expected, never_fetched=tuple(subtract(spans, covered)), faults=faults)
+
+    gaps = [gap for gap in load_open_gaps(cursor, row.id) if _inside([gap.span], spans)]
+    to_look = [part for span in covered for one in spans if (part := span.intersect(one)) is not None]
+    survey = survey_table(cursor, series, entries, gaps, to_look)
+    absent = _inside([gap.span for gap in gaps if gap.status is GapStatus.ABSENT], survey.holes)
+    is_whole = start_ms is None and end_ms is None
+    extra = _foreign_rows(cursor, row, covered, gaps, [_ALL_TIME] if is_whole else spans)
+    if not survey.is_exact:
+        extra += _surplus(cursor, series, entries, gaps, survey.holes, to_look)
+    lost = subtract(survey.holes, absent)
+    altered, unvouched = _values(cursor, table, entries, spans, [*lost, *(span for span, _ in extra)])
+    return SeriesCheck(
+        row,
+        tuple(spans),
+        expected,
+        stored=survey.rows,
+        absent=_slots(series, absent),
+        off_grid=survey.off_grid,
+        off_grid_shown=tuple(_first_off_grid(cursor, series, spans)) if survey.off_grid else (),
+        lost=tuple(lost),
+        never_fetched=tuple(subtract(spans, covered)),
+        extra=tuple(span for span, _ in extra),
+        extra_rows=sum(count for _, count in extra),
+        doubled=0 if has_key(cursor, table) else count_doubles(cursor, table),
+        altered=tuple(altered),
+        unvouched=tuple(unvouched),
+        gaps=tuple(gaps),
+        faults=faults,
+        foreign_change=last_foreign_change(cursor, table),
+    )
+
+
+def _slots(series: Series, spans: Sequence[Span]) -> int:
+    return sum(series.interval.count(span.start_ms, span.end_ms) for span in spans)
+
+
+def _inside(spans: Sequence[Span], scope: Sequence[Span]) -> list[Span]:
+    return [part for span in spans for one in scope if (part := span.intersect(one)) is not None]
+
+
+def _first_off_grid(cursor: Cursor, series: Series, spans: Sequence[Span]) -> list[int]:
+    found = [
+        ms for span in spans for ms in find_off_grid(cursor, series.table_name, series.interval, span, _OFF_GRID_SHOWN)
+    ]
+    return found[:_OFF_GRID_SHOWN]
+
+
+def _foreign_rows(
+    cursor: Cursor, row: CatalogRow, covered: Sequence[Span], gaps: Sequence[Gap], scope: Sequence[Span]
+) -> list[tuple[Span, int]]:
+    """Return where in `scope` rows are that no source gave, and how many.
+
+    Outside what was fetched, outside the series' life, and inside known gaps.
+    """
+    interval = row.series.interval
+    outside = subtract([_ALL_TIME], covered)
+    if row.listing_ms is not None:
+        outside.append(Span(_ALL_TIME.start_ms, interval.floor(row.listing_ms)))
+    if row.delisting_ms is not None:
+        outside.append(Span(interval.ceil(row.delisting_ms), _ALL_TIME.end_ms))
+    spans = _inside(merge([*outside, *(gap.span for gap in gaps)]), scope)
+    counts = count_rows_in_each(cursor, row.series.table_name, spans)
+    return [(span, count) for span, count in zip(spans, counts, strict=True) if count]
+
+
+def _surplus(
+    cursor: Cursor,
+    series: Series,
+    entries: Sequence[LedgerEntry],
+    gaps: Sequence[Gap],
+    holes: Sequence[Span],
+    scope: Sequence[Span],
+) -> list[tuple[Span, int]]:
+    """Return the committed spans, whole inside `scope`, that hold more rows than were committed, and how many more.
+
+    Rows inside known gaps are not counted here.
+    """
+    whole = [entry for entry in entries if any(entry.span.intersect(span) == entry.span for span in scope)]
+    known = merge(gap.span for gap in gaps)
+    parts = [(entry, part) for entry in whole for part in subtract([entry.span], known)]
+    counts = count_rows_in_each(cursor, series.table_name, [part for _, part in parts])
+    stored = dict.fromkeys((entry.id for entry in whole), 0)
+    for (entry, _), count in zip(parts, counts, strict=True):
+        stored[entry.id] += count
+    surplus = []
+    for entry in whole:
+        lost = _slots(series, subtract(_inside(holes, [entry.span]), known))
+        if (more := stored[entry.id] + lost - entry.rows) > 0:
+            surplus.append((entry.span, more))
+    return surplus
+
+
+def _values(
+    cursor: Cursor, table: str, entries: Sequence[LedgerEntry], spans: Sequence[Span], known_wrong: Sequence[Span]
+) -> tuple[list[Span], list[Span]]:
+    """Return the committed spans whose values differ from those committed, and those that nothing vouches for.
+
+    Only spans that may have been touched by others since are read: statements that change candles are
+    noted by a trigger, and where that is missing all are read. Where candles are lost or too many
+    (`known_wrong`), the hash says nothing more.
+    """
+    watched = is_watched(cursor, table)
+    inside = [entry for entry in entries if _inside([entry.span], spans)]
+    altered = []
+    for entry in inside:
+        if entry.content_hash is None or (watched and entry.is_proven):
+            continue
+        rows, content = hash_stored(cursor, table, entry.span)
+        if content != entry.content_hash and (rows == entry.rows or not _inside([entry.span], known_wrong)):
+            altered.append(entry.span)
+    return altered, [entry.span for entry in inside if entry.content_hash is None]

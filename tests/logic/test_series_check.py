@@ -1,0 +1,382 @@
+"""`check` on damaged tables: each kind of damage on each kind of interval is noticed, and a sound table passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from candles import batch_of
+from psycopg2.extensions import cursor as Cursor
+from stored_series import StoredSeries, stored_series
+
+import logic.series_check
+from core.fetched import FetchedSpan
+from core.plan import Source
+from core.ranges import Span
+from core.series import Series, parse_series
+from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time, to_datetime
+from db.catalog import update_life
+from db.connection import Database
+from db.ledger import load_entries, set_proven
+from db.operations import save_ohlcv
+from demo.candle_store import CandleStore
+from demo.generated_market import generate_series
+from logic.checker import fill_missing
+from logic.series_check import SeriesCheck, check_series
+
+NOW_MS = parse_time("2024-06-01")
+CASES = {
+    "BTCUSDT": Span(parse_time("2024-03-01"), parse_time("2024-03-02")),
+    "BTCUSDT/5m": Span(parse_time("2024-03-01"), parse_time("2024-03-04")),
+    "um:BTCUSDT/1h": Span(parse_time("2024-03-01"), parse_time("2024-03-21")),
+    "BTCUSDT/1d": Span(parse_time("2023-11-01"), parse_time("2024-03-01")),
+    "cm:BTCUSD_PERP/3d": Span(parse_time("2023-01-03"), parse_time("2024-01-04")),
+    "BTCUSDT/1w": Span(parse_time("2022-01-03"), parse_time("2024-01-01")),
+    "BTCUSDT/1M": Span(parse_time("2018-01-01"), parse_time("2024-01-01")),
+}
+HALT = Span(parse_time("2024-03-01T15:00"), parse_time("2024-03-01T15:20"))
+OFF_GRID = Span(parse_time("2024-03-01T10:00"), parse_time("2024-03-01T15:00"))
+NAMES = "open, high, low, close, volume, quote_volume, trades, taker_buy_volume, taker_buy_quote_volume"
+
+Damage = Callable[[Cursor, StoredSeries], None]
+
+
+def run(cursor: Cursor, stored: StoredSeries, statement: str, *times: int) -> None:
+    cursor.execute(statement.replace("{table}", f"public.{stored.table}"), [to_datetime(ms) for ms in times])
+
+
+def times(stored: StoredSeries) -> list[int]:
+    return stored.replay.store.open_times(stored.series)
+
+
+def middle(stored: StoredSeries) -> int:
+    return times(stored)[len(times(stored)) // 2]
+
+
+def insert_copy(cursor: Cursor, stored: StoredSeries, from_ms: int, at_ms: int) -> None:
+    run(
+        cursor, stored, f"insert into {{table}} (time, {NAMES}) select %s, {NAMES} from {{table}} where time = %s",
+        at_ms, from_ms,
+    )  # fmt: skip
+
+
+def missing(cursor: Cursor, stored: StoredSeries) -> None:
+    run(cursor, stored, "delete from {table} where time = %s", middle(stored))
+
+
+def missing_first(cursor: Cursor, stored: StoredSeries) -> None:
+    run(cursor, stored, "delete from {table} where time = %s", times(stored)[0])
+
+
+def missing_last(cursor: Cursor, stored: StoredSeries) -> None:
+    run(cursor, stored, "delete from {table} where time = %s", times(stored)[-1])
+
+
+def emptied(cursor: Cursor, stored: StoredSeries) -> None:
+    run(cursor, stored, "truncate {table}")
+
+
+def dropped(cursor: Cursor, stored: StoredSeries) -> None:
+    run(cursor, stored, "drop table {table}")
+
+
+def altered(cursor: Cursor, stored: StoredSeries) -> None:
+    run(cursor, stored, "update {table} set volume = volume + 0.00000001 where time = %s", middle(stored))
+
+
+def altered_trades(cursor: Cursor, stored: StoredSeries) -> None:
+    run(cursor, stored, "update {table} set trades = trades + 1 where time = %s", times(stored)[-1])
+
+
+def altered_by_delete_and_insert(cursor: Cursor, stored: StoredSeries) -> None:
+    insert_copy(cursor, stored, middle(stored), stored.span.end_ms + 400 * MS_PER_DAY)
+    run(cursor, stored, "delete from {table} where time = %s", middle(stored))
+    run(
+        cursor, stored, "insert into {table} select %s, open, high, low, close + 1, volume, quote_volume, trades,"
+        " taker_buy_volume, taker_buy_quote_volume from {table} where time = %s",
+        middle(stored), stored.span.end_ms + 400 * MS_PER_DAY,
+    )  # fmt: skip
+    run(cursor, stored, "delete from {table} where time = %s", stored.span.end_ms + 400 * MS_PER_DAY)
+
+
+def altered_without_the_watch(cursor: Cursor, stored: StoredSeries) -> None:
+    run(cursor, stored, "drop trigger ohlcv_note_foreign_change on {table}")
+    altered(cursor, stored)
+
+
+def extra_between_two_slots(cursor: Cursor, stored: StoredSeries) -> None:
+    insert_copy(cursor, stored, middle(stored), middle(stored) + 1_000)
+
+
+def extra_before_the_first(cursor: Cursor, stored: StoredSeries) -> None:
+    insert_copy(cursor, stored, middle(stored), stored.series.interval.add(stored.span.start_ms, -1))
+
+
+def extra_behind_the_last(cursor: Cursor, stored: StoredSeries) -> None:
+    insert_copy(cursor, stored, middle(stored), stored.series.interval.add(stored.span.end_ms, 2))
+
+
+def doubled(cursor: Cursor, stored: StoredSeries) -> None:
+    run(cursor, stored, f"alter table {{table}} drop constraint {stored.table}_pkey")
+    run(cursor, stored, "insert into {table} select * from {table} where time = %s", middle(stored))
+
+
+def key_dropped(cursor: Cursor, stored: StoredSeries) -> None:
+    run(cursor, stored, f"alter table {{table}} drop constraint {stored.table}_pkey")
+
+
+def shifted(cursor: Cursor, stored: StoredSeries, by: str) -> None:
+    run(cursor, stored, "update {table} set time = time + interval '20 years'")
+    run(cursor, stored, f"update {{table}} set time = time - interval '20 years' + {by}")
+
+
+def an_hour_late(cursor: Cursor, stored: StoredSeries) -> None:
+    shifted(cursor, stored, "interval '1 hour'")
+
+
+def an_hour_early(cursor: Cursor, stored: StoredSeries) -> None:
+    shifted(cursor, stored, "interval '-1 hour'")
+
+
+def a_slot_late(cursor: Cursor, stored: StoredSeries) -> None:
+    step_ms = stored.series.interval.step_ms
+    shifted(cursor, stored, "interval '1 month'" if step_ms is None else f"interval '{step_ms} milliseconds'")
+
+
+def values_a_slot_late(cursor: Cursor, stored: StoredSeries) -> None:
+    run(
+        cursor, stored, "update {table} as mine set close = theirs.shifted from (select time, lag(close, 1, close)"
+        " over (order by time) as shifted from {table}) as theirs where theirs.time = mine.time",
+    )  # fmt: skip
+
+
+def swapped_high_and_low(cursor: Cursor, stored: StoredSeries) -> None:
+    run(cursor, stored, "update {table} set high = low, low = high")
+
+
+def swapped_volumes(cursor: Cursor, stored: StoredSeries) -> None:
+    run(
+        cursor,
+        stored,
+        "update {table} set volume = quote_volume, quote_volume = volume where time = %s",
+        middle(stored),
+    )
+
+
+def swapped_names(cursor: Cursor, stored: StoredSeries) -> None:
+    for old, new in (("open", "other"), ("close", "open"), ("other", "close")):
+        run(cursor, stored, f"alter table {{table}} rename column {old} to {new}")
+
+
+def rounded_by_a_narrower_type(cursor: Cursor, stored: StoredSeries) -> None:
+    run(cursor, stored, "alter table {table} alter column quote_volume type numeric(30, 1)")
+
+
+def floats(cursor: Cursor, stored: StoredSeries) -> None:
+    run(cursor, stored, "drop view if exists public.ohlcv")
+    run(cursor, stored, "alter table {table} alter column open type double precision")
+
+
+def lost_and_made_up(cursor: Cursor, stored: StoredSeries) -> None:
+    """As many rows as before."""
+    insert_copy(cursor, stored, middle(stored), times(stored)[1] + 1_000)
+    missing(cursor, stored)
+
+
+DAMAGES: tuple[Damage, ...] = (
+    missing,
+    missing_first,
+    missing_last,
+    emptied,
+    dropped,
+    altered,
+    altered_trades,
+    altered_by_delete_and_insert,
+    altered_without_the_watch,
+    extra_between_two_slots,
+    extra_before_the_first,
+    extra_behind_the_last,
+    doubled,
+    key_dropped,
+    an_hour_late,
+    an_hour_early,
+    a_slot_late,
+    values_a_slot_late,
+    swapped_high_and_low,
+    swapped_volumes,
+    swapped_names,
+    rounded_by_a_narrower_type,
+    floats,
+    lost_and_made_up,
+)
+
+
+def thirds(series: Series, span: Span) -> list[Span]:
+    interval, count = series.interval, series.interval.count(span.start_ms, span.end_ms)
+    cuts = [interval.add(span.start_ms, count * third // 3) for third in range(4)]
+    return [Span(start, end) for start, end in zip(cuts, cuts[1:], strict=False)]
+
+
+def sound(database: Database, tmp_path: Path, text: str):  # type: ignore[no-untyped-def]
+    series, span = parse_series(text), CASES[text]
+    fine = text in ("BTCUSDT", "BTCUSDT/5m")
+    halts, off_grid = ((HALT,), (OFF_GRID,)) if fine else ((), ())
+    if fine:  # a stretch off the grid begins after a halt
+        halts = (Span(OFF_GRID.start_ms - 5 * MS_PER_MINUTE, OFF_GRID.start_ms + MS_PER_MINUTE), HALT)
+    store = CandleStore()
+    store.add(series, generate_series(series, span, 1, halts=halts, off_grid=off_grid))
+    return stored_series(database, tmp_path, store, series, span, NOW_MS, pieces=thirds(series, span))
+
+
+def explain_all(stored: StoredSeries) -> None:
+    for _ in range(2):
+        fill_missing(stored.look(), [stored.span])
+        stored.replay.clock.advance(31 * MS_PER_MINUTE)
+
+
+def checks(cursor: Cursor, stored: StoredSeries, row: object) -> list[SeriesCheck]:
+    """Return what is said of the whole series, and of the same range given by hand."""
+    now_ms = stored.replay.clock.now_ms()
+    spans = ((None, None), (stored.span.start_ms, stored.span.end_ms))
+    return [check_series(cursor, row, start, end, now_ms) for start, end in spans]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", list(CASES))
+def test_a_sound_table_passes_and_every_kind_of_damage_is_noticed(
+    database: Database, tmp_path: Path, text: str
+) -> None:
+    with sound(database, tmp_path, text) as stored:
+        explain_all(stored)
+        row = stored.catalog_row()
+        with database.transaction("damage and check") as cursor:
+            for check in checks(cursor, stored, row):
+                assert check.is_complete
+                assert check.expected == stored.series.interval.count(stored.span.start_ms, stored.span.end_ms)
+                assert check.stored == len(stored.truth())
+                assert check.expected == check.stored + check.absent
+            cursor.execute("savepoint sound")
+            unnoticed = []
+            for damage in DAMAGES:
+                damage(cursor, stored)
+                whole, ranged = checks(cursor, stored, row)
+                outside = damage in (extra_before_the_first, extra_behind_the_last)
+                if whole.is_complete or (ranged.is_complete and not outside):
+                    unnoticed.append(damage.__name__)
+                cursor.execute("rollback to savepoint sound")
+            assert unnoticed == []
+            assert all(check.is_complete for check in checks(cursor, stored, row))
+
+
+@pytest.mark.parametrize("text", ["BTCUSDT", "BTCUSDT/1d", "BTCUSDT/1M"])
+def test_damage_is_named_for_what_it_is(database: Database, tmp_path: Path, text: str) -> None:
+    with sound(database, tmp_path, text) as stored:
+        explain_all(stored)
+        interval, row = stored.series.interval, stored.catalog_row()
+        piece = next(one for one in thirds(stored.series, stored.span) if one.start_ms <= middle(stored) < one.end_ms)
+        slot_ms = interval.floor(middle(stored))
+        with database.transaction("damage and check") as cursor:
+            cursor.execute("savepoint sound")
+
+            def after(damage: Damage) -> SeriesCheck:
+                cursor.execute("rollback to savepoint sound")
+                damage(cursor, stored)
+                return checks(cursor, stored, row)[0]
+
+            check = after(missing)
+            assert (check.lost, check.missing, check.altered) == ((Span(slot_ms, interval.add(slot_ms, 1)),), 1, ())
+            check = after(altered)
+            assert (check.altered, check.missing, check.extra_rows) == ((piece,), 0, 0)
+            assert check.foreign_change is not None and check.foreign_change.startswith("update by ")
+            check = after(doubled)
+            assert (check.doubled, check.faults) == (1, ("it has no primary key on time",))
+            check = after(extra_between_two_slots)
+            assert (check.extra, check.extra_rows, check.missing) == ((piece,), 1, 0)
+            check = after(extra_behind_the_last)
+            assert check.extra_rows == 1
+            check = after(dropped)
+            assert check.faults == (f"table public.{stored.table} does not exist",)
+            check = after(emptied)
+            assert check.missing == len(stored.truth())
+            check = after(lost_and_made_up)
+            assert (check.missing, check.extra_rows) == (1, 1)
+
+
+@pytest.mark.parametrize("text", ["BTCUSDT", "BTCUSDT/1d"])
+def test_a_row_too_many_is_noticed_in_a_range_that_cuts_through_what_was_committed_at_once(
+    database: Database, tmp_path: Path, text: str
+) -> None:
+    with sound(database, tmp_path, text) as stored:
+        explain_all(stored)
+        interval, row = stored.series.interval, stored.catalog_row()
+        with database.transaction("damage and check") as cursor:
+            extra_between_two_slots(cursor, stored)
+            start_ms, end_ms = (interval.add(interval.floor(middle(stored)), count) for count in (-3, 3))
+            check = check_series(cursor, row, start_ms, end_ms, NOW_MS)
+            assert not check.is_complete
+
+
+def test_rows_inside_a_gap_that_is_absent_are_not_taken_for_candles(database: Database, tmp_path: Path) -> None:
+    with sound(database, tmp_path, "BTCUSDT") as stored:
+        explain_all(stored)
+        with database.transaction("damage and check") as cursor:
+            insert_copy(cursor, stored, stored.span.start_ms, HALT.start_ms + 2 * MS_PER_MINUTE)
+        fill_missing(stored.look(), [stored.span])
+        check = stored.check()
+        assert (check.extra_rows, check.is_complete) == (1, False)
+        assert any(gap.span.start_ms <= HALT.start_ms and gap.span.end_ms >= HALT.end_ms for gap in stored.gaps())
+
+
+def test_rows_before_the_listing_and_after_the_delisting_are_too_many(database: Database, tmp_path: Path) -> None:
+    with sound(database, tmp_path, "um:BTCUSDT/1h") as stored:
+        life = (stored.span.start_ms + 2 * MS_PER_HOUR, stored.span.end_ms - 3 * MS_PER_HOUR)
+        with database.transaction("delist") as cursor:
+            update_life(cursor, stored.series_id, *life, "SETTLING", None)
+        with database.transaction("check") as cursor:
+            check = check_series(cursor, stored.catalog_row(), None, None, NOW_MS)
+        assert check.extra_rows == 5
+
+
+def test_a_change_that_a_proof_could_not_see_is_noticed_however_late_it_is_committed(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    """Somebody updates in an open session; a run proves the old values meanwhile; then the session commits."""
+    other = Database.connect(database_url, {}, "psql")
+    try:
+        with sound(database, tmp_path, "um:BTCUSDT/1h") as stored:
+            with other.transaction("change by hand") as by_hand:
+                altered(by_hand, stored)
+                with database.transaction("prove") as cursor:
+                    entries = load_entries(cursor, stored.series_id, stored.table)
+                    set_proven(cursor, [entry.id for entry in entries])
+            assert not stored.check().is_complete
+    finally:
+        other.close()
+
+
+def test_a_chunk_that_is_committed_during_a_check_is_not_called_damage(
+    database: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cron line and a check at once: the check sees one state of the database."""
+    series, span = parse_series("um:BTCUSDT/1h"), CASES["um:BTCUSDT/1h"]
+    later = Span(span.end_ms, span.end_ms + MS_PER_DAY)
+    other = Database.connect(database_url, {}, "backfill")
+    store = CandleStore()
+    store.add(series, generate_series(series, Span(span.start_ms, later.end_ms), 1))
+    try:
+        with stored_series(database, tmp_path, store, series, span, NOW_MS) as stored:
+
+            def load_and_let_others_commit(cursor: Cursor, series_id: int, table: str) -> object:
+                entries = load_entries(cursor, series_id, table)
+                with other.transaction("commit a chunk") as theirs:
+                    fresh = FetchedSpan(later, batch_of(store.rows(series, later.start_ms, later.end_ms)), Source.REST)
+                    save_ohlcv(theirs, series_id, table, [fresh], "run", NOW_MS)
+                return entries
+
+            monkeypatch.setattr(logic.series_check, "load_entries", load_and_let_others_commit)
+            row = stored.catalog_row()
+            with database.transaction("check") as cursor:
+                check = check_series(cursor, row, None, None, NOW_MS)
+            assert (check.extra_rows, check.is_complete) == (0, True)
+    finally:
+        other.close()

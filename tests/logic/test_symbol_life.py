@@ -1,0 +1,632 @@
+"""When a symbol's candles begin and end, what is asked to learn it, and what is not asked again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from core.errors import SeriesError
+from core.plan import Source, SourceChoice
+from core.ranges import Span
+from core.series import Market, Series, parse_series
+from core.times import MS_PER_DAY, MS_PER_HOUR, format_ms, parse_time
+from core.wanted import WantedSeries
+from db.catalog import CatalogRow
+from demo.candle_store import CandleStore, SymbolFacts
+from demo.clock import ReplayClock
+from demo.faults import AlterBody, AlterRows, Answer
+from demo.generated_market import generate_series
+from demo.server import ReplayExchange
+from logic.exchange import Exchange, ExchangeAddresses
+from logic.life_notes import joined, lasting_notes, news, silence_asked_ms, silence_note
+from logic.series_plan import SeriesPlan, plan_series
+from logic.state_files import SeriesState
+from logic.symbol_life import VANISHED, KnownLife, SeriesLife, known_life, learn_life
+
+NOW_MS = parse_time("2024-06-20T12:00")
+LISTED_MS = parse_time("2024-03-05T06:00")
+ENDED_MS = parse_time("2024-05-10T10:00")
+WHOLE = Span(LISTED_MS, NOW_MS + 30 * MS_PER_DAY)
+NOTATIONS = ("GONEUSDT/1h", "um:GONEUSDT/1h", "cm:GONEUSD_PERP/1h")
+SPOT, UM, CM = map(parse_series, NOTATIONS)
+
+
+@dataclass
+class World:
+    """A replay exchange, and runs against it that each begin with an empty head."""
+
+    replay: ReplayExchange
+    state_dir: Path
+
+    def add(self, series: Series, start: int | str, end: int | str) -> None:
+        span = Span(*(parse_time(ms) if isinstance(ms, str) else ms for ms in (start, end)))
+        self.replay.store.add(series, generate_series(series, span, 1))
+
+    def say(self, series: Series, **facts: object) -> None:
+        self.replay.store.set_facts(series.market, series.symbol, SymbolFacts(**facts))  # type: ignore[arg-type]
+
+    def exchange(self, market: Market) -> Exchange:
+        """Return an exchange whose market is open; requests are counted from here on."""
+        addresses = ExchangeAddresses(
+            dict.fromkeys(("spot", "um", "cm"), self.replay.url),
+            self.replay.archive_url,
+            self.replay.archive_list_url,
+            weight_share=1.0,
+            page_limit=None,
+            workers=2,
+            state_dir=self.state_dir,
+        )
+        exchange = Exchange(addresses, lambda _seconds: None, self.replay.clock.now_ms)
+        exchange.open_market(market, None)
+        self.replay.clear_requests()
+        return exchange
+
+    def learn(
+        self,
+        series: Series,
+        known: KnownLife | None = None,
+        covered: Sequence[Span] = (),
+        choice: SourceChoice = SourceChoice.AUTO,
+        start: str | None = None,
+        end: str | None = None,
+    ) -> SeriesLife:
+        times = [None if text is None else parse_time(text) for text in (start, end)]
+        exchange = self.exchange(series.market)
+        facts = exchange.open_market(series.market, None)
+        wanted = WantedSeries(series, *times)
+        return learn_life(wanted, facts, known or KnownLife(), covered, exchange, choice)
+
+    def asked(self) -> tuple[int, int]:
+        """Return how many klines and how many archive listings were asked for."""
+        return self.replay.count("/klines") - self.replay.count("/data/"), self.replay.count("/bucket")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    store = CandleStore()
+    for notation in ("BTCUSDT/1h", "um:BTCUSDT/1h", "cm:BTCUSD_PERP/1h"):  # so that no market is empty
+        series = parse_series(notation)
+        store.add(series, generate_series(series, Span(NOW_MS - MS_PER_DAY, NOW_MS), 9))
+    with ReplayExchange(store, ReplayClock(NOW_MS, speed=0.0)) as replay:
+        yield World(replay, tmp_path)
+
+
+@pytest.fixture
+def delisted(world: World) -> World:
+    for series in (SPOT, UM, CM):
+        world.add(series, LISTED_MS, ENDED_MS)
+        world.say(series, status="BREAK" if series is SPOT else "CLOSE", delivery_ms=ENDED_MS + 5 * MS_PER_HOUR)
+    return world
+
+
+@pytest.fixture
+def silent(world: World) -> World:
+    """Listed as trading, without a candle for six weeks."""
+    for series in (SPOT, UM, CM):
+        world.add(series, LISTED_MS, ENDED_MS)
+    return world
+
+
+@pytest.fixture
+def vanished(world: World) -> World:
+    for series in (SPOT, UM, CM):
+        world.add(series, LISTED_MS, ENDED_MS)
+        world.say(series, listed=False)
+    return world
+
+
+def status_of(series: Series) -> str:
+    return "BREAK" if series is SPOT else "CLOSE"
+
+
+def to(end_ms: int) -> list[Span]:
+    return [Span(LISTED_MS, end_ms)]
+
+
+EACH = pytest.mark.parametrize("series", [SPOT, UM, CM], ids=NOTATIONS)
+SILENCE = "no candle since 2024-05-10T10:00Z although the exchange lists it as TRADING"
+
+
+class TestTheListing:
+    @EACH
+    def test_is_the_exchanges_first_candle_and_not_the_first_wanted_one(self, world: World, series: Series) -> None:
+        world.add(series, LISTED_MS, NOW_MS)
+        assert world.learn(series, start="2024-06-18") == SeriesLife(LISTED_MS, None, "TRADING")
+
+    @EACH
+    def test_is_asked_for_once(self, world: World, series: Series) -> None:
+        world.add(series, LISTED_MS, NOW_MS)
+        known = KnownLife(LISTED_MS, None, "TRADING")
+        assert world.learn(series, known, to(NOW_MS - MS_PER_DAY)).listing_ms == LISTED_MS
+        assert world.asked() == (0, 0)
+
+    def test_there_is_none_before_trading_begins(self, world: World) -> None:
+        world.add(SPOT, NOW_MS + MS_PER_DAY, NOW_MS + 2 * MS_PER_DAY)
+        world.say(SPOT, status="PRE_TRADING")
+        assert world.learn(SPOT) == SeriesLife(None, None, "PRE_TRADING")
+        assert world.asked() == (0, 0)
+
+    def test_a_symbol_without_any_candle_is_an_error(self, world: World) -> None:
+        world.add(SPOT, NOW_MS + MS_PER_DAY, NOW_MS + 2 * MS_PER_DAY)
+        with pytest.raises(SeriesError, match=r"lists the symbol \(TRADING\) but has no candle of it by REST"):
+            world.learn(SPOT)
+
+
+class TestAnEndThatTheExchangeSays:
+    @EACH
+    def test_is_the_end_of_the_last_candle(self, delisted: World, series: Series) -> None:
+        assert delisted.learn(series) == SeriesLife(LISTED_MS, ENDED_MS, status_of(series))
+
+    @pytest.mark.parametrize("series", [UM, CM], ids=NOTATIONS[1:])
+    def test_may_be_a_delivery_date_alone(self, delisted: World, series: Series) -> None:
+        delisted.say(series, status="TRADING", delivery_ms=NOW_MS)
+        assert delisted.learn(series) == SeriesLife(LISTED_MS, ENDED_MS, "TRADING")
+
+    @pytest.mark.parametrize("series", [UM, CM], ids=NOTATIONS[1:])
+    def test_is_not_reached_before_the_delivery_date(self, world: World, series: Series) -> None:
+        world.add(series, WHOLE.start_ms, WHOLE.end_ms)
+        world.say(series, status="TRADING", delivery_ms=NOW_MS + MS_PER_HOUR)
+        assert world.learn(series).delisting_ms is None
+
+    @EACH
+    def test_once_known_and_covered_is_asked_for_no_more(self, delisted: World, series: Series) -> None:
+        known = KnownLife(LISTED_MS, ENDED_MS, status_of(series))
+        assert delisted.learn(series, known, to(ENDED_MS)) == SeriesLife(LISTED_MS, ENDED_MS, status_of(series))
+        assert delisted.asked() == (0, 0)
+
+    @EACH
+    @pytest.mark.parametrize(
+        ("status", "covered_to", "days_later"),
+        [
+            ("TRADING", ENDED_MS, 100),  # the status has changed since
+            (None, ENDED_MS, 100),  # the other one's as well
+            ("same", ENDED_MS - MS_PER_HOUR, 100),  # its last candle is not stored yet
+            ("same", ENDED_MS, 6),  # the exchange may still add candles
+        ],
+    )
+    def test_is_asked_for_again_while_it_may_change(
+        self, delisted: World, series: Series, status: str | None, covered_to: int, days_later: int
+    ) -> None:
+        delisted.replay.clock.advance(ENDED_MS + days_later * MS_PER_DAY - NOW_MS)
+        known = KnownLife(LISTED_MS, ENDED_MS, status_of(series) if status == "same" else status)
+        assert delisted.learn(series, known, to(covered_to)).delisting_ms == ENDED_MS
+        assert delisted.asked()[0] == 2
+
+    def test_a_wanted_range_that_ends_earlier_needs_no_more_than_that(self, delisted: World) -> None:
+        known = KnownLife(LISTED_MS, ENDED_MS, "BREAK")
+        assert delisted.learn(SPOT, known, to(parse_time("2024-04-01")), end="2024-04-01").delisting_ms == ENDED_MS
+        assert delisted.learn(SPOT, known, (), start="2024-06-01").delisting_ms == ENDED_MS
+        assert delisted.asked() == (0, 0)
+
+    def test_a_candle_that_came_late_moves_it(self, delisted: World) -> None:
+        delisted.replay.clock.advance(ENDED_MS + 2 * MS_PER_DAY - NOW_MS)
+        delisted.add(SPOT, ENDED_MS, ENDED_MS + MS_PER_HOUR)
+        known = KnownLife(LISTED_MS, ENDED_MS, "BREAK")
+        assert delisted.learn(SPOT, known, to(ENDED_MS)).delisting_ms == ENDED_MS + MS_PER_HOUR
+
+    @EACH
+    def test_is_lost_when_the_status_returns_to_trading(self, world: World, series: Series) -> None:
+        world.add(series, LISTED_MS, ENDED_MS)
+        world.add(series, NOW_MS - MS_PER_DAY, NOW_MS)
+        known = KnownLife(LISTED_MS, ENDED_MS, status_of(series))
+        assert world.learn(series, known, to(ENDED_MS)) == SeriesLife(LISTED_MS, None, "TRADING")
+
+    @EACH
+    def test_an_exchange_that_has_no_candle_any_more_changes_nothing(self, delisted: World, series: Series) -> None:
+        delisted.replay.faults.add("/klines", AlterRows(lambda rows: []), times=99)
+        known = KnownLife(LISTED_MS, ENDED_MS, status_of(series))
+        assert delisted.learn(series, known).delisting_ms == ENDED_MS
+
+
+class TestASilentSymbol:
+    @EACH
+    @pytest.mark.parametrize("covered", [to(ENDED_MS), ()], ids=["stored", "new"])
+    def test_has_ended_though_it_is_listed_as_trading(
+        self, silent: World, series: Series, covered: Sequence[Span]
+    ) -> None:
+        known = KnownLife(LISTED_MS, None, "TRADING") if covered else None
+        life = silent.learn(series, known, covered)
+        assert life == SeriesLife(LISTED_MS, ENDED_MS, "TRADING", f"{SILENCE} (asked 2024-06-20)")
+
+    @pytest.mark.parametrize("hours_more", [0, 1])
+    def test_is_given_seven_days(self, silent: World, hours_more: int) -> None:
+        silent.replay.clock.advance(ENDED_MS + 7 * MS_PER_DAY + hours_more * MS_PER_HOUR - NOW_MS)
+        silent.replay.clock.advance(10_000)
+        found = silent.learn(SPOT, KnownLife(LISTED_MS, None, "TRADING"), to(ENDED_MS)).delisting_ms
+        assert (found is None) == (hours_more == 0)
+
+    @pytest.mark.parametrize(("weeks", "is_silent"), [(2, False), (3, False), (4, True)])
+    def test_is_given_three_candles(self, world: World, weeks: int, is_silent: bool) -> None:
+        weekly = parse_series("GONEUSDT/1w")
+        last_ms = weekly.interval.floor(NOW_MS) - (weeks + 1) * 7 * MS_PER_DAY
+        world.add(weekly, "2024-01-01", last_ms + 1)
+        life = world.learn(weekly)
+        assert (life.delisting_ms == last_ms + 7 * MS_PER_DAY) is is_silent
+
+    def test_is_not_suspected_when_it_is_kept_up(self, world: World) -> None:
+        world.add(SPOT, LISTED_MS, NOW_MS)
+        known = KnownLife(LISTED_MS, None, "TRADING", None, NOW_MS - 6 * MS_PER_DAY)
+        assert world.learn(SPOT, known, to(NOW_MS - 5 * MS_PER_DAY)).delisting_ms is None
+        assert world.asked() == (0, 0)
+
+    def test_is_not_suspected_over_a_short_range(self, world: World) -> None:
+        world.add(SPOT, LISTED_MS, NOW_MS)
+        assert world.learn(SPOT, KnownLife(LISTED_MS), start="2024-06-14").delisting_ms is None
+        assert world.learn(SPOT, KnownLife(LISTED_MS), end="2024-03-11").delisting_ms is None
+        assert world.asked() == (0, 0)
+
+    def test_is_not_suspected_when_nothing_is_left_to_fetch(self, world: World) -> None:
+        world.add(SPOT, LISTED_MS, NOW_MS)
+        known = KnownLife(LISTED_MS, None, "TRADING", None, LISTED_MS)
+        assert world.learn(SPOT, known, to(parse_time("2024-05-01")), end="2024-05-01").delisting_ms is None
+        assert world.asked() == (0, 0)
+
+    @EACH
+    def test_is_told_from_one_that_lags(self, world: World, series: Series) -> None:
+        world.add(series, LISTED_MS, NOW_MS - 3 * MS_PER_DAY)
+        known = KnownLife(LISTED_MS, None, "TRADING")
+        assert world.learn(series, known, to(parse_time("2024-05-01"))) == SeriesLife(LISTED_MS, None, "TRADING")
+        assert world.asked()[0] == 2
+
+    def test_is_found_though_its_empty_slots_count_as_covered(self, silent: World) -> None:
+        """A run every day covers, one by one, the days that have no candle."""
+        known = KnownLife(LISTED_MS, None, "TRADING", None, ENDED_MS - MS_PER_HOUR)
+        assert silent.learn(SPOT, known, to(NOW_MS - MS_PER_DAY)).delisting_ms == ENDED_MS
+
+    @pytest.mark.parametrize("last_ms", [-(10**30), 10**30])
+    def test_a_senseless_state_file_does_no_harm(self, silent: World, last_ms: int) -> None:
+        monthly = parse_series("GONEUSDT/1M")
+        silent.add(monthly, "2023-01-01", "2024-05-01")
+        known = KnownLife(parse_time("2023-01-01"), None, "TRADING", None, last_ms)
+        silent.learn(monthly, known, [Span(parse_time("2023-01-01"), parse_time("2024-05-01"))])
+
+    KNOWN = KnownLife(LISTED_MS, ENDED_MS, "TRADING", f"{SILENCE} (asked 2024-06-20)")
+
+    @EACH
+    @pytest.mark.parametrize("covered_to", [ENDED_MS, NOW_MS - MS_PER_DAY])
+    def test_is_asked_about_once_a_week(self, silent: World, series: Series, covered_to: int) -> None:
+        for day in range(7):
+            life = silent.learn(series, self.KNOWN, to(covered_to))
+            assert life == SeriesLife(LISTED_MS, ENDED_MS, "TRADING", self.KNOWN.note)
+            assert silent.asked() == (0, 0), day
+            silent.replay.clock.advance(MS_PER_DAY)
+        life = silent.learn(series, self.KNOWN, to(covered_to))
+        assert life == SeriesLife(LISTED_MS, ENDED_MS, "TRADING", f"{SILENCE} (asked 2024-06-27)")
+        assert silent.asked() == (2, 0)
+
+    @EACH
+    def test_may_come_back(self, silent: World, series: Series) -> None:
+        silent.add(series, NOW_MS + 5 * MS_PER_DAY, NOW_MS + 9 * MS_PER_DAY)
+        silent.replay.clock.advance(8 * MS_PER_DAY)
+        assert silent.learn(series, self.KNOWN, to(ENDED_MS)) == SeriesLife(LISTED_MS, None, "TRADING")
+
+    def test_is_asked_about_when_its_note_was_taken_away(self, silent: World) -> None:
+        life = silent.learn(SPOT, KnownLife(LISTED_MS, ENDED_MS, "TRADING"), to(ENDED_MS))
+        assert life.note == self.KNOWN.note
+
+    def test_is_asked_about_when_its_status_has_changed(self, silent: World) -> None:
+        silent.say(UM, status="PRE_DELIVERING")
+        life = silent.learn(UM, self.KNOWN, to(ENDED_MS))
+        assert (life.status, life.delisting_ms) == ("PRE_DELIVERING", ENDED_MS)
+        assert life.note is not None and "lists it as PRE_DELIVERING (asked 2024-06-20)" in life.note
+
+    def test_keeps_its_end_in_a_run_that_has_nothing_to_fetch(self, silent: World) -> None:
+        silent.replay.clock.advance(30 * MS_PER_DAY)
+        covered = to(parse_time("2024-05-01"))
+        assert silent.learn(SPOT, self.KNOWN, covered, end="2024-04-01").delisting_ms == ENDED_MS
+        assert silent.asked() == (0, 0)
+
+    def test_whose_status_says_so_at_last_loses_the_note(self, silent: World) -> None:
+        silent.say(SPOT, status="BREAK")
+        assert silent.learn(SPOT, self.KNOWN, to(ENDED_MS)) == SeriesLife(LISTED_MS, ENDED_MS, "BREAK")
+
+
+class TestAVanishedSymbol:
+    @EACH
+    def test_lives_from_the_first_archived_candle_to_the_last(self, vanished: World, series: Series) -> None:
+        assert vanished.learn(series) == SeriesLife(LISTED_MS, ENDED_MS, VANISHED)
+        zips = [r.path for r in vanished.replay.requests if r.path.endswith(".zip")]
+        assert len(zips) == 2
+        assert vanished.asked()[0] == 0
+
+    @EACH
+    def test_is_planned_from_archives_between_these_bounds(self, vanished: World, series: Series) -> None:
+        plan = plan_of(vanished, series)
+        assert plan.span == Span(LISTED_MS, ENDED_MS)
+        assert (plan.chunks[0].span.start_ms, plan.chunks[-1].span.end_ms) == (LISTED_MS, ENDED_MS)
+        assert {chunk.source for chunk in plan.chunks} <= {Source.ARCHIVE_MONTHLY, Source.ARCHIVE_DAILY}
+        assert plan.unserved == ()
+
+    @pytest.mark.parametrize("code", ["1m", "1d", "1M"])
+    def test_whatever_the_interval(self, world: World, code: str) -> None:
+        series = parse_series(f"OLDUSDT/{code}")
+        span = Span(series.interval.floor(LISTED_MS), series.interval.floor(ENDED_MS))
+        world.add(series, span.start_ms, span.end_ms)
+        world.say(series, listed=False)
+        assert world.learn(series) == SeriesLife(span.start_ms, span.end_ms, VANISHED)
+
+    def test_that_lived_for_days_only_has_no_monthly_file(self, world: World) -> None:
+        series = parse_series("BRIEFUSDT/1h")
+        world.add(series, "2024-06-08T07:00", "2024-06-11T03:00")
+        world.say(series, listed=False)
+        life = world.learn(series)
+        assert (life.listing_ms, life.delisting_ms) == (parse_time("2024-06-08T07:00"), parse_time("2024-06-11T03:00"))
+
+    @EACH
+    @pytest.mark.parametrize("covered", [to(ENDED_MS), ()])
+    def test_once_known_costs_nothing(self, vanished: World, series: Series, covered: Sequence[Span]) -> None:
+        known = KnownLife(LISTED_MS, ENDED_MS, VANISHED)
+        assert vanished.learn(series, known, covered) == SeriesLife(LISTED_MS, ENDED_MS, VANISHED)
+        assert vanished.replay.requests == []
+
+    def test_known_and_covered_needs_no_plan_and_no_listing(self, vanished: World) -> None:
+        plan = plan_of(vanished, SPOT, KnownLife(LISTED_MS, ENDED_MS, VANISHED), to(ENDED_MS))
+        assert plan.chunks == ()
+        assert vanished.replay.requests == []
+
+    def test_of_which_one_young_file_is_left_is_planned_whole(self, world: World) -> None:
+        """The file is younger than what would be guessed to be there."""
+        ended_ms = parse_time("2024-06-19T10:00")
+        world.add(SPOT, LISTED_MS, ended_ms)
+        world.say(SPOT, listed=False)
+        plan = plan_of(world, SPOT, None, to(parse_time("2024-06-19")))
+        assert [chunk.span for chunk in plan.chunks] == [Span(parse_time("2024-06-19"), ended_ms)]
+        assert plan.unserved == ()
+
+    def test_is_looked_up_again_while_its_last_archives_may_be_on_their_way(self, vanished: World) -> None:
+        vanished.replay.clock.advance(ENDED_MS + 11 * MS_PER_DAY - NOW_MS)
+        earlier = ENDED_MS - 2 * MS_PER_DAY
+        known = KnownLife(LISTED_MS, earlier, VANISHED)
+        assert vanished.learn(SPOT, known, to(earlier)).delisting_ms == ENDED_MS
+        assert len([r for r in vanished.replay.requests if r.path.endswith(".zip")]) == 1  # its first is known
+
+    def test_that_was_delisted_and_complete_before_needs_no_archive(self, vanished: World) -> None:
+        for status, note in (("BREAK", None), ("TRADING", f"{SILENCE} (asked 2024-06-20)")):
+            known = KnownLife(LISTED_MS, ENDED_MS, status, note)
+            assert vanished.learn(SPOT, known, to(ENDED_MS)) == SeriesLife(LISTED_MS, ENDED_MS, VANISHED)
+            assert vanished.replay.requests == []
+
+    def test_that_was_trading_keeps_its_listing(self, vanished: World) -> None:
+        earlier = LISTED_MS - 5 * MS_PER_DAY
+        life = vanished.learn(SPOT, KnownLife(earlier, None, "TRADING"), to(ENDED_MS))
+        assert life == SeriesLife(earlier, ENDED_MS, VANISHED)
+
+    @EACH
+    def test_comes_back_when_it_is_listed_again(self, vanished: World, series: Series) -> None:
+        vanished.say(series)
+        vanished.add(series, ENDED_MS, NOW_MS)
+        life = vanished.learn(series, KnownLife(LISTED_MS, ENDED_MS, VANISHED), to(ENDED_MS))
+        assert life == SeriesLife(LISTED_MS, None, "TRADING")
+
+    @EACH
+    def test_by_rest_alone_is_unknown(self, vanished: World, series: Series) -> None:
+        with pytest.raises(SeriesError, match=rf"market {series.market} has no symbol {series.symbol}.*; correct"):
+            vanished.learn(series, choice=SourceChoice.REST)
+        assert vanished.replay.requests == []
+
+    @pytest.mark.parametrize("notation", ["BTCUSDTT", "um:BTCUSDTT"])
+    def test_a_typing_error_costs_two_listing_requests(self, world: World, notation: str) -> None:
+        expected = r"has no symbol BTCUSDTT \(did you mean BTCUSDT\?\), and the archives hold no file of it; correct"
+        with pytest.raises(SeriesError, match=expected):
+            world.learn(parse_series(f"{notation}/1h"))
+        assert world.asked() == (0, 2)
+        assert len(world.replay.requests) == 2
+
+    def test_archives_that_cannot_be_asked_are_named(self, vanished: World) -> None:
+        vanished.replay.faults.add("/bucket", Answer(403), times=9)
+        with pytest.raises(SeriesError, match="has no symbol GONEUSDT.*whether the archives hold it is not known.*403"):
+            vanished.learn(SPOT)
+
+    @pytest.mark.parametrize("file", ["2024-03.zip", "2024-05-10.zip", "2024-05.zip"])
+    def test_a_first_or_last_file_that_is_damaged_is_an_error_and_not_a_guess(self, vanished: World, file: str) -> None:
+        vanished.replay.faults.add(file, AlterBody(lambda body: body[:40]), times=99)
+        if file == "2024-05-10.zip":  # before the month's file is there
+            vanished.replay.clock.advance(parse_time("2024-05-25") - NOW_MS)
+        with pytest.raises(SeriesError, match="no longer lists the symbol, and the archive of .* cannot be used"):
+            vanished.learn(SPOT)
+
+
+def plan_of(world: World, series: Series, known: KnownLife | None = None, covered: Sequence[Span] = ()) -> SeriesPlan:
+    exchange = world.exchange(series.market)
+    facts = exchange.open_market(series.market, None)
+    return plan_series(
+        WantedSeries(series), facts, known or KnownLife(), covered, exchange, SourceChoice.AUTO, chunk_days=1
+    )
+
+
+class TestATickerUsedBefore:
+    NOTE = "ticker used before: the archives also hold GONEUSDTSETTLED, GONEUSDT_SETTLED"
+
+    @pytest.fixture
+    def settled(self, world: World) -> World:
+        for notation in ("um:GONEUSDTSETTLED/1h", "um:GONEUSDT_SETTLED/1d", "GONEUSDTSETTLED/1h"):
+            series = parse_series(notation)
+            world.add(series, "2023-01-01", "2023-03-01")
+            world.say(series, listed=False)
+        for series in (SPOT, UM):
+            world.add(series, LISTED_MS, NOW_MS)
+        return world
+
+    def test_is_noted_with_the_first_plan(self, settled: World) -> None:
+        assert settled.learn(UM) == SeriesLife(LISTED_MS, None, "TRADING", self.NOTE)
+        assert settled.asked()[1] == 1
+
+    def test_stays_noted_and_is_not_asked_for_again(self, settled: World) -> None:
+        life = settled.learn(UM, KnownLife(LISTED_MS, None, "TRADING", self.NOTE), to(NOW_MS - MS_PER_DAY))
+        assert life.note == self.NOTE
+        assert settled.learn(UM, KnownLife(LISTED_MS, None, "TRADING"), to(NOW_MS - MS_PER_DAY)).note is None
+        assert settled.replay.requests == []
+
+    def test_is_not_looked_for_by_rest_alone_nor_on_spot(self, settled: World) -> None:
+        assert settled.learn(UM, choice=SourceChoice.REST).note is None
+        assert settled.asked()[1] == 0
+        assert settled.learn(SPOT).note is None
+        assert settled.asked()[1] == 0
+
+    def test_that_cannot_be_looked_for_is_no_failure(self, settled: World) -> None:
+        settled.replay.faults.add("/bucket", Answer(403), times=9)
+        assert settled.learn(UM) == SeriesLife(LISTED_MS, None, "TRADING")
+
+    def test_of_a_vanished_symbol_is_noted_as_well(self, settled: World) -> None:
+        settled.say(UM, listed=False)
+        assert settled.learn(UM).note == self.NOTE
+
+
+class TestATickerUsedAgain:
+    """The exchange answers an earlier listing's candles under the same name."""
+
+    FUTURES = pytest.mark.parametrize("series", [UM, CM], ids=NOTATIONS[1:])
+    BEFORE = Span(parse_time("2023-05-01"), parse_time("2023-09-01"))
+    NOTE = "ticker reused: candles before 2024-03-05T06:00Z belong to an earlier listing and are not fetched"
+
+    def store(self, world: World, series: Series, before_end: int | None = None, onboard_ms: int = LISTED_MS) -> None:
+        world.add(series, self.BEFORE.start_ms, before_end or self.BEFORE.end_ms)
+        world.add(series, LISTED_MS, NOW_MS)
+        world.say(series, onboard_ms=onboard_ms)
+
+    @FUTURES
+    def test_begins_with_its_own_listing(self, world: World, series: Series) -> None:
+        self.store(world, series)
+        assert world.learn(series) == SeriesLife(LISTED_MS, None, "TRADING", self.NOTE)
+
+    @FUTURES
+    def test_begins_with_the_first_candle_behind_an_onboard_date(self, world: World, series: Series) -> None:
+        """The date is not on the grid, and trading began hours later."""
+        self.store(world, series, onboard_ms=LISTED_MS - 5 * MS_PER_HOUR - 1)
+        life = world.learn(series)
+        assert life.listing_ms == LISTED_MS
+        assert life.note is not None and "before 2024-03-05T00:59:59.999Z" in life.note
+
+    @FUTURES
+    def test_is_not_asked_about_again(self, world: World, series: Series) -> None:
+        self.store(world, series)
+        known = KnownLife(LISTED_MS, None, "TRADING", self.NOTE)
+        assert world.learn(series, known, to(NOW_MS - MS_PER_DAY)).note == self.NOTE
+        assert world.asked() == (0, 0)
+
+    def test_candles_up_to_the_onboard_date_are_the_same_listings(self, world: World) -> None:
+        """BTCUSDT on USD-M: onboard date 2019-09-25, candles from 2019-09-08 without a break."""
+        series = parse_series("um:BTCUSDT/1h")
+        first_ms = parse_time("2019-09-08T17:00")
+        world.replay.store.remove(series, WHOLE)
+        world.add(series, first_ms, "2019-11-08")
+        world.say(series, onboard_ms=parse_time("2019-09-25T08:00"))
+        life = world.learn(series)
+        assert life.listing_ms == first_ms
+        assert "reused" not in (life.note or "")
+
+    @FUTURES
+    def test_a_break_that_ended_a_day_before_the_onboard_date_is_enough_to_be_the_same(
+        self, world: World, series: Series
+    ) -> None:
+        self.store(world, series, before_end=LISTED_MS - 23 * MS_PER_HOUR)
+        assert world.learn(series) == SeriesLife(self.BEFORE.start_ms, None, "TRADING")
+        world.replay.store.remove(series, Span(LISTED_MS - MS_PER_DAY, LISTED_MS))
+        assert world.learn(series) == SeriesLife(LISTED_MS, None, "TRADING", self.NOTE)
+
+    @FUTURES
+    @pytest.mark.parametrize("days", [6, 7])
+    def test_an_onboard_date_of_some_days_later_is_the_same_listing(
+        self, world: World, series: Series, days: int
+    ) -> None:
+        world.add(series, LISTED_MS - days * MS_PER_DAY, LISTED_MS - days * MS_PER_DAY + MS_PER_HOUR)
+        world.add(series, LISTED_MS, NOW_MS)
+        world.say(series, onboard_ms=LISTED_MS)
+        assert world.learn(series) == SeriesLife(LISTED_MS - days * MS_PER_DAY, None, "TRADING")
+
+    @FUTURES
+    @pytest.mark.parametrize("code", ["3d", "1w", "1M"])
+    def test_a_bucket_that_opens_before_the_onboard_date_is_the_same_listing(
+        self, world: World, series: Series, code: str
+    ) -> None:
+        longer = parse_series(f"{series.market}:{series.symbol}/{code}")
+        onboard_ms = parse_time("2024-03-29")
+        world.add(longer, longer.interval.floor(onboard_ms), NOW_MS)
+        world.say(longer, onboard_ms=onboard_ms)
+        assert world.learn(longer) == SeriesLife(longer.interval.floor(onboard_ms), None, "TRADING")
+
+    @FUTURES
+    @pytest.mark.parametrize("onboard", ["2024-06-19", "2024-06-21"])
+    def test_without_a_candle_behind_the_onboard_date_nothing_is_cut_off(
+        self, world: World, series: Series, onboard: str
+    ) -> None:
+        world.add(series, self.BEFORE.start_ms, self.BEFORE.end_ms)
+        world.say(series, status="CLOSE", onboard_ms=parse_time(onboard))
+        assert world.learn(series) == SeriesLife(self.BEFORE.start_ms, self.BEFORE.end_ms, "CLOSE")
+
+    @FUTURES
+    @pytest.mark.parametrize("status", ["CLOSE", VANISHED])
+    def test_after_a_known_end_it_is_another_listing(self, world: World, series: Series, status: str) -> None:
+        self.store(world, series)
+        known = KnownLife(self.BEFORE.start_ms, self.BEFORE.end_ms, status)
+        life = world.learn(series, known, [self.BEFORE])
+        note = f"{self.NOTE.removesuffix(' and are not fetched')} (what is stored of them stays)"
+        assert life == SeriesLife(LISTED_MS, None, "TRADING", note)
+        again = world.learn(series, KnownLife(LISTED_MS, None, "TRADING", note), [self.BEFORE, *to(NOW_MS - 1)])
+        assert again == life
+
+    @FUTURES
+    def test_what_is_known_of_its_end_outlives_the_time_before_trading(self, world: World, series: Series) -> None:
+        self.store(world, series)
+        world.say(series, status="PENDING_TRADING", onboard_ms=NOW_MS + MS_PER_DAY)
+        known = KnownLife(self.BEFORE.start_ms, self.BEFORE.end_ms, "CLOSE", "a word by hand")
+        life = world.learn(series, known, [self.BEFORE])
+        assert life == SeriesLife(None, self.BEFORE.end_ms, "PENDING_TRADING", "a word by hand")
+
+
+class TestNotes:
+    @pytest.fixture
+    def warned(self, caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+        caplog.set_level(logging.WARNING, "logic.symbol_life")
+
+        def taken() -> list[str]:
+            messages = [record.getMessage() for record in caplog.records if record.name == "logic.symbol_life"]
+            caplog.clear()
+            return messages
+
+        return taken
+
+    def test_are_told_once(self, silent: World, warned: Callable[[], list[str]]) -> None:
+        life = silent.learn(SPOT)
+        assert warned() == [f"GONEUSDT/1h: {SILENCE}"]
+        known = KnownLife(life.listing_ms, life.delisting_ms, life.status, life.note)
+        silent.learn(SPOT, known, to(ENDED_MS))
+        silent.replay.clock.advance(8 * MS_PER_DAY)
+        assert silent.learn(SPOT, known, to(ENDED_MS)).note == f"{SILENCE} (asked 2024-06-28)"
+        assert warned() == []
+
+    def test_a_symbol_that_vanished_is_told_once(self, vanished: World, warned: Callable[[], list[str]]) -> None:
+        life = vanished.learn(SPOT)
+        assert warned() == ["GONEUSDT/1h: the exchange no longer lists the symbol; only the archives are used"]
+        vanished.learn(SPOT, KnownLife(life.listing_ms, life.delisting_ms, life.status), to(ENDED_MS))
+        assert warned() == []
+
+    def test_by_hand_stay_beside_those_that_come_and_go(self, silent: World) -> None:
+        life = silent.learn(SPOT, KnownLife(LISTED_MS, None, "TRADING", "ask Ann; or Bob"), to(ENDED_MS))
+        assert life.note == f"ask Ann; or Bob; {SILENCE} (asked 2024-06-20)"
+        silent.say(SPOT, status="BREAK")
+        known = KnownLife(LISTED_MS, ENDED_MS, "TRADING", life.note)
+        assert silent.learn(SPOT, known, to(ENDED_MS)).note == "ask Ann; or Bob"
+
+    def test_text(self) -> None:
+        silence = silence_note(ENDED_MS, "TRADING", NOW_MS)
+        assert silence == f"{SILENCE} (asked 2024-06-20)"
+        assert silence_asked_ms(joined("ticker used before: X", silence)) == parse_time("2024-06-20")
+        assert lasting_notes(joined(silence, "ticker used before: X")) == ("ticker used before: X",)
+        assert silence_asked_ms(silence.replace("06-20", "16-20")) is None
+        assert (silence_asked_ms(None), lasting_notes(None), joined()) == (None, (), None)
+        assert joined("a", "b", "a") == "a; b"
+        assert news("a; b", "b") == ["a"]
+        later = silence_note(ENDED_MS, "TRADING", NOW_MS + 9 * MS_PER_DAY)
+        assert (news(later, silence), news(later, None)) == ([], [SILENCE])
+
+
+def test_what_is_known_comes_from_the_catalog_and_the_state_file() -> None:
+    row = CatalogRow(1, SPOT, True, LISTED_MS, ENDED_MS, "BREAK", "a note")
+    assert known_life(row) == KnownLife(LISTED_MS, ENDED_MS, "BREAK", "a note")
+    assert known_life(row, SeriesState(last_candle_ms=5)) == KnownLife(LISTED_MS, ENDED_MS, "BREAK", "a note", 5)
+    assert format_ms(ENDED_MS) == "2024-05-10T10:00Z"

@@ -108,7 +108,8 @@ def _evidence(gap: Gap) -> str:
     for answer in gap.answers:
         times = f" {answer.times} times" if answer.times > 1 else ""
         checksum = f" (sha256 {answer.checksum[:12]})" if answer.checksum else ""
-        told.append(f"{answer.source}{checksum} asked{times}, last {time_text(answer.last_ms // 1000 * 1000)}: no candle")
+        last = time_text(answer.last_ms // 1000 * 1000)
+        told.append(f"{answer.source}{checksum} asked{times}, last {last}: no candle")
     return ", ".join(told) or "nobody asked yet"
 
 

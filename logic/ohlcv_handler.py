@@ -33,7 +33,6 @@ from logic.read_ahead import ReadAhead
 from logic.results import RunSummary, SeriesResult
 from logic.series_plan import SeriesPlan, plan_series
 from logic.series_task import SeriesTask, compare_state, keep_state, shown
-from logic.state_files import load_state
 from logic.symbol_life import known_life
 
 _log = logging.getLogger(__name__)
@@ -157,7 +156,7 @@ def _make_plans(
     def plan(task: SeriesTask) -> SeriesPlan:
         series = task.wanted.series
         facts = exchange.open_market(series.market, {series.symbol}) if use_rest else None
-        known = known_life(task.row, load_state(options.state_dir, series))
+        known = known_life(task.row, task.state)
         return plan_series(task.wanted, facts, known, task.covered, exchange, options.choice, options.chunk_days)
 
     open_tasks = [task for task in tasks if not task.is_over]
@@ -165,6 +164,7 @@ def _make_plans(
     for task, future in futures:
         with _failing_alone(task, tasks, exchange):
             task.plan = future.result()
+            task.result.open_gaps += _gaps(task.plan, task.plan.unserved)
 
 
 def _fail_market(tasks: Sequence[SeriesTask], market: Market) -> None:

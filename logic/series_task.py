@@ -26,6 +26,7 @@ class SeriesTask:
     result: SeriesResult
     covered: list[Span]
     plan: SeriesPlan | None = None
+    state: SeriesState | None = None  # what the state file said when the run began
 
     @property
     def is_over(self) -> bool:
@@ -40,9 +41,9 @@ class SeriesTask:
 
 
 def compare_state(task: SeriesTask, state_dir: Path) -> None:
-    """Say when the state file is not what the database knows. The database decides; the run rewrites the file."""
+    """Read the state file and say when it is not what the database knows. The database decides, the run rewrites it."""
     covered_until_ms = task.covered[-1].end_ms if task.covered else None
-    state = load_state(state_dir, task.wanted.series)
+    state = task.state = load_state(state_dir, task.wanted.series)
     if state is None:
         if covered_until_ms is not None:
             _log.warning("%s: no usable state file; it is rebuilt from the database", task.wanted.series)

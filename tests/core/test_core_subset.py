@@ -48,8 +48,10 @@ def test_every_part_reads_back_as_it_is_written(part: Part) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "/", "3", "3/", "/30", "0/30", "31/30", "-1/30", "3/-30", "0/0", "3.0/30", "3/30/1", "a/b", "3 of 30"]
-    + [" 3/30", "3/30 ", "3 / 30", "+3/30", "³/30", "٣/30", "3/٣", "1_0/30", "3\\30", "1/10000000"],
+    [
+        *("", "/", "3", "3/", "/30", "0/30", "31/30", "-1/30", "3/-30", "0/0", "3.0/30", "3/30/1", "a/b", "3 of 30"),
+        *(" 3/30", "3/30 ", "3 / 30", "+3/30", "³/30", "٣/30", "3/٣", "1_0/30", "3\\30", "1/10000000"),
+    ],
 )
 def test_anything_else_is_no_part(text: str) -> None:
     with pytest.raises(ConfigurationError, match="write n/t with n from 1 to t, such as 3/30"):
@@ -89,8 +91,10 @@ def test_a_percentage_is_an_exact_share(text: str, share: Fraction) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "%", "4%%", "0", "0%", "0.0", "-4", "100.001", "101", "1000", "four", "4,5", "nan", "inf", "-inf", "1/0"]
-    + ["9" * 5000],
+    [
+        *("", "%", "4%%", "0", "0%", "0.0", "-4", "100.001", "101", "1000", "four", "4,5", "nan", "inf", "-inf", "1/0"),
+        "9" * 5000,
+    ],
 )
 def test_a_percentage_is_above_0_and_at_most_100(text: str) -> None:
     with pytest.raises(ConfigurationError, match="write a number above 0, at most 100") as refused:
@@ -133,10 +137,7 @@ def test_the_only_part_of_one_is_everything() -> None:
 
 def test_parts_are_the_same_on_every_machine_and_in_every_release() -> None:
     days = named([f"BTCUSDT/1m/2024-01-{day:02d}" for day in range(1, 32)])
-    assert choose_part(days, Part(3, 30)) == DAYS_OF_PART_3_OF_30
-
-
-DAYS_OF_PART_3_OF_30: list[int] = []
+    assert choose_part(days, Part(3, 5)) == [1, 3, 6, 8, 26, 28, 29]
 
 
 @pytest.mark.parametrize("of", [2, 7, 30])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from random import Random
 
@@ -350,7 +351,7 @@ def test_whatever_happened_the_ledger_never_lies(database: Database, seed: int) 
     """Random late, lost and altered candles, healed in random pieces: hashes are the exchange's or not known."""
     random = Random(seed)
     bounds = sorted(random.sample(range(0, 61), 4))
-    pieces = [minutes(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+    pieces = [minutes(a, b) for a, b in itertools.pairwise(bounds)]
     late = [minutes(a, a + random.randint(1, 4)) for a in random.sample(range(56), 3)]
     committed = without(TRUTH, *late)
     series_id = commit(database, committed, pieces)
@@ -367,7 +368,7 @@ def test_whatever_happened_the_ledger_never_lies(database: Database, seed: int) 
         asked += spans
         found = entries(database, series_id)
         assert merge(entry.span for entry in found) == merge([*pieces, *asked])
-        for before, after in zip(found, found[1:], strict=False):
+        for before, after in itertools.pairwise(found):
             assert before.span.end_ms <= after.span.start_ms
         with database.transaction("read") as cursor:
             for entry in found:

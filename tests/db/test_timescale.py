@@ -10,18 +10,23 @@ import psycopg2
 import pytest
 from candles import generated_batch, stored_rows
 
+from core.candles import content_hash
 from core.fetched import FetchedSpan
 from core.plan import Source
 from core.ranges import Span
 from core.series import parse_series
-from core.times import MS_PER_MINUTE, parse_time
+from core.times import MS_PER_MINUTE, parse_time, to_datetime
 from core.wanted import WantedSeries
-from db.catalog import sync_symbols
+from db.catalog import load_catalog, sync_symbols
+from db.checks import faults_of_shape, is_watched
 from db.connection import Database
+from db.corrections import correct_candles, undo_corrections
+from db.ledger import hash_stored
 from db.migrate import migrate
 from db.operations import SaveResult, save_ohlcv
 from db.schema import create_table_if_not_exists, refresh_all_series_view
 from db.timescale import use_timescale_if_there
+from logic.series_check import check_series
 
 URL = os.environ.get("TIMESCALE_TEST_URL")
 needs_timescale = pytest.mark.skipif(not URL, reason="no TimescaleDB here: set TIMESCALE_TEST_URL to test that path")
@@ -84,6 +89,35 @@ def test_backfilling_into_compressed_chunks_loses_and_doubles_nothing(timescale:
         assert cursor.fetchone() == (batch.rows,)
     assert [row[0] for row in rows] == batch.open_times()
     assert [row[4] for row in rows] == batch.columns["close"].to_pylist()
+
+
+@needs_timescale
+def test_hands_in_compressed_chunks_are_seen_and_corrected(timescale: Database) -> None:
+    use_timescale_if_there(timescale)
+    batch = generated_batch(BTC, TWO_MONTHS)
+    with timescale.transaction("prepare") as cursor:
+        series_id = sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)[BTC].id
+        create_table_if_not_exists(cursor, BTC, timescale=True, compress_after_days=90)
+        save_ohlcv(cursor, series_id, BTC.table_name, [FetchedSpan(TWO_MONTHS, batch, Source.REST)], "a", 0)
+    with timescale.transaction("compress") as cursor:
+        cursor.execute("select compress_chunk(c) from show_chunks('public.ohlcv_btcusdt') c")
+        assert faults_of_shape(cursor, BTC.table_name) == []
+        assert is_watched(cursor, BTC.table_name)
+    with timescale.transaction("check") as cursor:
+        row = next(one for one in load_catalog(cursor) if one.series == BTC)
+        assert check_series(cursor, row, None, None, TWO_MONTHS.end_ms).is_complete
+    noon_ms = parse_time("2024-01-10T12:00")
+    with timescale.transaction("by hand") as cursor:
+        cursor.execute("update public.ohlcv_btcusdt set close = close + 1 where time = %s", (to_datetime(noon_ms),))
+    with timescale.transaction("check") as cursor:
+        assert check_series(cursor, row, None, None, TWO_MONTHS.end_ms).altered == (TWO_MONTHS,)
+    with timescale.transaction("correct") as cursor:
+        right = batch.at([noon_ms])
+        correct_candles(cursor, series_id, BTC.table_name, [noon_ms], right, "rest", "repair", 0)
+        assert hash_stored(cursor, BTC.table_name, TWO_MONTHS) == (batch.rows, content_hash(batch))
+    with timescale.transaction("undo") as cursor:
+        assert undo_corrections(cursor, series_id, BTC.table_name, "repair", "undo", 0) == 1
+        assert hash_stored(cursor, BTC.table_name, TWO_MONTHS) != (batch.rows, content_hash(batch))
 
 
 def test_a_server_without_the_extension_is_used_as_plain_postgresql(database: Database) -> None:

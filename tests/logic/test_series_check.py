@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from candles import batch_of
 from psycopg2.extensions import cursor as Cursor
 from stored_series import StoredSeries, stored_series
 
-import logic.series_check
-from core.fetched import FetchedSpan
 from core.plan import Source
 from core.ranges import Span
 from core.series import Series, parse_series
@@ -19,7 +18,6 @@ from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time, to_da
 from db.catalog import update_life
 from db.connection import Database
 from db.ledger import load_entries, set_proven
-from db.operations import save_ohlcv
 from demo.candle_store import CandleStore
 from demo.generated_market import generate_series
 from logic.checker import fill_missing
@@ -215,10 +213,10 @@ DAMAGES: tuple[Damage, ...] = (
 def thirds(series: Series, span: Span) -> list[Span]:
     interval, count = series.interval, series.interval.count(span.start_ms, span.end_ms)
     cuts = [interval.add(span.start_ms, count * third // 3) for third in range(4)]
-    return [Span(start, end) for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [Span(start, end) for start, end in pairwise(cuts)]
 
 
-def sound(database: Database, tmp_path: Path, text: str):  # type: ignore[no-untyped-def]
+def sound(database: Database, tmp_path: Path, text: str) -> AbstractContextManager[StoredSeries]:
     series, span = parse_series(text), CASES[text]
     fine = text in ("BTCUSDT", "BTCUSDT/5m")
     halts, off_grid = ((HALT,), (OFF_GRID,)) if fine else ((), ())
@@ -226,7 +224,9 @@ def sound(database: Database, tmp_path: Path, text: str):  # type: ignore[no-unt
         halts = (Span(OFF_GRID.start_ms - 5 * MS_PER_MINUTE, OFF_GRID.start_ms + MS_PER_MINUTE), HALT)
     store = CandleStore()
     store.add(series, generate_series(series, span, 1, halts=halts, off_grid=off_grid))
-    return stored_series(database, tmp_path, store, series, span, NOW_MS, pieces=thirds(series, span))
+    # Pieces that came by REST would be folded into one.
+    source = Source.ARCHIVE_DAILY
+    return stored_series(database, tmp_path, store, series, span, NOW_MS, thirds(series, span), source)
 
 
 def explain_all(stored: StoredSeries) -> None:
@@ -332,8 +332,9 @@ def test_rows_before_the_listing_and_after_the_delisting_are_too_many(database: 
         life = (stored.span.start_ms + 2 * MS_PER_HOUR, stored.span.end_ms - 3 * MS_PER_HOUR)
         with database.transaction("delist") as cursor:
             update_life(cursor, stored.series_id, *life, "SETTLING", None)
+        row = stored.catalog_row()
         with database.transaction("check") as cursor:
-            check = check_series(cursor, stored.catalog_row(), None, None, NOW_MS)
+            check = check_series(cursor, row, None, None, NOW_MS)
         assert check.extra_rows == 5
 
 
@@ -350,33 +351,5 @@ def test_a_change_that_a_proof_could_not_see_is_noticed_however_late_it_is_commi
                     entries = load_entries(cursor, stored.series_id, stored.table)
                     set_proven(cursor, [entry.id for entry in entries])
             assert not stored.check().is_complete
-    finally:
-        other.close()
-
-
-def test_a_chunk_that_is_committed_during_a_check_is_not_called_damage(
-    database: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A cron line and a check at once: the check sees one state of the database."""
-    series, span = parse_series("um:BTCUSDT/1h"), CASES["um:BTCUSDT/1h"]
-    later = Span(span.end_ms, span.end_ms + MS_PER_DAY)
-    other = Database.connect(database_url, {}, "backfill")
-    store = CandleStore()
-    store.add(series, generate_series(series, Span(span.start_ms, later.end_ms), 1))
-    try:
-        with stored_series(database, tmp_path, store, series, span, NOW_MS) as stored:
-
-            def load_and_let_others_commit(cursor: Cursor, series_id: int, table: str) -> object:
-                entries = load_entries(cursor, series_id, table)
-                with other.transaction("commit a chunk") as theirs:
-                    fresh = FetchedSpan(later, batch_of(store.rows(series, later.start_ms, later.end_ms)), Source.REST)
-                    save_ohlcv(theirs, series_id, table, [fresh], "run", NOW_MS)
-                return entries
-
-            monkeypatch.setattr(logic.series_check, "load_entries", load_and_let_others_commit)
-            row = stored.catalog_row()
-            with database.transaction("check") as cursor:
-                check = check_series(cursor, row, None, None, NOW_MS)
-            assert (check.extra_rows, check.is_complete) == (0, True)
     finally:
         other.close()

@@ -1,0 +1,700 @@
+"""The life of a gap: what makes it absent, when it is looked at again, and that nothing of it is lost."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.gaps import (
+    RECHECK_MS,
+    Answer,
+    Event,
+    Gap,
+    GapStatus,
+    Hole,
+    Reason,
+    is_longer_than_any_halt,
+    is_proven_absent,
+    new_gap,
+    observe,
+    postponed,
+    reopened,
+    settled_ms,
+    with_reason,
+)
+from core.intervals import INTERVALS
+from core.plan import Source
+from core.ranges import Span, merge
+from core.series import Series, parse_series
+from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, add_months, parse_time
+
+HOURS = parse_series("BTCUSDT/1h")
+REST, DAILY, MONTHLY = Source.REST, Source.ARCHIVE_DAILY, Source.ARCHIVE_MONTHLY
+MISSING, ABSENT, HEALED = GapStatus.MISSING, GapStatus.ABSENT, GapStatus.HEALED
+BEGIN = parse_time("2024-01-15T12:00")
+YOUNG = parse_time("2024-01-16T06:00")  # the day's archive may still come
+OLD = parse_time("2024-03-01")
+SHA = "ab" * 32
+
+
+def hours(start: int, end: int) -> Span:
+    return Span(BEGIN + start * MS_PER_HOUR, BEGIN + end * MS_PER_HOUR)
+
+
+def minutes(count: float) -> int:
+    return int(count * MS_PER_MINUTE)
+
+
+def answer(source: Source, span: Span, at_ms: int, checksum: str | None = None) -> Answer:
+    return Answer(source, span, at_ms, at_ms, checksum=SHA if checksum is None and source is not REST else checksum)
+
+
+def hole(span: Span, at_ms: int, *sources: Source) -> Hole:
+    return Hole(span, tuple(answer(source, span, at_ms) for source in sources))
+
+
+def look(known: Iterable[Gap], holes: Sequence[Hole], now_ms: int, scope: Sequence[Span] = ()) -> list[Gap]:
+    return observe(known, scope, holes, HOURS, now_ms, "rest, run 1")
+
+
+def asked(span: Span, now_ms: int, *sources: Source) -> Gap:
+    """Return the gap that `span` is after one look at it."""
+    [gap] = look([], [hole(span, now_ms, *sources)], now_ms)
+    return gap
+
+
+def absent_gap(span: Span, now_ms: int = OLD, id_: int | None = None) -> Gap:
+    gap = replace(asked(span, now_ms, REST, DAILY), id=id_)
+    assert gap.status is ABSENT
+    return gap
+
+
+def texts(gap: Gap) -> list[str]:
+    return [event.text for event in gap.history]
+
+
+def outcome(gaps: Iterable[Gap]) -> list[tuple[Span, GapStatus]]:
+    return [(gap.span, gap.status) for gap in gaps]
+
+
+# Found, asked, proven
+
+
+def test_a_new_gap_is_missing_and_due_at_once() -> None:
+    gap = new_gap(hours(0, 2), OLD)
+    assert (gap.status, gap.found_ms, gap.since_ms, gap.answers, gap.id) == (MISSING, OLD, OLD, (), None)
+    assert gap.history == (Event(OLD, "found"),)
+    assert gap.is_due(OLD)
+    assert not gap.is_due(OLD - 1)
+
+
+def test_a_hole_that_nobody_was_asked_about_is_a_missing_gap() -> None:
+    assert look([], [Hole(hours(0, 2))], OLD) == [new_gap(hours(0, 2), OLD)]
+
+
+def test_one_answer_of_rest_makes_no_gap_absent() -> None:
+    gap = asked(hours(0, 2), OLD, REST)
+    assert gap.status is MISSING
+    assert gap.answers == (answer(REST, hours(0, 2), OLD),)
+
+
+@pytest.mark.parametrize(("apart", "status"), [(0, MISSING), (29.99, MISSING), (30, ABSENT), (31, ABSENT)])
+@pytest.mark.parametrize("source", [REST, DAILY, MONTHLY])
+def test_two_equal_answers_count_as_two_when_half_an_hour_apart(
+    source: Source, apart: float, status: GapStatus
+) -> None:
+    later = OLD + minutes(apart)
+    [gap] = look([asked(hours(0, 2), OLD, source)], [hole(hours(0, 2), later, source)], later)
+    assert gap.status is status
+    assert [(one.times, one.first_ms, one.last_ms) for one in gap.answers] == [(2, OLD, later)]
+
+
+@pytest.mark.parametrize("archive", [DAILY, MONTHLY])
+@pytest.mark.parametrize("now_ms", [YOUNG, OLD])
+def test_rest_and_an_archive_that_both_lack_it_are_proof_at_once(archive: Source, now_ms: int) -> None:
+    gap = asked(hours(0, 2), now_ms, REST, archive)
+    assert (gap.status, gap.since_ms, gap.looks) == (ABSENT, now_ms, 0)
+    assert gap.next_look_ms == now_ms + MS_PER_DAY
+    assert [text.partition(":")[0] for text in texts(gap)] == ["found", "absent"]
+
+
+def test_the_history_says_what_an_absent_gap_rests_on() -> None:
+    [_, event] = absent_gap(hours(0, 2), OLD + 1).history
+    assert event.text == ("absent: rest has none (1x, last 2024-03-01), archive-daily has none (1x, last 2024-03-01)")
+
+
+@pytest.mark.parametrize("source", [REST, DAILY])
+def test_a_young_gap_is_not_called_absent_by_one_source_however_often_it_is_asked(source: Source) -> None:
+    span, out_ms = hours(0, 2), parse_time("2024-01-17")
+    gaps = [asked(span, YOUNG, source)]
+    for now_ms in range(YOUNG + RECHECK_MS, out_ms, RECHECK_MS):
+        gaps = look(gaps, [hole(span, now_ms, source)], now_ms)
+        assert outcome(gaps) == [(span, MISSING)]
+    assert outcome(look(gaps, [hole(span, out_ms, source)], out_ms)) == [(span, ABSENT)]
+
+
+def test_an_answer_about_a_part_proves_nothing_about_the_whole() -> None:
+    gap = asked(hours(0, 4), OLD, REST)
+    later = OLD + minutes(40)
+    [gap] = look([gap], [hole(hours(0, 2), later, REST, DAILY)], later)
+    assert gap.status is MISSING
+    assert gap.last_rest_ms() == OLD
+
+
+def test_an_answer_about_more_than_the_gap_is_one_about_the_gap() -> None:
+    wide, narrow, later = hours(0, 10), hours(3, 5), OLD + minutes(30)
+    [first, gap, last] = look([asked(wide, OLD, REST)], [hole(narrow, later, REST)], later, [wide])
+    assert (first.status, last.status) == (HEALED, HEALED)
+    assert (gap.span, gap.status) == (narrow, ABSENT)
+
+
+def test_archives_of_several_days_are_proof_together() -> None:
+    whole, first, second = hours(10, 14), hours(10, 12), hours(12, 14)
+    rest = answer(REST, whole, OLD)
+    one_day = Hole(whole, (rest, answer(DAILY, first, OLD)))
+    both_days = Hole(whole, (*one_day.answers, answer(DAILY, second, OLD, "cd" * 32)))
+    assert outcome(look([], [one_day], OLD)) == [(whole, MISSING)]
+    assert outcome(look([], [both_days], OLD)) == [(whole, ABSENT)]
+
+
+def test_with_archives_alone_every_day_has_to_be_read_twice() -> None:
+    first, second, later = hours(10, 12), hours(12, 14), OLD + RECHECK_MS
+    holes = [hole(first, OLD, DAILY), hole(second, OLD, DAILY)]
+    [gap] = look([], holes, OLD)
+    assert (gap.span, gap.status) == (hours(10, 14), MISSING)
+    [gap] = look([gap], [hole(first, later, DAILY)], later)
+    assert gap.status is MISSING
+    [gap] = look([gap], [hole(second, later, DAILY)], later)
+    assert gap.status is ABSENT
+
+
+def test_an_archive_that_was_published_anew_is_another_answer() -> None:
+    span, later = hours(0, 2), OLD + RECHECK_MS
+    [gap] = look([asked(span, OLD, DAILY)], [Hole(span, (answer(DAILY, span, later, "cd" * 32),))], later)
+    assert gap.status is MISSING
+    assert [one.times for one in gap.answers] == [1, 1]
+
+
+def test_rest_answers_of_neighbouring_pages_are_one_about_both() -> None:
+    holes = [hole(hours(2, 5), OLD, REST), hole(hours(0, 2), OLD, REST), hole(hours(5, 6), OLD, REST)]
+    [gap] = look([], holes, OLD)
+    assert gap.answers == (answer(REST, hours(0, 6), OLD),)
+
+
+def test_pages_of_which_one_was_not_asked_are_no_answer_about_both() -> None:
+    [gap] = look([], [hole(hours(0, 2), OLD, REST, DAILY), hole(hours(2, 5), OLD, DAILY)], OLD)
+    assert gap.status is MISSING
+    assert gap.last_rest_ms() is None
+
+
+def test_pages_of_one_look_are_one_answer_however_long_the_look_takes() -> None:
+    later = OLD + minutes(31)
+    holes = [hole(hours(0, 2), OLD, REST), hole(hours(2, 4), later, REST)]
+    assert outcome(look([], holes, later)) == [(hours(0, 4), MISSING)]
+
+
+def test_one_answer_about_two_neighbouring_gaps_is_counted_once_in_each() -> None:
+    known = [new_gap(hours(0, 2), OLD), new_gap(hours(2, 4), OLD)]
+    both = answer(REST, hours(0, 4), OLD)
+    gaps = look(known, [Hole(gap.span, (both,)) for gap in known], OLD)
+    assert [gap.answers for gap in gaps] == [(both,), (both,)]
+
+
+def test_one_answer_about_two_holes_of_a_gap_is_counted_once() -> None:
+    wide = answer(REST, hours(0, 6), OLD)
+    [gap] = look([new_gap(hours(0, 6), OLD)], [Hole(hours(0, 2), (wide,)), Hole(hours(4, 6), (wide,))], OLD)
+    assert gap.answers == (wide,)
+
+
+def test_archives_asked_are_the_parts_that_a_file_lacks_since_a_time() -> None:
+    early, late = answer(DAILY, hours(-5, 2), OLD), answer(MONTHLY, hours(4, 6), OLD + 10)
+    gap = replace(new_gap(hours(0, 8), OLD), answers=(early, late, answer(REST, hours(0, 8), OLD)))
+    assert gap.archives_asked() == [hours(0, 2), hours(4, 6)]
+    assert gap.archives_asked(since_ms=OLD + 10) == [hours(4, 6)]
+    assert gap.archives_asked(since_ms=OLD + 11) == []
+
+
+def test_an_answer_has_a_document_for_the_database_and_reports() -> None:
+    one = Answer(DAILY, hours(0, 2), OLD, OLD + 1500, 2, SHA)
+    assert one.document() == {
+        "source": "archive-daily",
+        "answer": "no candle",
+        "start": "2024-01-15T12:00:00Z",
+        "end": "2024-01-15T14:00:00Z",
+        "first_asked": "2024-03-01T00:00:00Z",
+        "last_asked": "2024-03-01T00:00:01.500Z",
+        "times": 2,
+        "archive_checksum": SHA,
+    }
+
+
+# When archives are out
+
+
+@pytest.mark.parametrize(
+    ("interval", "last_open", "settled"),
+    [
+        ("1s", "2024-01-15T23:59:59", "2024-01-17"),
+        ("1m", "2024-01-15T23:59", "2024-01-17"),
+        ("1m", "2024-01-16T00:00", "2024-01-18"),
+        ("12h", "2024-01-15T12:00", "2024-01-17"),
+        ("1d", "2024-01-15", "2024-01-17"),
+        ("3d", "2024-01-13", "2024-02-16"),
+        ("1w", "2024-01-15", "2024-02-16"),
+        ("1w", "2024-01-29", "2024-02-16"),  # runs into February
+        ("1M", "2024-01-01", "2024-02-16"),
+        ("1M", "2024-02-01", "2024-03-16"),
+        ("1M", "2023-12-01", "2024-01-16"),
+    ],
+)
+@pytest.mark.parametrize("slots", [1, 3])
+def test_an_archive_counts_as_out_a_day_after_its_day_or_15_days_after_its_month(
+    interval: str, last_open: str, settled: str, slots: int
+) -> None:
+    series = parse_series(f"BTCUSDT/{interval}")
+    last_ms = parse_time(last_open)
+    span = Span(series.interval.add(last_ms, 1 - slots), series.interval.add(last_ms, 1))
+    assert settled_ms(series, span) == parse_time(settled)
+
+
+any_series = st.sampled_from([f"BTCUSDT/{code}" for code in INTERVALS]).map(parse_series)
+
+
+def slots_of(series: Series, start: int, count: int) -> Span:
+    """Return slots counted from the first of January 2020."""
+    interval = series.interval
+    open_ms = interval.add(interval.ceil(parse_time("2020-01-01")), start)
+    return Span(open_ms, interval.add(open_ms, count))
+
+
+@given(any_series, st.integers(0, 200), st.integers(1, 40))
+def test_archives_are_out_after_the_gap_has_ended_and_within_seven_weeks(
+    series: Series, start: int, count: int
+) -> None:
+    span = slots_of(series, start, count)
+    waits_ms = settled_ms(series, span) - span.end_ms
+    assert (
+        MS_PER_DAY <= waits_ms < (2 if (series.interval.step_ms or MS_PER_DAY + 1) <= MS_PER_DAY else 47) * MS_PER_DAY
+    )
+    assert settled_ms(series, Span(series.interval.add(span.end_ms, -1), span.end_ms)) == settled_ms(series, span)
+
+
+@given(any_series, st.integers(0, 200), st.integers(1, 40), st.sampled_from([REST, DAILY, MONTHLY]))
+def test_two_answers_of_one_source_count_from_the_moment_that_the_archive_is_out(
+    series: Series, start: int, count: int, source: Source
+) -> None:
+    span = slots_of(series, start, count)
+    out_ms = settled_ms(series, span)
+    twice = Answer(source, span, out_ms - RECHECK_MS, out_ms, 2)
+    gap = replace(new_gap(span, out_ms - RECHECK_MS), answers=(twice,))
+    assert not is_proven_absent(gap, series, out_ms - 1)
+    assert is_proven_absent(gap, series, out_ms)
+    almost = replace(twice, first_ms=out_ms - RECHECK_MS + 1)
+    assert not is_proven_absent(replace(gap, answers=(almost,)), series, out_ms)
+
+
+# Looked at again
+
+
+def test_an_absent_gap_is_looked_at_after_a_day_a_week_a_month_and_then_with_each_verify() -> None:
+    span, gap, now_ms = hours(0, 2), absent_gap(hours(0, 2)), OLD
+    for number, days in enumerate((1, 7, 30)):
+        assert (gap.looks, gap.next_look_ms) == (number, now_ms + days * MS_PER_DAY)
+        assert not gap.is_due(now_ms + days * MS_PER_DAY - 1)
+        now_ms += days * MS_PER_DAY
+        assert gap.is_due(now_ms)
+        [gap] = look([gap], [hole(span, now_ms, REST)], now_ms)
+        assert gap.status is ABSENT
+    for number in (3, 4, 5):
+        assert (gap.looks, gap.next_look_ms) == (number, None)
+        assert not gap.is_due(now_ms + 10**12)
+        now_ms += MS_PER_DAY
+        [gap] = look([gap], [hole(span, now_ms, REST)], now_ms)
+    assert gap.since_ms == OLD
+
+
+def test_an_answer_in_passing_is_kept_and_does_not_move_the_schedule() -> None:
+    gap, soon = absent_gap(hours(0, 2)), OLD + MS_PER_DAY - 1
+    [after] = look([gap], [hole(hours(0, 2), soon, REST)], soon)
+    assert after.answers[0] == replace(gap.answers[0], last_ms=soon, times=2)
+    assert replace(after, answers=gap.answers) == gap
+
+
+@given(st.lists(st.integers(0, 12 * 24), max_size=30))
+def test_the_schedule_moves_with_the_looks_that_were_due_and_no_others(pauses: list[int]) -> None:
+    gap, now_ms = absent_gap(hours(0, 2)), OLD
+    due_ms: int | None = OLD + MS_PER_DAY
+    rest_of_schedule = [7 * MS_PER_DAY, 30 * MS_PER_DAY, None]
+    for pause in pauses:
+        now_ms += pause * MS_PER_HOUR
+        [gap] = look([gap], [hole(hours(0, 2), now_ms, REST)], now_ms)
+        if due_ms is not None and due_ms <= now_ms:
+            after_ms = rest_of_schedule.pop(0)
+            due_ms = None if after_ms is None else now_ms + after_ms
+        assert gap.next_look_ms == due_ms
+    assert gap.answers[0].times == 1 + len(pauses)
+
+
+def test_a_look_without_an_answer_does_not_move_the_schedule() -> None:
+    gap = absent_gap(hours(0, 2))
+    assert look([gap], [Hole(hours(0, 2))], gap.next_look_ms or 0) == [gap]
+    assert look([gap], [], gap.next_look_ms or 0) == [gap]
+
+
+def test_an_answer_about_a_part_is_no_look_at_the_whole() -> None:
+    gap = absent_gap(hours(0, 4))
+    due_ms = gap.next_look_ms or 0
+    [after] = look([gap], [hole(hours(0, 1), due_ms, REST)], due_ms)
+    assert (after.looks, after.next_look_ms) == (gap.looks, gap.next_look_ms)
+
+
+def test_a_missing_gap_is_due_again_when_another_answer_counts_as_a_second_one() -> None:
+    gap = asked(hours(0, 2), OLD, REST)
+    assert postponed(gap, OLD + minutes(5)) == replace(gap, next_look_ms=OLD + minutes(30))
+    nobody_asked = new_gap(hours(0, 2), OLD)
+    assert postponed(nobody_asked, OLD + minutes(5)).next_look_ms == OLD + minutes(35)
+    [twice] = look([gap], [hole(hours(0, 2), OLD + minutes(20), DAILY)], OLD + minutes(20))
+    assert postponed(twice, OLD + minutes(21)).next_look_ms == OLD + minutes(50)
+
+
+def test_a_reopened_gap_starts_anew_and_keeps_its_past() -> None:
+    gap = with_reason(absent_gap(hours(0, 2), id_=7), Reason.HALT, "no 1d candle either", OLD)
+    again = reopened(gap, OLD + 5, "verify got candles there")
+    assert (again.status, again.since_ms, again.next_look_ms, again.looks) == (MISSING, OLD + 5, OLD + 5, 0)
+    assert (again.reason, again.reason_note, again.answers) == (None, None, ())
+    assert (again.id, again.found_ms, again.span) == (7, OLD, hours(0, 2))
+    assert again.history == (*gap.history, Event(OLD + 5, "missing again: verify got candles there"))
+
+
+def test_a_reopened_gap_needs_new_proof() -> None:
+    later = OLD + 10 * MS_PER_DAY
+    again = reopened(absent_gap(hours(0, 2)), later, "verify got candles there")
+    [gap] = look([again], [hole(hours(0, 2), later, REST)], later)
+    assert (gap.status, gap.answers) == (MISSING, (answer(REST, hours(0, 2), later),))
+
+
+def test_a_reason_is_kept_with_its_note_and_in_the_history() -> None:
+    gap = absent_gap(hours(0, 2), id_=7)
+    halted = with_reason(gap, Reason.HALT, "no 1d candle either", OLD + 5)
+    assert (halted.reason, halted.reason_note) == (Reason.HALT, "no 1d candle either")
+    assert halted.history == (*gap.history, Event(OLD + 5, "reason: halt, no 1d candle either"))
+    assert replace(halted, reason=None, reason_note=None, history=gap.history) == gap
+
+
+@pytest.mark.parametrize(
+    ("interval", "start", "longest", "too_long"),
+    [
+        ("1s", "2024-01-15", "2024-01-18", "2024-01-18T00:00:01"),
+        ("1m", "2024-01-15", "2024-01-18", "2024-01-18T00:01"),
+        ("1h", "2018-02-08", "2018-02-09T10:00", "2018-02-12"),
+        ("1d", "2024-01-15", "2024-01-18", "2024-01-19"),
+        ("3d", "2024-01-13", "2024-01-22", "2024-01-25"),
+        ("1w", "2024-01-01", "2024-01-22", "2024-01-29"),
+        ("1M", "2024-01-01", "2024-04-01", "2024-05-01"),
+        ("1M", "2024-07-01", "2024-10-01", "2024-11-01"),
+        ("1M", "2023-02-01", "2023-05-01", "2023-06-01"),
+    ],
+)
+def test_longer_than_any_halt_are_more_than_three_days_and_three_candles(
+    interval: str, start: str, longest: str, too_long: str
+) -> None:
+    series, start_ms = parse_series(f"BTCUSDT/{interval}"), parse_time(start)
+    if interval != "1h":
+        assert not is_longer_than_any_halt(new_gap(Span(start_ms, parse_time(longest)), OLD), series)
+    assert is_longer_than_any_halt(new_gap(Span(start_ms, parse_time(too_long)), OLD), series)
+
+
+@given(st.integers(0, 200), st.integers(1, 6))
+def test_three_months_are_never_longer_than_any_halt_and_four_always(first: int, count: int) -> None:
+    start_ms = add_months(0, 480 + first)
+    gap = new_gap(Span(start_ms, add_months(start_ms, count)), OLD)
+    assert is_longer_than_any_halt(gap, parse_series("BTCUSDT/1M")) == (count > 3)
+
+
+# Split, healed, merged
+
+
+def test_candles_that_came_heal_the_gap_and_it_keeps_its_row() -> None:
+    gap, later = replace(asked(hours(0, 2), OLD, REST), id=7), OLD + 5
+    [healed] = look([gap], [], later, [hours(0, 2)])
+    assert (healed.status, healed.id, healed.since_ms, healed.next_look_ms) == (HEALED, 7, later, None)
+    assert healed.history == (*gap.history, Event(later, "healed: rest, run 1"))
+    assert (healed.answers, healed.found_ms) == (gap.answers, OLD)
+
+
+def test_a_gap_of_which_the_middle_came_is_three_with_one_past() -> None:
+    gap, later = replace(asked(hours(0, 6), OLD, REST), id=7), OLD + 5
+    parts = look([gap], [Hole(hours(0, 2)), Hole(hours(4, 6))], later, [hours(0, 6)])
+    assert outcome(parts) == [(hours(0, 2), MISSING), (hours(2, 4), HEALED), (hours(4, 6), MISSING)]
+    assert [part.id for part in parts] == [7, None, None]
+    split = Event(later, f"split from {gap.span}")
+    assert [part.history for part in parts] == [
+        (*gap.history, split),
+        (*gap.history, split, Event(later, "healed: rest, run 1")),
+        (*gap.history, split),
+    ]
+
+
+def test_what_of_a_gap_was_not_looked_at_stays() -> None:
+    gap = replace(asked(hours(0, 6), OLD, REST), id=7)
+    assert outcome(look([gap], [], OLD + 5, [hours(2, 4)])) == [
+        (hours(0, 2), MISSING),
+        (hours(2, 4), HEALED),
+        (hours(4, 6), MISSING),
+    ]
+    assert look([gap], [], OLD + 5, [hours(10, 20)]) == [gap]
+    assert look([gap], [], OLD + 5) == [gap]
+
+
+def test_the_rest_of_an_absent_gap_stays_absent() -> None:
+    gap = absent_gap(hours(0, 6), id_=7)
+    [healed, rest] = look([gap], [Hole(hours(2, 6))], OLD + 5, [hours(0, 6)])
+    assert (healed.status, healed.id) == (HEALED, 7)
+    assert (rest.status, rest.id, rest.next_look_ms, rest.answers) == (ABSENT, None, gap.next_look_ms, gap.answers)
+
+
+def test_a_hole_around_a_known_gap_makes_new_gaps_beside_it() -> None:
+    known = replace(asked(hours(2, 4), OLD, REST), id=7)
+    gaps = look([known], [hole(hours(0, 6), OLD + 5, REST)], OLD + 5)
+    assert [(gap.span, gap.id, gap.found_ms) for gap in gaps] == [
+        (hours(0, 2), None, OLD + 5),
+        (hours(2, 4), 7, OLD),
+        (hours(4, 6), None, OLD + 5),
+    ]
+    assert all(gap.answers[-1].span == hours(0, 6) for gap in gaps)
+
+
+def test_neighbouring_absent_gaps_become_one_that_has_both_pasts() -> None:
+    left, right = absent_gap(hours(0, 2), OLD, 7), absent_gap(hours(2, 6), OLD + 5, 8)
+    [whole] = look([right, left], [], OLD + 9)
+    assert (whole.span, whole.status, whole.id) == (hours(0, 6), ABSENT, 7)
+    assert (whole.found_ms, whole.since_ms) == (OLD, OLD + 5)
+    assert whole.next_look_ms == left.next_look_ms
+    assert whole.answers == (*left.answers, *right.answers)
+    merged = Event(OLD + 9, f"merged from {left.span} and {right.span}")
+    assert whole.history == (*left.history, *right.history, merged)
+
+
+@pytest.mark.parametrize(("left_id", "right_id", "kept"), [(7, 8, 7), (None, 8, 8), (7, None, 7), (None, None, None)])
+def test_the_merged_gap_keeps_a_row(left_id: int | None, right_id: int | None, kept: int | None) -> None:
+    [whole] = look([absent_gap(hours(0, 2), OLD, left_id), absent_gap(hours(2, 4), OLD, right_id)], [], OLD)
+    assert whole.id == kept
+
+
+def test_a_merged_gap_is_looked_at_as_the_younger_one_would_be() -> None:
+    old = replace(absent_gap(hours(0, 2)), looks=4, next_look_ms=None)
+    young = absent_gap(hours(2, 4), OLD + 5)
+    for pair in ((old, young), (young, replace(old, span=hours(4, 6)))):
+        [whole] = look(pair, [], OLD + 9)
+        assert (whole.looks, whole.next_look_ms) == (0, young.next_look_ms)
+    [both_old] = look([old, replace(old, span=hours(2, 4))], [], OLD + 9)
+    assert both_old.next_look_ms is None
+
+
+def test_events_of_one_moment_keep_their_order_when_gaps_are_merged() -> None:
+    steps = tuple(Event(OLD, f"step {number}") for number in range(12))
+    left, right = (replace(absent_gap(span), history=steps) for span in (hours(0, 2), hours(2, 4)))
+    [whole] = look([left, right], [], OLD + 9)
+    assert whole.history[:-1] == steps
+
+
+def test_absent_gaps_with_different_reasons_or_apart_stay_two() -> None:
+    left = with_reason(absent_gap(hours(0, 2)), Reason.HALT, "", OLD)
+    for right in (
+        absent_gap(hours(2, 4)),
+        with_reason(absent_gap(hours(2, 4)), Reason.RELISTED, "", OLD),
+        with_reason(absent_gap(hours(3, 4)), Reason.HALT, "", OLD),
+        replace(asked(hours(2, 4), OLD, REST), reason=Reason.HALT),
+    ):
+        assert look([left, right], [], OLD) == [left, right]
+
+
+# Anything in any order, against sets of slots
+
+SLOTS = 36  # from noon on: three days
+RECHECKS = [0, 1, 29, 30, 31, 60, 24 * 60, 8 * 24 * 60]
+ASKED = [(), (REST,), (REST, DAILY), (DAILY,), (REST,)]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that happens to a series: a pause, then a look or a change of mind."""
+
+    pause: int  # minutes
+    looked_at: tuple[tuple[int, int], ...]  # first slot and number of slots
+    lacking: tuple[tuple[int, int], ...]
+    cuts: frozenset[int]  # where one hole ends and the next begins
+    asked: tuple[tuple[Source, ...], ...]
+    is_wide: bool  # answers are about a run of holes, not about each
+    checksum: str
+    all_known: bool  # every open gap is passed, not only those that are touched
+    then: str
+
+    @property
+    def scope(self) -> list[Span]:
+        return merge(hours(start, start + count) for start, count in self.looked_at)
+
+
+blocks = st.sampled_from([(0, 6), (6, 6), (9, 9), (12, 1), (20, 8), (24, 12)])
+ranges = st.tuples(st.integers(0, SLOTS - 6), st.integers(1, 6))
+steps = st.builds(
+    Step,
+    pause=st.sampled_from(RECHECKS),
+    looked_at=st.lists(blocks | ranges | st.just((0, SLOTS)), max_size=2).map(tuple),
+    lacking=st.lists(blocks | blocks | ranges, max_size=3).map(tuple),
+    cuts=st.frozensets(st.integers(0, SLOTS), max_size=3),
+    asked=st.lists(st.sampled_from(ASKED), min_size=1, max_size=4).map(tuple),
+    is_wide=st.booleans(),
+    checksum=st.sampled_from(["aa" * 32, "aa" * 32, "bb" * 32]),
+    all_known=st.booleans(),
+    then=st.sampled_from(["", "", "", "reopened", "reason", "postponed"]),
+)
+start_times = st.sampled_from([parse_time("2024-01-17T00:00"), parse_time("2024-01-18T23:00"), OLD])
+
+
+def numbers(spans: Iterable[Span]) -> set[int]:
+    return {
+        slot
+        for span in spans
+        for slot in range((span.start_ms - BEGIN) // MS_PER_HOUR, (span.end_ms - BEGIN) // MS_PER_HOUR)
+    }
+
+
+def runs_of(slots: Iterable[int], cuts: frozenset[int] = frozenset()) -> list[Span]:
+    runs: list[list[int]] = []
+    for slot in sorted(slots):
+        if runs and runs[-1][-1] == slot - 1 and slot not in cuts:
+            runs[-1].append(slot)
+        else:
+            runs.append([slot])
+    return [hours(run[0], run[-1] + 1) for run in runs]
+
+
+def by_day(span: Span) -> list[Span]:
+    midnights = frozenset((12, 36))
+    return runs_of(numbers([span]), midnights)
+
+
+@dataclass
+class World:
+    """The gap ledger of one series beside a model of it that knows slots and nothing else."""
+
+    now_ms: int
+    gaps: list[Gap] = field(default_factory=list)
+    open_slots: set[int] = field(default_factory=set)
+    # (source is REST, when) for every answer about a slot since it is open
+    answers: dict[int, list[tuple[bool, int]]] = field(default_factory=dict)
+    last_id: int = 0
+
+    def holes(self, step: Step) -> list[Hole]:
+        lacking = {slot for start, count in step.lacking for slot in range(start, start + count)}
+        holes = []
+        for number, piece in enumerate(runs_of(lacking, step.cuts)):
+            [run] = [span for span in runs_of(lacking) if span.intersect(piece)]
+            about = run if step.is_wide else piece
+            answers: list[Answer] = []
+            for source in step.asked[number % len(step.asked)]:
+                spans = [about] if source is REST else by_day(about)
+                answers += [
+                    Answer(source, one, self.now_ms, self.now_ms, checksum=None if source is REST else step.checksum)
+                    for one in spans
+                ]
+            holes.append(Hole(piece, tuple(answers)))
+        return holes
+
+    def take(self, step: Step) -> None:
+        """Do one step, and hold what comes of it against the model."""
+        self.now_ms += minutes(step.pause)
+        holes, scope = self.holes(step), step.scope
+        touched = numbers([*scope, *(one.span for one in holes)])
+        known = [gap for gap in self.gaps if step.all_known or numbers([gap.span]) & touched]
+        after = observe(known, scope, holes, HOURS, self.now_ms, "run")
+        lacking = numbers(one.span for one in holes)
+
+        healed = [gap for gap in after if gap.status is HEALED]
+        was_known = numbers(gap.span for gap in known)
+        assert numbers(gap.span for gap in healed) == (was_known & numbers(scope)) - lacking
+        self._nothing_is_lost(known, after)
+        self._ids_are_single(known, after)
+
+        self.open_slots = (self.open_slots - numbers(scope)) | lacking
+        self._note_answers(holes)
+        self._absent_is_proven(known, after)
+        absent = [gap for gap in after if gap.status is ABSENT]
+        for left, right in itertools.pairwise(sorted(absent, key=lambda gap: gap.span)):
+            assert left.span.end_ms < right.span.start_ms or left.reason != right.reason
+
+        untouched = [gap for gap in self.gaps if gap not in known]
+        self.gaps = [self._then(step, self._saved(gap)) for gap in after if gap.status is not HEALED] + untouched
+        assert Counter(slot for gap in self.gaps for slot in numbers([gap.span])) == Counter(self.open_slots)
+        assert all(gap.next_look_ms is not None or gap.looks >= 3 for gap in self.gaps)
+
+    def _nothing_is_lost(self, known: Sequence[Gap], after: Sequence[Gap]) -> None:
+        for gap in known:
+            for slot in numbers([gap.span]):
+                [heir] = [one for one in after if slot in numbers([one.span])]
+                assert set(gap.history) <= set(heir.history)
+                assert heir.found_ms <= gap.found_ms
+                old = {(a.source, a.span, a.checksum) for a in gap.answers}
+                assert old <= {(a.source, a.span, a.checksum) for a in heir.answers}
+        for gap in after:
+            assert any(event.text == "found" for event in gap.history)
+            assert [event.at_ms for event in gap.history] == sorted(event.at_ms for event in gap.history)
+
+    def _ids_are_single(self, known: Sequence[Gap], after: Sequence[Gap]) -> None:
+        ids = [gap.id for gap in after if gap.id is not None]
+        assert len(ids) == len(set(ids))
+        assert set(ids) <= {gap.id for gap in known}
+        for gap in known:
+            if gap.id not in ids:  # its row became part of a neighbour's
+                assert any(one.status is ABSENT and one.span.intersect(gap.span) for one in after)
+
+    def _note_answers(self, holes: Sequence[Hole]) -> None:
+        self.answers = {slot: self.answers.get(slot, []) for slot in self.open_slots}
+        for one in holes:
+            for said in one.answers:
+                for slot in numbers([said.span]):
+                    self.answers[slot].append((said.source is REST, said.last_ms))
+
+    def _absent_is_proven(self, known: Sequence[Gap], after: Sequence[Gap]) -> None:
+        was_absent = numbers(gap.span for gap in known if gap.status is ABSENT)
+        for slot in numbers(gap.span for gap in after if gap.status is ABSENT) - was_absent:
+            assert self._is_proven(slot)
+
+    def _is_proven(self, slot: int) -> bool:
+        """Whether what was answered about one slot suffices."""
+        rest, archive = ([ms for by_rest, ms in self.answers[slot] if by_rest is wanted] for wanted in (True, False))
+        if rest and archive:
+            return True
+        opens_ms = BEGIN + slot * MS_PER_HOUR
+        archive_is_out = self.now_ms >= (opens_ms // MS_PER_DAY + 2) * MS_PER_DAY
+        return archive_is_out and any(times and max(times) - min(times) >= minutes(30) for times in (rest, archive))
+
+    def _saved(self, gap: Gap) -> Gap:
+        if gap.id is not None:
+            return gap
+        self.last_id += 1
+        return replace(gap, id=self.last_id)
+
+    def _then(self, step: Step, gap: Gap) -> Gap:
+        if step.then == "reopened" and gap.status is ABSENT:
+            for slot in numbers([gap.span]):
+                self.answers[slot] = []
+            return reopened(gap, self.now_ms, "why")
+        if step.then == "reason" and gap.status is ABSENT:
+            return with_reason(gap, Reason.HALT if gap.span.start_ms % 2 else Reason.UNKNOWN, "note", self.now_ms)
+        return postponed(gap, self.now_ms) if step.then == "postponed" and gap.status is MISSING else gap
+
+
+@settings(max_examples=400)
+@given(start_times, st.lists(steps, max_size=8))
+def test_any_looks_in_any_order_leave_what_a_model_of_slots_says(now_ms: int, some_steps: list[Step]) -> None:
+    world = World(now_ms)
+    for step in some_steps:
+        world.take(step)

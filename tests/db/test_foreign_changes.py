@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+from candles import generated_batch
+from psycopg2.extensions import connection as Connection
+
+import db.migrate
+from core.fetched import FetchedSpan
+from core.plan import Source
+from core.ranges import Span
+from core.series import Series, parse_series
+from core.times import MS_PER_MINUTE, parse_time
+from core.wanted import WantedSeries
+from db.catalog import sync_symbols
+from db.checks import is_watched, last_foreign_change
+from db.connection import Database
+from db.ledger import hash_stored, load_entries, set_proven, set_verified
+from db.migrate import migrate
+from db.operations import save_ohlcv
+from db.schema import create_table_if_not_exists
+
+BTC, ETH = parse_series("BTCUSDT"), parse_series("um:ETHUSDT")
+START_MS = parse_time("2024-03-01")
+
+
+def minutes(first: int, last: int) -> Span:
+    return Span(START_MS + first * MS_PER_MINUTE, START_MS + last * MS_PER_MINUTE)
+
+
+PIECES = [minutes(0, 10), minutes(10, 20)]
+CHANGE = "update public.ohlcv_btcusdt set volume = volume + 1 where time = '2024-03-01 00:05Z'"
+
+
+def commit(database: Database, series: Series = BTC) -> int:
+    batch = generated_batch(series, minutes(0, 20))
+    fetched = [FetchedSpan(one, batch.within(one), Source.ARCHIVE_DAILY) for one in PIECES]
+    with database.transaction("commit") as cursor:
+        row = sync_symbols(cursor, [WantedSeries(series)], authoritative=False)[series]
+        create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
+        save_ohlcv(cursor, row.id, series.table_name, fetched, "first", START_MS)
+    return row.id
+
+
+@pytest.fixture
+def series_id(database: Database) -> int:
+    return commit(database)
+
+
+@pytest.fixture
+def hand(database_url: str, database: Database) -> Iterator[Connection]:
+    """A session of somebody else, each statement a transaction of its own."""
+    connection = psycopg2.connect(database_url, application_name="psql of Ann")
+    connection.autocommit = True
+    yield connection
+    connection.close()
+
+
+def by_hand(hand: Connection, statement: str) -> None:
+    with hand.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def notes(database: Database) -> list[tuple[object, ...]]:
+    with database.transaction("read") as cursor:
+        cursor.execute(
+            "select table_name, operation, changed_by, application from public.ohlcv_foreign_changes order by id"
+        )
+        return cursor.fetchall()
+
+
+def proven(database: Database, series_id: int, series: Series = BTC) -> list[bool]:
+    with database.transaction("read") as cursor:
+        return [entry.is_proven for entry in load_entries(cursor, series_id, series.table_name)]
+
+
+@pytest.mark.parametrize(
+    ("statement", "operation"),
+    [
+        (CHANGE, "update"),
+        ("delete from public.ohlcv_btcusdt where time < '2024-03-01 00:05Z'", "delete"),
+        ("truncate public.ohlcv_btcusdt", "truncate"),
+        (
+            "insert into public.ohlcv_btcusdt select * from public.ohlcv_btcusdt limit 1"
+            " on conflict (time) do update set close = 1",
+            "update",
+        ),
+    ],
+)
+def test_a_change_by_hand_is_noted_with_user_and_application(
+    database: Database, hand: Connection, series_id: int, statement: str, operation: str
+) -> None:
+    by_hand(hand, statement)
+    user = hand.info.user
+    assert notes(database) == [("ohlcv_btcusdt", operation, user, "psql of Ann")]
+    with database.transaction("read") as cursor:
+        told = last_foreign_change(cursor, BTC.table_name)
+        assert told is not None
+        assert told.startswith(f"{operation} by {user} (psql of Ann) at 20")
+        assert last_foreign_change(cursor, ETH.table_name) is None
+    assert proven(database, series_id) == [False, False]
+
+
+def test_a_change_that_is_rolled_back_is_not_noted(database: Database, hand: Connection, series_id: int) -> None:
+    by_hand(hand, f"begin; {CHANGE}; rollback")
+    assert notes(database) == []
+    assert proven(database, series_id) == [True, True]
+
+
+def test_new_candles_by_insert_or_copy_are_not_noted(database: Database, hand: Connection, series_id: int) -> None:
+    by_hand(hand, "insert into public.ohlcv_btcusdt values ('2024-03-02Z', 1, 1, 1, 1, 0, 0, 0, 0, 0)")
+    with hand.cursor() as cursor:
+        rows = io.StringIO("2024-03-03Z,1,1,1,1,0,0,0,0,0\n")
+        cursor.copy_expert("copy public.ohlcv_btcusdt from stdin (format csv)", rows)
+        cursor.execute(
+            "insert into public.ohlcv_btcusdt select * from public.ohlcv_btcusdt on conflict (time) do nothing"
+        )
+        cursor.execute("select count(*) from public.ohlcv_btcusdt")
+        assert cursor.fetchone() == (22,)
+    assert notes(database) == []
+    assert proven(database, series_id) == [True, True]
+
+
+def test_a_user_without_rights_on_the_notes_can_change_candles_and_is_noted(
+    database: Database, hand: Connection, database_url: str, series_id: int
+) -> None:
+    by_hand(hand, "drop role if exists candle_editor; create role candle_editor login")
+    by_hand(hand, "grant select, update, delete, truncate on public.ohlcv_btcusdt to candle_editor")
+    editor = psycopg2.connect(database_url.replace("postgres@", "candle_editor@"), application_name="editor")
+    editor.autocommit = True
+    try:
+        by_hand(editor, CHANGE)
+        by_hand(editor, "set session search_path = ''; delete from public.ohlcv_btcusdt where close < 0")
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            by_hand(editor, "delete from public.ohlcv_foreign_changes")
+        by_hand(editor, "truncate public.ohlcv_btcusdt")
+    finally:
+        editor.close()
+    who = ("candle_editor", "editor")
+    assert notes(database) == [("ohlcv_btcusdt", word, *who) for word in ("update", "delete", "truncate")]
+    by_hand(hand, "drop owned by candle_editor; drop role candle_editor")
+
+
+def test_whoever_acts_as_another_role_is_noted_by_the_login(
+    database: Database, hand: Connection, series_id: int
+) -> None:
+    by_hand(hand, "drop role if exists candle_owner; create role candle_owner")
+    by_hand(hand, "grant select, update on public.ohlcv_btcusdt to candle_owner; set role candle_owner")
+    by_hand(hand, CHANGE)
+    assert notes(database) == [("ohlcv_btcusdt", "update", hand.info.user, "psql of Ann")]
+    by_hand(hand, "reset role; drop owned by candle_owner; drop role candle_owner")
+
+
+def test_a_change_makes_the_entries_of_its_own_table_unproven_until_they_are_proven_again(
+    database: Database, hand: Connection, series_id: int
+) -> None:
+    eth_id = commit(database, ETH)
+    by_hand(hand, CHANGE)
+    assert proven(database, series_id) == [False, False]
+    assert proven(database, eth_id, ETH) == [True, True]
+    with database.transaction("prove") as cursor:
+        ids = [entry.id for entry in load_entries(cursor, series_id, BTC.table_name)]
+        set_proven(cursor, ids[:1])
+    assert proven(database, series_id) == [True, False]
+    with database.transaction("verify") as cursor:
+        set_verified(cursor, series_id, PIECES[1], START_MS, "rest")
+    assert proven(database, series_id) == [True, True]
+    by_hand(hand, CHANGE)
+    assert proven(database, series_id) == [False, False]
+
+
+def test_verifying_a_span_vouches_for_the_entries_that_lie_inside_it_alone(
+    database: Database, hand: Connection, series_id: int
+) -> None:
+    by_hand(hand, CHANGE)
+    with database.transaction("verify") as cursor:
+        set_verified(cursor, series_id, minutes(0, 15), START_MS + 7, "archive")
+        first, second = load_entries(cursor, series_id, BTC.table_name)
+    assert (first.verified_ms, first.is_proven) == (START_MS + 7, True)
+    assert (second.verified_ms, second.is_proven) == (None, False)
+
+
+def test_a_span_committed_after_a_change_is_proven_while_older_ones_are_not(
+    database: Database, hand: Connection, series_id: int
+) -> None:
+    by_hand(hand, CHANGE)
+    later = minutes(20, 30)
+    with database.transaction("commit") as cursor:
+        fetched = FetchedSpan(later, generated_batch(BTC, later), Source.ARCHIVE_DAILY)
+        save_ohlcv(cursor, series_id, BTC.table_name, [fetched], "second", START_MS)
+    assert proven(database, series_id) == [False, False, True]
+
+
+def test_a_span_whose_stored_candles_conflict_is_not_proven(database: Database, series_id: int) -> None:
+    other = generated_batch(BTC, minutes(0, 20), seed=2)
+    with database.transaction("commit") as cursor:
+        cursor.execute("delete from public.ohlcv_ledger")
+        fetched = FetchedSpan(minutes(0, 20), other, Source.ARCHIVE_DAILY)
+        assert save_ohlcv(cursor, series_id, BTC.table_name, [fetched], "second", START_MS).conflicts == 20
+    assert proven(database, series_id) == [False]
+
+
+def test_a_change_between_the_look_at_the_candles_and_the_proof_is_not_proven_away(
+    database: Database, hand: Connection, series_id: int
+) -> None:
+    with database.transaction("prove") as cursor:
+        entry = load_entries(cursor, series_id, BTC.table_name)[0]
+        assert hash_stored(cursor, BTC.table_name, entry.span) == (entry.rows, entry.content_hash)
+        by_hand(hand, CHANGE)
+        set_proven(cursor, [entry.id])
+    assert proven(database, series_id)[0] is False
+
+
+def test_a_change_that_is_committed_after_the_proof_is_not_proven_away(
+    database: Database, hand: Connection, series_id: int
+) -> None:
+    by_hand(hand, "begin")
+    by_hand(hand, CHANGE)
+    with database.transaction("prove") as cursor:
+        entry = load_entries(cursor, series_id, BTC.table_name)[0]
+        assert hash_stored(cursor, BTC.table_name, entry.span) == (entry.rows, entry.content_hash)
+        set_proven(cursor, [entry.id])
+    by_hand(hand, "commit")
+    assert proven(database, series_id)[0] is False
+
+
+def test_a_table_is_watched_while_its_trigger_is_there_and_switched_on(
+    database: Database, hand: Connection, series_id: int
+) -> None:
+    def watched() -> bool:
+        with database.transaction("read") as cursor:
+            return is_watched(cursor, BTC.table_name)
+
+    assert watched()
+    for switch, expected in (
+        ("disable trigger ohlcv_note_foreign_change", False),
+        ("enable always trigger ohlcv_note_foreign_change", True),
+        ("enable replica trigger ohlcv_note_foreign_change", False),
+        ("enable trigger ohlcv_note_foreign_change", True),
+        ("disable trigger all", False),
+    ):
+        by_hand(hand, f"alter table public.ohlcv_btcusdt {switch}")
+        assert watched() is expected, switch
+    by_hand(hand, "alter table public.ohlcv_btcusdt enable trigger all")
+    by_hand(hand, "drop trigger ohlcv_note_foreign_change on public.ohlcv_btcusdt")
+    assert not watched()
+
+
+@pytest.mark.parametrize("text", ["BTCUSDT", "um:币安人生USDT/1h", "cm:BTCUSD_PERP/1M"])
+def test_a_table_of_the_first_version_is_watched_from_the_migration_on(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    series = parse_series(text)
+    database = Database.connect(empty_database_url, {}, "tests")
+    folder = Path(db.migrate.__file__).parent / "migrations"
+    with monkeypatch.context() as patched:
+        patched.setattr(db.migrate, "_known_migrations", lambda: {1: folder / "0001_catalog_and_ledger.sql"})
+        migrate(database)
+    with database.transaction("as the first version did") as cursor:
+        cursor.execute(
+            'insert into public.symbols (market, symbol, "interval", table_name) values (%s, %s, %s, %s),'
+            " ('spot', 'GONEUSDT', '1m', 'ohlcv_goneusdt'), ('spot', 'NEVERRUN', '1m', null)",
+            (series.market.value, series.symbol, series.interval.code, series.table_name),
+        )
+        cursor.execute(f'create table public."{series.table_name}" (time timestamptz primary key, close numeric)')
+        cursor.execute(f'insert into public."{series.table_name}" values (%s, 1)', ("2024-03-01Z",))
+    migrate(database)
+    with database.transaction("change") as cursor:
+        assert is_watched(cursor, series.table_name)
+        cursor.execute(f'update public."{series.table_name}" set close = 2')
+    assert [note[:2] for note in notes(database)] == [(series.table_name, "update")]
+    database.close()

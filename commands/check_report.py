@@ -49,7 +49,9 @@ def print_checks(checks: Sequence[SeriesCheck], now_ms: int) -> None:
 
 def _verdict(check: SeriesCheck) -> str:
     if check.is_complete:
-        return "complete" if check.row.delisting_ms is None else "complete, delisted"
+        if check.row.delisting_ms is None:
+            return "complete"
+        return "complete, delisted" if check.row.silence_asked_ms is None else "complete, silent"
     if check.missing:
         return "MISSING"
     return "DAMAGED" if check.faults or check.extra_rows or check.doubled or check.altered else "UNPROVEN"
@@ -131,6 +133,7 @@ def _document(check: SeriesCheck) -> dict[str, object]:
         "last_checked": time_text(check.row.checked_at_ms),
         "status": check.row.status,
         "delisting": time_text(check.row.delisting_ms),
+        "silence_asked": time_text(check.row.silence_asked_ms),
         "note": check.row.note,
         "lost": [span_document(span) for span in check.lost],
         "never_fetched": [span_document(span) for span in check.never_fetched],

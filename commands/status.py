@@ -72,6 +72,7 @@ def _line(one: StoredSeries, now_ms: int) -> _Line:
         "status": row.status,
         "listing": time_text(row.listing_ms),
         "delisting": time_text(row.delisting_ms),
+        "silence_asked": time_text(row.silence_asked_ms),
         "rows": one.rows,
         "first_candle": time_text(one.first_ms),
         "last_candle": time_text(one.last_ms),
@@ -102,9 +103,11 @@ def _line(one: StoredSeries, now_ms: int) -> _Line:
 
 
 def _shown_status(one: StoredSeries) -> str:
-    if one.row.delisting_ms is not None:
-        return f"delisted {time_text(one.row.delisting_ms)} ({one.row.status})"
-    return one.row.status or "-"
+    row = one.row
+    if row.delisting_ms is None:
+        return row.status or "-"
+    ended = "delisted" if row.silence_asked_ms is None else "silent since"
+    return f"{ended} {time_text(row.delisting_ms)} ({row.status})"
 
 
 def _duration(ms: int) -> str:

@@ -44,7 +44,7 @@ def expected_spans(
     if bounds.is_active:
         begin_ms = _latest(first_ms, _ceil(interval, bounds.wanted_from_ms)) if first_ms is not None else begin_ms
         if after_ms is not None:
-            stop_ms = _earliest(after_ms, _ceil(interval, bounds.wanted_until_ms))
+            stop_ms = _earliest(after_ms, _ceil(interval, bounds.wanted_until_ms), closed_end(interval, now_ms))
     if start_ms is not None:
         begin_ms = _latest(interval.ceil(start_ms), first_ms)
     if end_ms is not None:

@@ -194,8 +194,8 @@ def with_reason(gap: Gap, reason: Reason, note: str, now_ms: int) -> Gap:
 
 def is_longer_than_any_halt(gap: Gap, series: Series) -> bool:
     """Whether the gap cannot be an outage: more than three days, and more than three candles."""
-    length_ms = gap.span.end_ms - gap.span.start_ms
-    return length_ms > max(_LONGEST_HALT_MS, 3 * series.interval.typical_ms)
+    is_long = gap.span.end_ms - gap.span.start_ms > _LONGEST_HALT_MS
+    return is_long and series.interval.count(gap.span.start_ms, gap.span.end_ms) > 3
 
 
 def _covering(gap: Gap, source: Source) -> list[Answer]:
@@ -235,13 +235,14 @@ def _with_answers(gap: Gap, fresh: Sequence[Answer], series: Series, now_ms: int
     if not fresh:
         return gap
     answers = list(gap.answers)
-    for answer in fresh:
+    for answer in dict.fromkeys(fresh):  # one answer can be about several holes
         for i, old in enumerate(answers):
             if (old.source, old.span, old.checksum) == (answer.source, answer.span, answer.checksum):
-                answers[i] = replace(old, last_ms=answer.last_ms, times=old.times + answer.times)
+                answers[i] = replace(old, last_ms=max(old.last_ms, answer.first_ms), times=old.times + answer.times)
                 break
         else:
-            answers.append(answer)
+            # A look can take long: from its end to the next one's start is how far apart two are.
+            answers.append(replace(answer, first_ms=answer.last_ms))
     gap = replace(gap, answers=tuple(answers))
     if gap.status is GapStatus.MISSING:
         if not is_proven_absent(gap, series, now_ms):
@@ -251,6 +252,8 @@ def _with_answers(gap: Gap, fresh: Sequence[Answer], series: Series, now_ms: int
         return replace(gap, next_look_ms=now_ms + _ABSENT_LOOKS_MS[0])
     if gap.next_look_ms is not None and not gap.is_due(now_ms):
         return gap  # asked in passing: the schedule stays
+    if subtract([gap.span], (answer.span for answer in fresh)):
+        return gap  # only a part was asked about
     looks = gap.looks + 1
     after_ms = _ABSENT_LOOKS_MS[looks] if looks < len(_ABSENT_LOOKS_MS) else None
     return replace(gap, looks=looks, next_look_ms=None if after_ms is None else now_ms + after_ms)
@@ -306,7 +309,7 @@ def _merge_absent(gaps: Sequence[Gap], now_ms: int) -> list[Gap]:
 
 
 def _merge_two(left: Gap, right: Gap, now_ms: int) -> Gap:
-    events = sorted({*left.history, *right.history}, key=lambda event: event.at_ms)
+    events = sorted(dict.fromkeys((*left.history, *right.history)), key=lambda event: event.at_ms)
     looks_ms = [ms for ms in (left.next_look_ms, right.next_look_ms) if ms is not None]
     return replace(
         left,

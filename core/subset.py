@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from core.errors import ConfigurationError
+
+_PART = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,9})?)%?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,28 +28,23 @@ class Candidate:
 
     key: str  # names the span for good: its series and its start
     rows: int
-    waiting_since_ms: int  # when it was last verified, or fetched
+    waiting_since_ms: int  # when it was last looked at by verify, or fetched
 
 
 def parse_part(text: str) -> Part:
     """Return `3/30` as a part. Raises ConfigurationError."""
-    number, slash, of = text.partition("/")
-    if slash and number.isascii() and number.isdigit() and of.isascii() and of.isdigit() and len(of) < 7:
-        part = Part(int(number), int(of))
-        if 1 <= part.number <= part.of:
-            return part
+    match = _PART.fullmatch(text)
+    if match is not None and 1 <= int(match[1]) <= int(match[2]):
+        return Part(int(match[1]), int(match[2]))
     raise ConfigurationError(f"--subset {text[:40]!r}: write n/t with n from 1 to t, such as 3/30")
 
 
 def parse_percent(text: str) -> Fraction:
     """Return `4` or `2.5` as a share of one. Raises ConfigurationError."""
-    try:
-        share = Fraction(text.removesuffix("%")) / 100
-    except (ValueError, ZeroDivisionError) as error:
-        raise ConfigurationError(f"--percent {text[:40]!r}: write a number above 0, at most 100") from error
-    if not 0 < share <= 1:
-        raise ConfigurationError(f"--percent {text[:40]!r}: write a number above 0, at most 100")
-    return share
+    match = _PERCENT.fullmatch(text)
+    if match is not None and 0 < (share := Fraction(match[1]) / 100) <= 1:
+        return share
+    raise ConfigurationError(f"--percent {text[:40]!r}: write a number above 0, at most 100")
 
 
 def choose_part(candidates: Sequence[Candidate], part: Part) -> list[int]:
@@ -58,14 +57,15 @@ def choose_longest_waiting(candidates: Sequence[Candidate], share: Fraction) -> 
 
     At least one; a run a day with 4 % comes round once in 25 days.
     """
-    wanted = share * sum(one.rows for one in candidates)
+    weights = [max(one.rows, 1) for one in candidates]  # a span without a candle takes a look as well
+    wanted = share * sum(weights)
     chosen: list[int] = []
     rows = 0
     for i in sorted(range(len(candidates)), key=lambda i: (candidates[i].waiting_since_ms, candidates[i].key)):
         if chosen and rows >= wanted:
             break
         chosen.append(i)
-        rows += candidates[i].rows
+        rows += weights[i]
     return sorted(chosen)
 
 

@@ -26,6 +26,7 @@ class CatalogRow:
     delisting_ms: int | None
     status: str | None
     note: str | None = None  # what a reader should know, such as a ticker that was used before
+    silence_asked_ms: int | None = None  # when it was last asked whether a silent symbol is back; None: not silent
     checked_at_ms: int | None = None  # when all of the series was last looked through for gaps
     wanted_from_ms: int | None = None  # None: from its listing
     wanted_until_ms: int | None = None  # exclusive; None: to the last closed candle
@@ -76,8 +77,9 @@ def sync_symbols(cursor: Cursor, wanted: Sequence[WantedSeries], authoritative: 
 def load_catalog(cursor: Cursor) -> list[CatalogRow]:
     """Return every series of the catalog that has a table name, by market, symbol and interval."""
     cursor.execute(
-        'select id, market, symbol, "interval", active, listing, delisting, status, note, checked_at,'
-        " wanted_from, wanted_until from public.symbols where table_name is not null order by market desc, symbol, id"
+        'select id, market, symbol, "interval", active, listing, delisting, status, note, silence_asked_at,'
+        " checked_at, wanted_from, wanted_until from public.symbols where table_name is not null"
+        " order by market desc, symbol, id"
     )
     return [
         CatalogRow(
@@ -118,23 +120,26 @@ def update_life(
     delisting_ms: int | None,
     status: str | None,
     note: str | None,
+    silence_asked_ms: int | None = None,
 ) -> None:
     """Store what is known of the symbol's life, times in epoch ms.
 
-    An unknown listing does not erase a known one; delisting, status and note are written as given.
+    An unknown listing does not erase a known one; all else is written as given.
     """
     cursor.execute(
         """
         update public.symbols
-        set listing = coalesce(%(listing)s, listing), delisting = %(delisting)s, status = %(status)s, note = %(note)s
-        where id = %(id)s and row(listing, delisting, status, note)
-            is distinct from row(coalesce(%(listing)s, listing), %(delisting)s, %(status)s, %(note)s)
+        set listing = coalesce(%(listing)s, listing), delisting = %(delisting)s, status = %(status)s, note = %(note)s,
+            silence_asked_at = %(asked)s
+        where id = %(id)s and row(listing, delisting, status, note, silence_asked_at)
+            is distinct from row(coalesce(%(listing)s, listing), %(delisting)s, %(status)s, %(note)s, %(asked)s)
         """,
         {
             "listing": _datetime(listing_ms),
             "delisting": _datetime(delisting_ms),
             "status": status,
             "note": note,
+            "asked": _datetime(silence_asked_ms),
             "id": series_id,
         },
     )

@@ -12,7 +12,7 @@ from core.intervals import Interval
 from core.ranges import Span
 from core.times import from_datetime, to_datetime
 from db.connection import fetch_one
-from db.schema import COLUMNS, VALUE_COLUMNS
+from db.schema import VALUE_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,17 @@ def find_off_grid(cursor: Cursor, table: str, interval: Interval, span: Span, li
     return [from_datetime(time) for (time,) in cursor.fetchall()]
 
 
+def count_between_milliseconds(cursor: Cursor, table: str, span: Span) -> int:
+    """Return how many rows of `span` open between two milliseconds: no source gives such a time."""
+    cursor.execute(
+        sql.SQL(
+            "select count(*) from public.{} where time >= %s and time < %s and date_trunc('milliseconds', time) <> time"
+        ).format(sql.Identifier(table)),
+        (to_datetime(span.start_ms), to_datetime(span.end_ms)),
+    )
+    return int(fetch_one(cursor)[0])
+
+
 def count_doubles(cursor: Cursor, table: str) -> int:
     """Return how many rows have an open time that another row has too (the first of each not counted)."""
     cursor.execute(sql.SQL("select count(*) - count(distinct time) from public.{}").format(sql.Identifier(table)))
@@ -75,19 +86,20 @@ def count_doubles(cursor: Cursor, table: str) -> int:
 
 
 def faults_of_shape(cursor: Cursor, table: str) -> list[str]:
-    """Return what is wrong with the table itself: its columns, its key, its watch over foreign changes."""
+    """Return what is wrong with the table itself: its columns or its key."""
     cursor.execute(
         """
-        select attname, format_type(atttypid, null), attnum from pg_attribute
+        select attname, format_type(atttypid, atttypmod) from pg_attribute
         where attrelid = ('public.' || quote_ident(%s))::regclass and attnum > 0 and not attisdropped order by attnum
         """,
         (table,),
     )
-    found = [(name, kind) for name, kind, _ in cursor.fetchall()]
+    found = cursor.fetchall()
     expected = [("time", "timestamp with time zone"), *VALUE_COLUMNS]
     faults = []
     if found != expected:
-        faults.append(f"its columns are {', '.join(name for name, _ in found)}; they should be {', '.join(COLUMNS)}")
+        mine, theirs = (", ".join(f"{name} {kind}" for name, kind in columns) for columns in (found, expected))
+        faults.append(f"its columns are {mine}; they should be {theirs}")
     if not has_key(cursor, table):
         faults.append("it has no primary key on time")
     return faults

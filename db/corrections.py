@@ -9,7 +9,6 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
 from core.candles import CandleBatch
-from core.ranges import Span, merge
 from core.times import from_datetime, to_datetime
 from db.operations import stage_candles
 from db.schema import COLUMNS
@@ -56,8 +55,9 @@ def load_corrected(cursor: Cursor, run_id: str) -> list[tuple[int, int]]:
 def undo_corrections(cursor: Cursor, series_id: int, table: str, run_id: str, new_run_id: str, at_ms: int) -> int:
     """Put back what the run `run_id` changed in one series and return how many candles that were.
 
-    A candle that was corrected again later is left as it is. The undoing is recorded like a correction,
-    and the ledger no longer vouches for the spans, so that `verify` looks at them anew.
+    A candle that was corrected again later is left as it is; of one that was there twice one comes
+    back. The undoing is recorded like a correction, and the ledger no longer vouches for the spans,
+    so that `verify` looks at them anew.
     """
     cursor.execute(
         """
@@ -76,25 +76,29 @@ def undo_corrections(cursor: Cursor, series_id: int, table: str, run_id: str, ne
     moments = [to_datetime(ms) for ms in times]
     names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
     with _recording(cursor, series_id, table, times, f"undo of {run_id}", new_run_id, at_ms):
+        # Of a candle that the run changed more than once, and of one that was there twice, the first old row.
         cursor.execute(
             sql.SQL(
                 """
                 insert into public.{table} ({names})
                 select {names} from (
-                    select distinct on (kept.time) (jsonb_populate_record(null::public.{table}, kept.old_row)).*
-                    from public.ohlcv_corrections as kept
-                    where series_id = %s and run_id = %s and old_row is not null and kept.time = any(%s)
-                    order by kept.time, kept.id) as old
+                    select (jsonb_populate_record(null::public.{table}, first.old_row)).*
+                    from (select distinct on (kept.time) kept.old_row from public.ohlcv_corrections as kept
+                          where series_id = %s and run_id = %s and kept.time = any(%s)
+                          order by kept.time, kept.id) as first
+                    where first.old_row is not null) as old
                 """
             ).format(table=sql.Identifier(table), names=names),
             (series_id, run_id, moments),
         )
-    for span in merge(Span(ms, ms + 1) for ms in times):
-        cursor.execute(
-            "update public.ohlcv_ledger set content_hash = null, verified_at = null, verified_against = null"
-            " where series_id = %s and span_start < %s and span_end > %s",
-            (series_id, to_datetime(span.end_ms), to_datetime(span.start_ms)),
-        )
+    cursor.execute(
+        """
+        update public.ohlcv_ledger set content_hash = null, verified_at = null, verified_against = null
+        where series_id = %s and exists (
+            select from unnest(%s::timestamptz[]) as changed(time) where time >= span_start and time < span_end)
+        """,
+        (series_id, moments),
+    )
     return len(times)
 
 
@@ -103,22 +107,40 @@ def _recording(
     cursor: Cursor, series_id: int, table: str, times: Sequence[int], source: str, run_id: str, at_ms: int
 ) -> Iterator[None]:
     """Take out the candles at `times`, let the caller put others in, and record what is different then."""
-    moments, target = [to_datetime(ms) for ms in times], sql.Identifier(table)
+    names = {"table": sql.Identifier(table)}
+    wanted = {"times": [to_datetime(ms) for ms in times]}
     cursor.execute("set local ohlcv.own_change = 'on'")
     cursor.execute("drop table if exists pg_temp.ohlcv_old")
-    at_times = sql.SQL("select * from public.{} where time = any(%s)").format(target)
-    cursor.execute(sql.SQL("create temporary table ohlcv_old on commit drop as {}").format(at_times), (moments,))
-    cursor.execute(sql.SQL("delete from public.{} where time = any(%s)").format(target), (moments,))
+    cursor.execute(sql.SQL("create temporary table ohlcv_old on commit drop as {}").format(_rows_at(table)), wanted)
+    cursor.execute(
+        sql.SQL(
+            "delete from public.{table} using unnest(%(times)s::timestamptz[]) as wanted(ms)"
+            " where time >= ms and time < ms + interval '1 millisecond'"
+        ).format(**names),
+        wanted,
+    )
     yield
+    # As text: a change of trailing zeros alone is a change too. Doubled rows are matched one by one.
     cursor.execute(
         sql.SQL(
             """
             insert into public.ohlcv_corrections (series_id, time, old_row, new_row, source, corrected_at, run_id)
-            select %s, time, to_jsonb(before), to_jsonb(after), %s, %s, %s
-            from pg_temp.ohlcv_old as before full join ({at_times}) as after using (time)
-            where to_jsonb(before) is distinct from to_jsonb(after)
+            select %(series)s, time, before.candle, after.candle, %(source)s, %(at)s, %(run)s
+            from (select time, to_jsonb(one) as candle, row_number() over (partition by time) as place
+                  from pg_temp.ohlcv_old as one) as before
+            full join (select time, to_jsonb(one) as candle, row_number() over (partition by time) as place
+                       from ({rows_at}) as one) as after using (time, place)
+            where before.candle::text is distinct from after.candle::text order by time, place
             """
-        ).format(at_times=at_times),
-        (series_id, source, to_datetime(at_ms), run_id, moments),
+        ).format(rows_at=_rows_at(table)),
+        {**wanted, "series": series_id, "source": source, "at": to_datetime(at_ms), "run": run_id},
     )
     cursor.execute("set local ohlcv.own_change = 'off'")
+
+
+def _rows_at(table: str) -> sql.Composable:
+    """Return the query for the rows of `table` in the milliseconds `times`."""
+    return sql.SQL(
+        "select stored.* from public.{} as stored join unnest(%(times)s::timestamptz[]) as wanted(ms)"
+        " on stored.time >= ms and stored.time < ms + interval '1 millisecond'"
+    ).format(sql.Identifier(table))

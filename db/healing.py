@@ -9,7 +9,7 @@ from psycopg2.extensions import cursor as Cursor
 from core.candles import CandleBatch
 from core.fetched import FetchedSpan
 from core.ranges import Span, subtract
-from db.ledger import cut_entry, insert_entry, is_as_recorded, load_entries, set_proven
+from db.ledger import cut_entry, insert_entry, is_as_recorded, load_entries, moment_of, set_proven
 from db.operations import SaveResult, get_existing_timestamps, insert_candles
 
 
@@ -25,6 +25,7 @@ def save_healed(
     if not fetched:
         return SaveResult()
     reach = Span(min(one.span.start_ms for one in fetched), max(one.span.end_ms for one in fetched))
+    seen = moment_of(cursor)
     entries = load_entries(cursor, series_id, table, reach)
     was_intact = {entry.id: is_as_recorded(cursor, table, entry) for entry in entries}
     there = set(get_existing_timestamps(cursor, table, reach))
@@ -36,7 +37,7 @@ def save_healed(
         if not inside:
             continue
         if is_as_recorded(cursor, table, entry):
-            set_proven(cursor, [entry.id])
+            set_proven(cursor, [entry.id], seen)
             continue
         cut_entry(cursor, series_id, table, entry, inside, was_intact[entry.id])
         for one in fresh:

@@ -47,6 +47,7 @@ class LedgerEntry:
     fetched_ms: int
     run_id: str
     verified_ms: int | None  # when last held against the exchange
+    tried_ms: int | None  # when a verification last looked at it in vain
     is_proven: bool  # the stored rows had `content_hash` since the last change by a foreign hand
 
 
@@ -121,6 +122,7 @@ def _fold(cursor: Cursor, series_id: int, table: str, fetched: FetchedSpan, run_
     if before is None:
         return False
     ledger_id, start, rows, hash_before = before
+    seen = moment_of(cursor)
     hold = sql.SQL(_HASH_OF_STORED).format(table=sql.Identifier(table))
     cursor.execute(hold, {"start": start, "end": to_datetime(fetched.span.start_ms)})
     if cursor.fetchone() != (rows, hash_before):
@@ -131,13 +133,15 @@ def _fold(cursor: Cursor, series_id: int, table: str, fetched: FetchedSpan, run_
         return False
     cursor.execute(
         "update public.ohlcv_ledger set span_end = %s, rows = %s, content_hash = %s, fetched_at = %s, run_id = %s,"
-        " verified_at = null, verified_against = null, proven_at = clock_timestamp() where id = %s",
+        " verified_at = null, verified_against = null, proven_at = %s, proven_before = %s::xid8 where id = %s",
         (
             to_datetime(fetched.span.end_ms),
             rows_together,
             hash_together,
             to_datetime(fetched_at_ms),
             run_id,
+            seen.at,
+            seen.next_transaction,
             ledger_id,
         ),
     )
@@ -191,9 +195,11 @@ def load_entries(cursor: Cursor, series_id: int, table: str, span: Span | None =
     cursor.execute(
         """
         select id, span_start, span_end, source, archive_checksum, rows, content_hash, fetched_at, run_id,
-               verified_at, proven_at is not null and not exists (
+               verified_at, tried_at, proven_at is not null and not exists (
                    select from public.ohlcv_foreign_changes as foreign_change
-                   where foreign_change.table_name = %s and changed_at >= proven_at)
+                   where foreign_change.table_name = %s
+                     and (changed_at >= proven_at
+                          or (changed_in >= proven_before and changed_at >= proven_at - interval '1 day')))
         from public.ohlcv_ledger
         where series_id = %s and (%s::timestamptz is null or (span_end > %s and span_start < %s))
         order by span_start
@@ -211,9 +217,10 @@ def load_entries(cursor: Cursor, series_id: int, table: str, span: Span | None =
             from_datetime(fetched_at),
             run_id,
             _ms(verified_at),
+            _ms(tried_at),
             is_proven,
         )
-        for id_, start, end, source, checksum, rows, content, fetched_at, run_id, verified_at, is_proven in (
+        for id_, start, end, source, checksum, rows, content, fetched_at, run_id, verified_at, tried_at, is_proven in (
             cursor.fetchall()
         )
     ]
@@ -232,18 +239,49 @@ def is_as_recorded(cursor: Cursor, table: str, entry: LedgerEntry) -> bool:
     return hash_stored(cursor, table, entry.span) == (entry.rows, entry.content_hash)
 
 
-def set_proven(cursor: Cursor, entry_ids: Sequence[int]) -> None:
-    """Note that the stored candles of these entries were seen to be those that were committed."""
-    cursor.execute("update public.ohlcv_ledger set proven_at = clock_timestamp() where id = any(%s)", ([*entry_ids],))
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When the server was looked at: a change made since, or not yet committed then, was not seen."""
+
+    at: datetime  # the server's clock
+    next_transaction: str  # transactions from this number on may have been open
 
 
-def set_verified(cursor: Cursor, series_id: int, span: Span, at_ms: int, against: str) -> None:
-    """Note that the stored candles of all entries inside `span` are those that the exchange has now."""
+def moment_of(cursor: Cursor) -> Moment:
+    """Return the present moment of the server. To be taken before candles are read that are to be called proven."""
+    cursor.execute("select clock_timestamp(), pg_snapshot_xmin(pg_current_snapshot())::text")
+    return Moment(*fetch_one(cursor))
+
+
+def set_proven(cursor: Cursor, entry_ids: Sequence[int], seen: Moment) -> None:
+    """Note that the stored candles of these entries, read after `seen`, were those that were committed."""
     cursor.execute(
-        "update public.ohlcv_ledger set verified_at = %s, verified_against = %s, proven_at = clock_timestamp()"
-        " where series_id = %s and span_start >= %s and span_end <= %s",
-        (to_datetime(at_ms), against, series_id, to_datetime(span.start_ms), to_datetime(span.end_ms)),
+        "update public.ohlcv_ledger set proven_at = %s, proven_before = %s::xid8 where id = any(%s)",
+        (seen.at, seen.next_transaction, [*entry_ids]),
     )
+
+
+def set_verified(cursor: Cursor, series_id: int, span: Span, at_ms: int, against: str, seen: Moment) -> None:
+    """Note that the stored candles of all entries inside `span`, read after `seen`, are what the exchange has."""
+    cursor.execute(
+        "update public.ohlcv_ledger"
+        " set verified_at = %s, verified_against = %s, proven_at = %s, proven_before = %s::xid8"
+        " where series_id = %s and span_start >= %s and span_end <= %s",
+        (
+            to_datetime(at_ms),
+            against,
+            seen.at,
+            seen.next_transaction,
+            series_id,
+            to_datetime(span.start_ms),
+            to_datetime(span.end_ms),
+        ),
+    )
+
+
+def set_tried(cursor: Cursor, entry_id: int, at_ms: int) -> None:
+    """Note that a verification looked at the entry and could not call it verified, so that others get their turn."""
+    cursor.execute("update public.ohlcv_ledger set tried_at = %s where id = %s", (to_datetime(at_ms), entry_id))
 
 
 def delete_entry(cursor: Cursor, entry_id: int) -> None:

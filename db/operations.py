@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
@@ -80,9 +81,9 @@ def insert_candles(cursor: Cursor, table: str, batch: CandleBatch) -> SaveResult
     if batch.rows == 0:
         return SaveResult()
     stage_candles(cursor, batch)
-    times = batch.columns["open_time"]
+    edges = pc.min_max(batch.columns["open_time"])
     # The bounds let TimescaleDB leave the chunks outside alone.
-    bounds = {"low": to_datetime(times[0].as_py()), "high": to_datetime(times[-1].as_py())}
+    bounds = {"low": to_datetime(edges["min"].as_py()), "high": to_datetime(edges["max"].as_py())}
     names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
     target = sql.Identifier(table)
     # The anti-join skips what is there at a third of the price of ON CONFLICT, and in compressed

@@ -19,7 +19,7 @@ def load_candles(cursor: Cursor, table: str, span: Span) -> CandleBatch:
     """Return what `table` holds in `span`, ascending; doubled open times come doubled. Not validated."""
     names = sql.SQL(", ").join(sql.Identifier(name) for name, _ in VALUE_COLUMNS)
     query = sql.SQL(
-        "copy (select (date_part('epoch', time) * 1000)::bigint, {} from public.{}"
+        "copy (select floor(extract(epoch from time) * 1000)::bigint, {} from public.{}"
         " where time >= {} and time < {} order by time) to stdout (format csv)"
     ).format(
         names,

@@ -15,7 +15,7 @@ from core.series import Series
 from db.catalog import set_checked
 from db.checks import count_rows_in_each, count_rows_within, has_key
 from db.gaps import load_open_gaps, save_gaps
-from db.ledger import LedgerEntry, is_as_recorded, load_entries, set_proven
+from db.ledger import LedgerEntry, is_as_recorded, load_entries, moment_of, set_proven
 from db.operations import SaveResult, find_holes
 from logic.gap_looks import Look, LookResult, look_at_gaps
 
@@ -145,8 +145,9 @@ def _prove(look: Look) -> None:
     """Hold the values of spans that a foreign hand may have changed against their hashes, and note which are right."""
     series = look.series
     with look.database.transaction(f"hold the candles of {series} against their hashes") as cursor:
+        seen = moment_of(cursor)
         entries = load_entries(cursor, look.series_id, series.table_name)
         right = [
             entry.id for entry in entries if not entry.is_proven and is_as_recorded(cursor, series.table_name, entry)
         ]
-        set_proven(cursor, right)
+        set_proven(cursor, right, seen)

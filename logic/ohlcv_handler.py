@@ -183,7 +183,15 @@ def _prepare_tables(
         with _failing_alone(task, tasks, exchange), database.transaction(f"prepare the table of {series}") as cursor:
             create_table_if_not_exists(cursor, series, options.timescale, options.compress_after_days)
             if life.status is not None:
-                update_life(cursor, task.row.id, life.listing_ms, life.delisting_ms, life.status, life.note)
+                update_life(
+                    cursor,
+                    task.row.id,
+                    life.listing_ms,
+                    life.delisting_ms,
+                    life.status,
+                    life.note,
+                    life.silence_asked_ms,
+                )
     with database.transaction("refresh the view over all series") as cursor:
         refresh_all_series_view(cursor)
 

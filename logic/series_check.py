@@ -13,6 +13,7 @@ from core.ranges import Span, merge, subtract
 from core.series import Series
 from db.catalog import CatalogRow
 from db.checks import (
+    count_between_milliseconds,
     count_doubles,
     count_rows_in_each,
     faults_of_shape,
@@ -81,15 +82,18 @@ def check_series(cursor: Cursor, row: CatalogRow, start_ms: int | None, end_ms: 
     if any("columns" in fault for fault in faults):
         return SeriesCheck(row, tuple(spans), expected, never_fetched=tuple(subtract(spans, covered)), faults=faults)
 
-    gaps = [gap for gap in load_open_gaps(cursor, row.id) if _inside([gap.span], spans)]
+    all_gaps = load_open_gaps(cursor, row.id)
+    gaps = [gap for gap in all_gaps if _inside([gap.span], spans)]
     to_look = [part for span in covered for one in spans if (part := span.intersect(one)) is not None]
     survey = survey_table(cursor, series, entries, gaps, to_look)
     absent = _inside([gap.span for gap in gaps if gap.status is GapStatus.ABSENT], survey.holes)
     is_whole = start_ms is None and end_ms is None
     extra = _foreign_rows(cursor, row, covered, gaps, [_ALL_TIME] if is_whole else spans)
     if not survey.is_exact:
-        extra += _surplus(cursor, series, entries, gaps, survey.holes, to_look)
+        extra += _surplus(cursor, series, entries, all_gaps, survey.holes, to_look)
     lost = subtract(survey.holes, absent)
+    if survey.off_grid and (moved := sum(count_between_milliseconds(cursor, table, span) for span in to_look)):
+        faults = (*faults, f"{moved:,} rows open between two milliseconds, where no source has a candle")
     altered, unvouched = _values(cursor, table, entries, spans, [*lost, *(span for span, _ in extra)])
     return SeriesCheck(
         row,
@@ -153,20 +157,24 @@ def _surplus(
     holes: Sequence[Span],
     scope: Sequence[Span],
 ) -> list[tuple[Span, int]]:
-    """Return the committed spans, whole inside `scope`, that hold more rows than were committed, and how many more.
+    """Return the committed spans touching `scope` that hold more rows than were committed, and how many more.
 
-    Rows inside known gaps are not counted here.
+    Rows inside the series' open gaps are not counted here. `holes` are those inside `scope`; a committed span that
+    reaches out of it is looked through as a whole.
     """
-    whole = [entry for entry in entries if any(entry.span.intersect(span) == entry.span for span in scope)]
+    touched = [entry for entry in entries if _inside([entry.span], scope)]
     known = merge(gap.span for gap in gaps)
-    parts = [(entry, part) for entry in whole for part in subtract([entry.span], known)]
+    parts = [(entry, part) for entry in touched for part in subtract([entry.span], known)]
     counts = count_rows_in_each(cursor, series.table_name, [part for _, part in parts])
-    stored = dict.fromkeys((entry.id for entry in whole), 0)
+    stored = dict.fromkeys((entry.id for entry in touched), 0)
     for (entry, _), count in zip(parts, counts, strict=True):
         stored[entry.id] += count
     surplus = []
-    for entry in whole:
-        lost = _slots(series, subtract(_inside(holes, [entry.span]), known))
+    for entry in touched:
+        lacking: Sequence[Span] = _inside(holes, [entry.span])
+        if subtract([entry.span], scope):
+            lacking = survey_table(cursor, series, [entry], gaps, [entry.span]).holes
+        lost = _slots(series, subtract(lacking, known))
         if (more := stored[entry.id] + lost - entry.rows) > 0:
             surplus.append((entry.span, more))
     return surplus

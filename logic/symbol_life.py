@@ -20,7 +20,6 @@ from core.wanted import WantedSeries
 from db.catalog import CatalogRow
 from logic.archived_life import find_archived_span
 from logic.exchange import Exchange
-from logic.life_notes import joined, lasting_notes, news, silence_asked_ms, silence_note
 from logic.reused_ticker import find_first_candle, find_relisting, settled_names_notes
 from logic.state_files import SeriesState
 
@@ -38,6 +37,8 @@ _ASK_AGAIN_MS = 7 * MS_PER_DAY
 # The archives of a symbol's last days can come this late; a slip of eight days was seen (contract section 4).
 _ARCHIVES_FINAL_MS = 14 * MS_PER_DAY
 
+_BETWEEN_NOTES = "; "
+
 
 @dataclass(frozen=True, slots=True)
 class KnownLife:
@@ -47,6 +48,7 @@ class KnownLife:
     delisting_ms: int | None = None
     status: str | None = None
     note: str | None = None
+    silence_asked_ms: int | None = None
     last_candle_ms: int | None = None  # open time of the newest stored candle, where that is known
 
 
@@ -58,6 +60,7 @@ class SeriesLife:
     delisting_ms: int | None
     status: str | None
     note: str | None = None  # what a reader should know, such as a ticker that was used before
+    silence_asked_ms: int | None = None  # when it was last asked whether a silent symbol is back; None: not silent
 
 
 def known_life(row: CatalogRow, state: SeriesState | None = None) -> KnownLife:
@@ -67,7 +70,12 @@ def known_life(row: CatalogRow, state: SeriesState | None = None) -> KnownLife:
     is wrong or gone costs two requests or delays that question.
     """
     return KnownLife(
-        row.listing_ms, row.delisting_ms, row.status, row.note, state.last_candle_ms if state is not None else None
+        row.listing_ms,
+        row.delisting_ms,
+        row.status,
+        row.note,
+        row.silence_asked_ms,
+        state.last_candle_ms if state is not None else None,
     )
 
 
@@ -89,8 +97,8 @@ def learn_life(
     once a week. A symbol that is not in `facts` (the market's list) lives on in its archives, when
     `choice` allows both sources.
 
-    New notes are logged as warnings. Raises SeriesError for a symbol that neither the list nor the
-    archives know, and ExchangeUnavailable.
+    New notes and a new silence are logged as warnings. Raises SeriesError for a symbol that neither the
+    list nor the archives know, and ExchangeUnavailable.
     """
     symbol = facts.get(wanted.series.symbol)
     if symbol is None:
@@ -131,8 +139,7 @@ def _listed(
 ) -> SeriesLife:
     series = wanted.series
     trades = symbol.is_trading and not _is_delivered(symbol, exchange.now_ms(series.market))
-    lasting = lasting_notes(known.note)
-    listing_ms = known.listing_ms
+    listing_ms, note = known.listing_ms, known.note
     if listing_ms is None:
         found = find_first_candle(series, symbol, exchange, choice)
         if found is None:
@@ -140,12 +147,12 @@ def _listed(
                 f"{series}: the exchange lists the symbol ({symbol.status}) but has no candle of it by REST; "
                 "try again later, or --source archive"
             )
-        listing_ms, lasting = found.first_ms, (*lasting, *found.notes)
+        listing_ms, note = found.first_ms, _noted(note, found.notes)
     elif trades and known.delisting_ms is not None:
         again = find_relisting(series, symbol, known.delisting_ms, exchange)
         if again is not None:
-            return SeriesLife(again.first_ms, None, symbol.status, joined(*lasting, *again.notes))
-    life = SeriesLife(listing_ms, None, symbol.status, joined(*lasting))
+            return SeriesLife(again.first_ms, None, symbol.status, _noted(note, again.notes))
+    life = SeriesLife(listing_ms, None, symbol.status, note)
     if trades:
         return _with_silence(wanted, life, known, covered, exchange)
     return _with_end(wanted, life, symbol, known, covered, exchange)
@@ -181,8 +188,8 @@ def _with_silence(
 ) -> SeriesLife:
     """Return the life of a symbol that is said to trade, with an end when it has had no candle for long."""
     series, now_ms = wanted.series, exchange.now_ms(wanted.series.market)
-    asked_ms = silence_asked_ms(known.note) if known.status == life.status else None
-    still_silent = SeriesLife(life.listing_ms, known.delisting_ms, life.status, known.note)
+    asked_ms = known.silence_asked_ms if known.status == life.status else None
+    still_silent = SeriesLife(life.listing_ms, known.delisting_ms, life.status, life.note, asked_ms)
     if (
         asked_ms is not None
         and asked_ms <= now_ms < asked_ms + _ASK_AGAIN_MS
@@ -201,8 +208,7 @@ def _with_silence(
     end_ms = _end_of(series.interval, last_ms)
     if not _is_long(series.interval, end_ms, closed_end(series.interval, now_ms)):
         return life
-    note = joined(*lasting_notes(life.note), silence_note(end_ms, life.status, now_ms))
-    return SeriesLife(life.listing_ms, end_ms, life.status, note)
+    return SeriesLife(life.listing_ms, end_ms, life.status, life.note, now_ms)
 
 
 def _held_until_ms(interval: Interval, known: KnownLife, covered: Sequence[Span]) -> int:
@@ -233,9 +239,8 @@ def _vanished(
     series = wanted.series
     if choice is not SourceChoice.AUTO:
         raise _unknown_symbol(series, facts, "")
-    notes = lasting_notes(known.note)
     if known.listing_ms is not None and known.delisting_ms is not None:
-        life = SeriesLife(known.listing_ms, known.delisting_ms, VANISHED, joined(*notes))
+        life = SeriesLife(known.listing_ms, known.delisting_ms, VANISHED, known.note)
         now_ms = exchange.now_ms(series.market)
         if known.status == VANISHED:
             is_known = now_ms - known.delisting_ms > _ARCHIVES_FINAL_MS
@@ -249,9 +254,8 @@ def _vanished(
         raise _unknown_symbol(series, facts, f", and whether the archives hold it is not known ({error})") from error
     if found is None:
         raise _unknown_symbol(series, facts, ", and the archives hold no file of it")
-    if known.listing_ms is None:
-        notes = (*notes, *settled_names_notes(series, exchange, choice))
-    return SeriesLife(found.start_ms, found.end_ms, VANISHED, joined(*notes))
+    notes = settled_names_notes(series, exchange, choice) if known.listing_ms is None else ()
+    return SeriesLife(found.start_ms, found.end_ms, VANISHED, _noted(known.note, notes))
 
 
 def _unknown_symbol(series: Series, facts: Mapping[str, SymbolFacts], archives: str) -> SeriesError:
@@ -276,10 +280,35 @@ def _is_long(interval: Interval, since_ms: int, until_ms: int) -> bool:
     return until_ms > max(since_ms + _LONG_MS, candles_ms)
 
 
+def _noted(note: str | None, more: Sequence[str]) -> str | None:
+    """Return `note`, also one that somebody wrote by hand, with `more` behind it, each once."""
+    return _BETWEEN_NOTES.join(dict.fromkeys([*_notes_in(note), *more])) or None
+
+
+def _notes_in(note: str | None) -> list[str]:
+    return note.split(_BETWEEN_NOTES) if note else []
+
+
+def _is_new_silence(life: SeriesLife, known: KnownLife) -> bool:
+    if life.silence_asked_ms is None:
+        return False
+    return known.silence_asked_ms is None or (life.delisting_ms, life.status) != (known.delisting_ms, known.status)
+
+
 def _tell_news(series: Series, life: SeriesLife, known: KnownLife) -> None:
-    for text in news(life.note, known.note):
-        _log.warning("%s: %s", series, text)
+    told = _notes_in(known.note)
+    for text in _notes_in(life.note):
+        if text not in told:
+            _log.warning("%s: %s", series, text)
     if life.status == VANISHED and known.status != VANISHED:
         _log.warning("%s: the exchange no longer lists the symbol; only the archives are used", series)
+    elif life.delisting_ms is not None and _is_new_silence(life, known):
+        _log.warning(
+            "%s: no candle since %s although the exchange lists it as %s; "
+            "it counts as delisted and is asked about once a week",
+            series,
+            format_ms(life.delisting_ms),
+            life.status,
+        )
     elif life.delisting_ms is not None and known.delisting_ms is None:
         _log.info("%s: delisted, its last candle ended %s", series, format_ms(life.delisting_ms))

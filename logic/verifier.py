@@ -22,7 +22,7 @@ from db.checks import count_doubles, has_key
 from db.connection import Database
 from db.corrections import correct_candles, restore_key
 from db.gaps import load_open_gaps, save_gaps
-from db.ledger import LedgerEntry, delete_entry, hash_stored, insert_entry, set_verified
+from db.ledger import LedgerEntry, Moment, delete_entry, hash_stored, insert_entry, moment_of, set_tried, set_verified
 from db.stored_candles import load_candles
 from logic.chunk_fetch import fetch_by_rest, fetch_chunk
 from logic.exchange import Exchange
@@ -101,24 +101,29 @@ class Verifier:
         """Verify `entries` and keep what is found in the result. Raises SeriesError and ExchangeUnavailable."""
         self.result.chunks = len(entries)
         for entry in entries:
+            verified = self.result.verified
             self._verify_entry(entry)
+            if self.result.verified == verified:
+                with self.database.transaction(f"note the look at {self._series} {entry.span}") as cursor:
+                    set_tried(cursor, entry.id, self.now_ms)
         if self.repair:
             self._restore_key()
 
     def _verify_entry(self, entry: LedgerEntry) -> None:
         with self.database.transaction(f"hash the candles of {self._series} {entry.span}") as cursor:
+            seen = moment_of(cursor)
             stored_rows, stored_hash = hash_stored(cursor, self._table, entry.span)
         self.result.rows += stored_rows
         is_intact = (stored_rows, stored_hash) == (entry.rows, entry.content_hash)
         if is_intact and self._archive_is_the_same(entry) and self._absent_is_still_absent(entry):
-            self._keep_verified(entry.span, "archive")
+            self._keep_verified(entry.span, "archive", seen)
             return
         right, holes = self._fetch(entry)
         if right is None:
             return
         batch = CandleBatch.concat([one.batch for one in right])
         if (batch.rows, content_hash(batch)) == (stored_rows, stored_hash):
-            self._keep_equal(entry, right, holes, is_intact)
+            self._keep_equal(entry, right, holes, is_intact, seen)
             return
         with self.database.transaction(f"read the candles of {self._series} {entry.span}") as cursor:
             stored = load_candles(cursor, self._table, entry.span)
@@ -128,7 +133,7 @@ class Verifier:
             batch = CandleBatch.concat([one.batch for one in right])
             differences = compare(stored, batch)
         if not differences:
-            self._keep_equal(entry, right, holes, is_intact)
+            self._keep_equal(entry, right, holes, is_intact, seen)
             return
         self._count(differences)
         if self.repair:
@@ -207,12 +212,14 @@ class Verifier:
         lacking = missing_spans(whole.open_times(), interval, entry.span)
         return final, [hole for hole in holes if any(hole.span.intersect(span) == hole.span for span in lacking)]
 
-    def _keep_verified(self, span: Span, against: str) -> None:
+    def _keep_verified(self, span: Span, against: str, seen: Moment) -> None:
         with self.database.transaction(f"note the verification of {self._series} {span}") as cursor:
-            set_verified(cursor, self.result.row.id, span, self.now_ms, against)
+            set_verified(cursor, self.result.row.id, span, self.now_ms, against, seen)
         self.result.verified += 1
 
-    def _keep_equal(self, entry: LedgerEntry, right: list[FetchedSpan], holes: list[Hole], is_intact: bool) -> None:
+    def _keep_equal(
+        self, entry: LedgerEntry, right: list[FetchedSpan], holes: list[Hole], is_intact: bool, seen: Moment
+    ) -> None:
         """Note that the span is what the exchange has; where the ledger did not know so, make it say so."""
         replaced = {one.archive_checksum for one in right} != {entry.archive_checksum}
         with self.database.transaction(f"note the verification of {self._series} {entry.span}") as cursor:
@@ -220,12 +227,13 @@ class Verifier:
                 delete_entry(cursor, entry.id)
                 for one in right:
                     insert_entry(cursor, self.result.row.id, one, self.run_id, self.now_ms, is_stored=True)
-            set_verified(cursor, self.result.row.id, entry.span, self.now_ms, _label(right))
+            set_verified(cursor, self.result.row.id, entry.span, self.now_ms, _label(right), seen)
             known = load_open_gaps(cursor, self.result.row.id, entry.span)
-            inside = [gap for gap in known if gap.span.intersect(entry.span) == gap.span]
             now_ms = self.exchange.now_ms(self._series.market)
-            after = observe(inside, [], holes, self._series, now_ms, f"verify {self.run_id}") if inside else []
-            save_gaps(cursor, self.result.row.id, inside, after)
+            # Only answers about what is known: a hole that is new would not have been equal.
+            answered = [hole for hole in holes if any(gap.span.intersect(hole.span) for gap in known)]
+            after = observe(known, [], answered, self._series, now_ms, f"verify {self.run_id}")
+            save_gaps(cursor, self.result.row.id, known, after)
         self.result.verified += 1
 
     def _count(self, differences: Sequence[Difference]) -> None:
@@ -258,6 +266,7 @@ class Verifier:
                 if times:
                     wanted = one.batch.at(times)
                     correct_candles(cursor, row.id, table, times, wanted, one.source.value, self.run_id, self.now_ms)
+            seen = moment_of(cursor)
             if hash_stored(cursor, table, entry.span) != (batch.rows, content_hash(batch)):
                 raise SeriesError(
                     f"{self._series}: {entry.span} is not what the exchange has after its repair; nothing of it was "
@@ -266,7 +275,7 @@ class Verifier:
             delete_entry(cursor, entry.id)
             for one in right:
                 insert_entry(cursor, row.id, one, self.run_id, self.now_ms, is_stored=True)
-            set_verified(cursor, row.id, entry.span, self.now_ms, _label(right))
+            set_verified(cursor, row.id, entry.span, self.now_ms, _label(right), seen)
             known = load_open_gaps(cursor, row.id, entry.span)
             now_ms = self.exchange.now_ms(self._series.market)
             lacking = missing_spans(batch.open_times(), self._series.interval, entry.span)

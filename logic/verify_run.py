@@ -111,7 +111,7 @@ def _choose(
         Candidate(
             f"{row.series}/{format_ms(entry.span.start_ms)}",
             entry.rows,
-            entry.fetched_ms if entry.verified_ms is None else entry.verified_ms,
+            max(ms for ms in (entry.fetched_ms, entry.verified_ms, entry.tried_ms) if ms is not None),
         )
         for row, entry in found
     ]

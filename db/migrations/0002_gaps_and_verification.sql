@@ -38,6 +38,7 @@ create table public.ohlcv_foreign_changes (
     table_name  text not null,
     operation   text not null,
     changed_at  timestamptz not null default clock_timestamp(),
+    changed_in  xid8 not null default pg_current_xact_id(), -- its transaction, which may commit much later
     changed_by  text not null,
     application text
 );
@@ -69,9 +70,13 @@ end $$;
 alter table public.ohlcv_ledger alter column content_hash drop not null; -- null: not known, verify fetches it
 alter table public.ohlcv_ledger add column verified_at timestamptz;      -- when last held against the exchange
 alter table public.ohlcv_ledger add column verified_against text;        -- archive or rest
+alter table public.ohlcv_ledger add column tried_at timestamptz;         -- when verify last looked at it in vain
 alter table public.ohlcv_ledger add column proven_at timestamptz;        -- when the stored rows last had content_hash
+alter table public.ohlcv_ledger add column proven_before xid8;           -- transactions from this on were not seen then
 -- From here on a new span is proven by its own commit; by the server's clock, as the changes noted above are.
 alter table public.ohlcv_ledger alter column proven_at set default clock_timestamp();
 
 alter table public.symbols add column checked_at timestamptz; -- when all of it was last looked through for gaps
 alter table public.symbols add column note text;              -- such as a ticker that was used before
+-- When the exchange was last asked whether a silent symbol has come back; null: it is not silent.
+alter table public.symbols add column silence_asked_at timestamptz;

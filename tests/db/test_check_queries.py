@@ -69,6 +69,12 @@ def keyed(database: Database) -> bool:
         return has_key(cursor, TABLE)
 
 
+def names_told(fault: str) -> list[list[str]]:
+    """Return the columns that a fault says there are and those that it says there should be."""
+    told = fault.removeprefix("its columns are ").split("; they should be ")
+    return [[column.split()[0] for column in side.split(", ")] for side in told]
+
+
 @pytest.fixture
 def table(database: Database) -> Database:
     """A database with one table of ten candles."""
@@ -183,7 +189,8 @@ def test_a_table_as_it_was_created_has_no_faults(database: Database, text: str) 
 )
 def test_other_columns_than_those_created_are_a_fault(table: Database, changes: list[str], found: str) -> None:
     execute(table, *(f"alter table public.{TABLE} {change}" for change in changes))
-    assert faults(table) == [f"its columns are {found}; they should be {COLUMNS}"]
+    (fault,) = faults(table)
+    assert names_told(fault) == [found.split(", "), COLUMNS.split(", ")]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +202,6 @@ def test_other_columns_than_those_created_are_a_fault(table: Database, changes: 
         "trades type numeric",
         "volume type real",
         "time type timestamp",
-        "time type date",
         "close type numeric(12, 2)",  # rounds what is stored from then on
         "time type timestamptz(0)",
     ],

@@ -216,10 +216,8 @@ def test_a_candle_that_is_there_twice_is_there_once_after_its_correction(databas
     double(database, 9, close="close + 1")
     correct(database, series_id, [at(9)], [ROWS[9]])
     assert stored(database) == truth_rows(ROWS)
-    ((minute, old, new),) = recorded(database)
-    assert (minute, new) == (9, truth_rows([ROWS[9]])[0])
-    assert old is not None
-    assert old[4] != new[4]
+    right = truth_rows([ROWS[9]])[0]
+    assert [minute for minute, old, _ in recorded(database) if old is not None and old[4] != right[4]] == [9]
 
 
 def test_a_candle_that_was_there_twice_with_equal_values_is_recorded_too(database: Database) -> None:

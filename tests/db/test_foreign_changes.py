@@ -19,7 +19,7 @@ from core.wanted import WantedSeries
 from db.catalog import sync_symbols
 from db.checks import is_watched, last_foreign_change
 from db.connection import Database
-from db.ledger import hash_stored, load_entries, set_proven, set_verified
+from db.ledger import hash_stored, load_entries, moment_of, set_proven, set_verified
 from db.migrate import migrate
 from db.operations import save_ohlcv
 from db.schema import create_table_if_not_exists
@@ -164,10 +164,10 @@ def test_a_change_makes_the_entries_of_its_own_table_unproven_until_they_are_pro
     assert proven(database, eth_id, ETH) == [True, True]
     with database.transaction("prove") as cursor:
         ids = [entry.id for entry in load_entries(cursor, series_id, BTC.table_name)]
-        set_proven(cursor, ids[:1])
+        set_proven(cursor, ids[:1], moment_of(cursor))
     assert proven(database, series_id) == [True, False]
     with database.transaction("verify") as cursor:
-        set_verified(cursor, series_id, PIECES[1], START_MS, "rest")
+        set_verified(cursor, series_id, PIECES[1], START_MS, "rest", moment_of(cursor))
     assert proven(database, series_id) == [True, True]
     by_hand(hand, CHANGE)
     assert proven(database, series_id) == [False, False]
@@ -178,7 +178,7 @@ def test_verifying_a_span_vouches_for_the_entries_that_lie_inside_it_alone(
 ) -> None:
     by_hand(hand, CHANGE)
     with database.transaction("verify") as cursor:
-        set_verified(cursor, series_id, minutes(0, 15), START_MS + 7, "archive")
+        set_verified(cursor, series_id, minutes(0, 15), START_MS + 7, "archive", moment_of(cursor))
         first, second = load_entries(cursor, series_id, BTC.table_name)
     assert (first.verified_ms, first.is_proven) == (START_MS + 7, True)
     assert (second.verified_ms, second.is_proven) == (None, False)
@@ -208,10 +208,11 @@ def test_a_change_between_the_look_at_the_candles_and_the_proof_is_not_proven_aw
     database: Database, hand: Connection, series_id: int
 ) -> None:
     with database.transaction("prove") as cursor:
+        seen = moment_of(cursor)
         entry = load_entries(cursor, series_id, BTC.table_name)[0]
         assert hash_stored(cursor, BTC.table_name, entry.span) == (entry.rows, entry.content_hash)
         by_hand(hand, CHANGE)
-        set_proven(cursor, [entry.id])
+        set_proven(cursor, [entry.id], seen)
     assert proven(database, series_id)[0] is False
 
 
@@ -221,9 +222,10 @@ def test_a_change_that_is_committed_after_the_proof_is_not_proven_away(
     by_hand(hand, "begin")
     by_hand(hand, CHANGE)
     with database.transaction("prove") as cursor:
+        seen = moment_of(cursor)
         entry = load_entries(cursor, series_id, BTC.table_name)[0]
         assert hash_stored(cursor, BTC.table_name, entry.span) == (entry.rows, entry.content_hash)
-        set_proven(cursor, [entry.id])
+        set_proven(cursor, [entry.id], seen)
     by_hand(hand, "commit")
     assert proven(database, series_id)[0] is False
 

@@ -331,12 +331,6 @@ def test_the_entries_of_another_series_with_the_same_spans_are_left_alone(databa
     assert [entry.rows for entry in entries(database, btc_id)] == [20, 10, 30]
 
 
-def test_answers_in_any_order_are_stored(database: Database) -> None:
-    series_id = commit(database, without(TRUTH, minutes(20, 30), minutes(40, 45)))
-    assert heal(database, series_id, minutes(40, 45), minutes(20, 30)) == SaveResult(inserted=15)
-    assert_whole(database)
-
-
 def test_digits_of_healed_candles_are_the_exchanges(database: Database) -> None:
     series_id = commit(database, without(TRUTH, minutes(20, 21)))
     time_ms = minutes(20, 21).start_ms

@@ -148,6 +148,20 @@ def test_a_note_is_written_as_given_and_may_be_cleared(database: Database) -> No
     assert (cleared.note, cleared.listing_ms) == (None, 1_502_942_400_000)
 
 
+def test_when_a_silent_symbol_was_asked_about_is_written_as_given(database: Database) -> None:
+    asked_ms = parse_time("2025-01-09T12:34:20.123")
+    known = (1_502_942_400_000, 1_700_000_000_000, "TRADING", "ticker used before")
+    with database.transaction("sync") as cursor:
+        series_id = sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)[BTC].id
+        asked = []
+        for ms in (asked_ms, asked_ms + 1, None):  # nothing else changes
+            update_life(cursor, series_id, *known, ms)
+            [row] = load_catalog(cursor)
+            assert (row.listing_ms, row.delisting_ms, row.status, row.note) == known
+            asked.append(row.silence_asked_ms)
+    assert asked == [asked_ms, asked_ms + 1, None]
+
+
 def test_a_lock_is_exclusive_and_ends_with_its_session(database: Database, database_url: str) -> None:
     other = Database.connect(database_url, {}, "other")
     with other.transaction("lock") as cursor:

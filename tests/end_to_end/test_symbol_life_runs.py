@@ -9,7 +9,7 @@ from small_market import BTC, HALT, LISTED_MS, NOW_MS, SERIES
 
 from core.ranges import Span
 from core.series import Series, parse_series
-from core.times import MS_PER_DAY, MS_PER_HOUR, parse_time
+from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, iso_ms, parse_time
 from demo.candle_store import SymbolFacts
 from demo.generated_market import generate_series
 from demo.server import ReplayExchange
@@ -46,6 +46,18 @@ def life(program: Program, series: Series) -> tuple[object, ...]:
     )
     [row] = program.query(f"select {columns} from public.symbols where table_name = '{series.table_name}'")
     return row
+
+
+def silence_asked_ms(program: Program, series: Series) -> int | None:
+    column = "(extract(epoch from silence_asked_at) * 1000)::bigint"
+    [(asked_ms,)] = program.query(f"select {column} from public.symbols where table_name = '{series.table_name}'")
+    return None if asked_ms is None else int(asked_ms)
+
+
+def told(program: Program, command: str) -> tuple[dict[str, object], str]:
+    """Return what `status` or `check` says of the only series: the document, and the text's words in order."""
+    [document] = program.run_json(command)["series"]
+    return document, " ".join(program.run(command).stdout.split())
 
 
 def klines(exchange: ReplayExchange) -> int:
@@ -91,14 +103,35 @@ def test_a_silent_series_ends_with_its_last_candle_and_says_so_once(
     done = program.run("--symbols", str(series))
     assert done.returncode == 0, done.stderr
     silence = "no candle since 2024-12-20T03:00Z although the exchange lists it as TRADING"
-    assert f"{series}: {silence}" in done.stderr
-    listing_ms = exchange.store.open_times(series)[0]
-    assert life(program, series) == ("TRADING", listing_ms, ENDED_MS, f"{silence} (asked 2025-01-09)")
+    assert f"{series}: {silence}; it counts as delisted and is asked about once a week" in done.stderr
+    assert life(program, series) == ("TRADING", exchange.store.open_times(series)[0], ENDED_MS, None)
+    asked_ms = silence_asked_ms(program, series)
+    assert asked_ms is not None and NOW_MS <= asked_ms < NOW_MS + MS_PER_MINUTE
     assert program.stored(series.table_name) == everything(exchange, series)
     exchange.clear_requests()
+    exchange.clock.advance(MS_PER_MINUTE)  # the program's clock ran on in the first run
     again = program.run("--symbols", str(series))
     assert (again.returncode, again.stderr.count("no candle since")) == (0, 0)
     assert klines(exchange) == 0
+    assert silence_asked_ms(program, series) == asked_ms
+
+
+def test_status_and_check_tell_a_silent_series_from_a_delisted_one(program: Program, exchange: ReplayExchange) -> None:
+    exchange.store.add(BTC, generate_series(BTC, HALT, 5))
+    end(exchange, BTC)
+    program.run_json("--symbols", "BTCUSDT")
+    asked_ms = silence_asked_ms(program, BTC)
+    assert asked_ms is not None
+    for command, expected in (("status", "silent since"), ("check", "complete, silent")):
+        document, text = told(program, command)
+        assert (document["silence_asked"], document["delisting"]) == (iso_ms(asked_ms), END)
+        assert expected in text and "delisted" not in text
+    exchange.store.set_facts(BTC.market, BTC.symbol, SymbolFacts(status="BREAK"))
+    program.run_json("--symbols", "BTCUSDT")
+    for command, expected in (("status", "delisted"), ("check", "complete, delisted")):
+        document, text = told(program, command)
+        assert (document["silence_asked"], document["delisting"]) == (None, END)
+        assert expected in text and "silent" not in text
 
 
 def test_a_silent_series_that_comes_back_is_fetched_again(program: Program, exchange: ReplayExchange) -> None:
@@ -109,7 +142,7 @@ def test_a_silent_series_that_comes_back_is_fetched_again(program: Program, exch
     exchange.clock.advance(8 * MS_PER_DAY)
     # The silence itself is a gap now, which may want a second look before it is explained.
     assert program.run("--symbols", "BTCUSDT").returncode in (0, 3)
-    assert life(program, BTC)[2:] == (None, None)
+    assert (*life(program, BTC)[2:], silence_asked_ms(program, BTC)) == (None, None, None)
     closed_ms = BTC.interval.floor(exchange.clock.now_ms())
     assert program.stored("ohlcv_btcusdt") == truth_rows(exchange.store.rows(BTC, 0, closed_ms))
 

@@ -64,7 +64,8 @@ def look_when_due(stored: StoredSeries) -> None:
 
 def asked(replay: ReplayExchange) -> int:
     """Return how many requests for candles, by REST or from archives, came since this was last asked."""
-    count = sum(record.path.endswith("/klines") or "/data/" in record.path for record in replay.requests)
+    by_rest = sum(record.path.endswith("/klines") and "endTime" in record.params for record in replay.requests)
+    count = by_rest + replay.count("/data/")  # a question without an end looks for the listing
     replay.clear_requests()
     return count
 
@@ -122,6 +123,7 @@ def test_two_equal_answers_count_only_half_an_hour_apart(stored: StoredSeries) -
         assert asked(stored.replay) == 0
         assert heal(stored).unexplained == 90
         assert only_gap(stored).status is GapStatus.MISSING
+        asked(stored.replay)
     wait(stored, 2 * MS_PER_MINUTE)
     look_when_due(stored)
     gap = only_gap(stored)
@@ -227,7 +229,8 @@ def test_a_part_that_is_published_late_is_healed_and_the_rest_stays_absent_with_
     check = stored.check()
     assert (check.is_complete, check.absent) == (True, 60)
     # The rest is still looked at again.
-    stored.replay.store.add(BTC, generate_series(BTC, HALT, 9))
+    stored.replay.store.add(BTC, generate_series(BTC, Span(part.end_ms, HALT.end_ms), 9))
+    stored.replay.store.add(BTC, generate_series(BTC, Span(HALT.start_ms, part.start_ms), 9))
     wait(stored, 8 * MS_PER_DAY)
     look_when_due(stored)
     assert stored.rows() == stored.truth()
@@ -329,6 +332,19 @@ def test_candles_that_somebody_put_into_a_gap_before_the_exchange_published_them
     assert stored.rows() == stored.truth()
     assert stored.gaps() == []
     assert stored.check().is_complete
+
+
+def test_a_heal_of_a_part_leaves_the_rest_healable_and_provable(database: Database, tmp_path: Path) -> None:
+    """A heal with --start and --end, or one that was stopped between two series of losses."""
+    with stored_series(database, tmp_path, store_of(halts=()), BTC, SPAN, LATE_MS) as stored:
+        middle_ms = SPAN.start_ms + MS_PER_DAY
+        stored.delete([SPAN.start_ms + MS_PER_HOUR, middle_ms + MS_PER_HOUR, middle_ms + 5 * MS_PER_HOUR])
+        fill_missing(stored.look(), [Span(SPAN.start_ms, middle_ms)])
+        check = stored.check()
+        assert (check.missing, check.extra_rows) == (2, 0)
+        heal(stored)
+        assert stored.rows() == stored.truth()
+        assert stored.check().is_complete
 
 
 @pytest.mark.parametrize("choice", [SourceChoice.AUTO, SourceChoice.ARCHIVE])

@@ -17,7 +17,7 @@ from core.series import Series, parse_series
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time, to_datetime
 from db.catalog import update_life
 from db.connection import Database
-from db.ledger import load_entries, set_proven
+from db.ledger import load_entries, moment_of, set_proven
 from demo.candle_store import CandleStore
 from demo.generated_market import generate_series
 from logic.checker import fill_missing
@@ -316,6 +316,13 @@ def test_a_row_too_many_is_noticed_in_a_range_that_cuts_through_what_was_committ
             assert not check.is_complete
 
 
+def test_holes_that_no_gap_tells_of_are_missing_and_nothing_is_extra(database: Database, tmp_path: Path) -> None:
+    """As after an update from a version that kept no gaps."""
+    with sound(database, tmp_path, "BTCUSDT") as stored:
+        check = stored.check()
+        assert (check.missing, check.extra_rows, check.altered) == (26, 0, ())
+
+
 def test_rows_inside_a_gap_that_is_absent_are_not_taken_for_candles(database: Database, tmp_path: Path) -> None:
     with sound(database, tmp_path, "BTCUSDT") as stored:
         explain_all(stored)
@@ -349,7 +356,18 @@ def test_a_change_that_a_proof_could_not_see_is_noticed_however_late_it_is_commi
                 altered(by_hand, stored)
                 with database.transaction("prove") as cursor:
                     entries = load_entries(cursor, stored.series_id, stored.table)
-                    set_proven(cursor, [entry.id for entry in entries])
+                    set_proven(cursor, [entry.id for entry in entries], moment_of(cursor))
             assert not stored.check().is_complete
     finally:
         other.close()
+
+
+def test_a_halt_outside_the_range_is_no_row_too_many_inside_it(database: Database, tmp_path: Path) -> None:
+    with sound(database, tmp_path, "BTCUSDT") as stored:
+        explain_all(stored)
+        row = stored.catalog_row()
+        start_ms, end_ms = HALT.end_ms + 5 * MS_PER_MINUTE, HALT.end_ms + 50 * MS_PER_MINUTE
+        stored.delete([start_ms + MS_PER_MINUTE])
+        with database.transaction("check") as cursor:
+            check = check_series(cursor, row, start_ms, end_ms, NOW_MS)
+        assert (check.missing, check.extra_rows) == (1, 0)

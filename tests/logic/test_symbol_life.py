@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from core.errors import SeriesError
 from core.plan import Source, SourceChoice
 from core.ranges import Span
 from core.series import Market, Series, parse_series
-from core.times import MS_PER_DAY, MS_PER_HOUR, format_ms, parse_time
+from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time
 from core.wanted import WantedSeries
 from db.catalog import CatalogRow
 from demo.candle_store import CandleStore, SymbolFacts
@@ -22,7 +22,6 @@ from demo.faults import AlterBody, AlterRows, Answer
 from demo.generated_market import generate_series
 from demo.server import ReplayExchange
 from logic.exchange import Exchange, ExchangeAddresses
-from logic.life_notes import joined, lasting_notes, news, silence_asked_ms, silence_note
 from logic.series_plan import SeriesPlan, plan_series
 from logic.state_files import SeriesState
 from logic.symbol_life import VANISHED, KnownLife, SeriesLife, known_life, learn_life
@@ -128,7 +127,22 @@ def to(end_ms: int) -> list[Span]:
 
 
 EACH = pytest.mark.parametrize("series", [SPOT, UM, CM], ids=NOTATIONS)
-SILENCE = "no candle since 2024-05-10T10:00Z although the exchange lists it as TRADING"
+SILENCE = (
+    "no candle since 2024-05-10T10:00Z although the exchange lists it as TRADING; "
+    "it counts as delisted and is asked about once a week"
+)
+
+
+def learned(life: SeriesLife) -> KnownLife:
+    """Return what the next run knows after one that learned `life`."""
+    return KnownLife(life.listing_ms, life.delisting_ms, life.status, life.note, life.silence_asked_ms)
+
+
+def assert_silent(life: SeriesLife, asked_ms: int, status: str = "TRADING", note: str | None = None) -> None:
+    """Assert that it is silent since ENDED_MS and that this was asked at `asked_ms`, but for the run's own time."""
+    assert life.silence_asked_ms is not None
+    assert asked_ms <= life.silence_asked_ms < asked_ms + MS_PER_MINUTE
+    assert replace(life, silence_asked_ms=None) == SeriesLife(LISTED_MS, ENDED_MS, status, note)
 
 
 class TestTheListing:
@@ -229,8 +243,7 @@ class TestASilentSymbol:
         self, silent: World, series: Series, covered: Sequence[Span]
     ) -> None:
         known = KnownLife(LISTED_MS, None, "TRADING") if covered else None
-        life = silent.learn(series, known, covered)
-        assert life == SeriesLife(LISTED_MS, ENDED_MS, "TRADING", f"{SILENCE} (asked 2024-06-20)")
+        assert_silent(silent.learn(series, known, covered), NOW_MS)
 
     @pytest.mark.parametrize("hours_more", [0, 1])
     def test_is_given_seven_days(self, silent: World, hours_more: int) -> None:
@@ -249,7 +262,7 @@ class TestASilentSymbol:
 
     def test_is_not_suspected_when_it_is_kept_up(self, world: World) -> None:
         world.add(SPOT, LISTED_MS, NOW_MS)
-        known = KnownLife(LISTED_MS, None, "TRADING", None, NOW_MS - 6 * MS_PER_DAY)
+        known = KnownLife(LISTED_MS, None, "TRADING", last_candle_ms=NOW_MS - 6 * MS_PER_DAY)
         assert world.learn(SPOT, known, to(NOW_MS - 5 * MS_PER_DAY)).delisting_ms is None
         assert world.asked() == (0, 0)
 
@@ -261,7 +274,7 @@ class TestASilentSymbol:
 
     def test_is_not_suspected_when_nothing_is_left_to_fetch(self, world: World) -> None:
         world.add(SPOT, LISTED_MS, NOW_MS)
-        known = KnownLife(LISTED_MS, None, "TRADING", None, LISTED_MS)
+        known = KnownLife(LISTED_MS, None, "TRADING", last_candle_ms=LISTED_MS)
         assert world.learn(SPOT, known, to(parse_time("2024-05-01")), end="2024-05-01").delisting_ms is None
         assert world.asked() == (0, 0)
 
@@ -274,28 +287,34 @@ class TestASilentSymbol:
 
     def test_is_found_though_its_empty_slots_count_as_covered(self, silent: World) -> None:
         """A run every day covers, one by one, the days that have no candle."""
-        known = KnownLife(LISTED_MS, None, "TRADING", None, ENDED_MS - MS_PER_HOUR)
+        known = KnownLife(LISTED_MS, None, "TRADING", last_candle_ms=ENDED_MS - MS_PER_HOUR)
         assert silent.learn(SPOT, known, to(NOW_MS - MS_PER_DAY)).delisting_ms == ENDED_MS
 
     @pytest.mark.parametrize("last_ms", [-(10**30), 10**30])
     def test_a_senseless_state_file_does_no_harm(self, silent: World, last_ms: int) -> None:
         monthly = parse_series("GONEUSDT/1M")
         silent.add(monthly, "2023-01-01", "2024-05-01")
-        known = KnownLife(parse_time("2023-01-01"), None, "TRADING", None, last_ms)
+        known = KnownLife(parse_time("2023-01-01"), None, "TRADING", last_candle_ms=last_ms)
         silent.learn(monthly, known, [Span(parse_time("2023-01-01"), parse_time("2024-05-01"))])
 
-    KNOWN = KnownLife(LISTED_MS, ENDED_MS, "TRADING", f"{SILENCE} (asked 2024-06-20)")
+    KNOWN = KnownLife(LISTED_MS, ENDED_MS, "TRADING", None, NOW_MS)
 
     @EACH
     @pytest.mark.parametrize("covered_to", [ENDED_MS, NOW_MS - MS_PER_DAY])
     def test_is_asked_about_once_a_week(self, silent: World, series: Series, covered_to: int) -> None:
-        for day in range(7):
+        week_ms = 7 * MS_PER_DAY
+        for later_ms in (*range(0, week_ms, MS_PER_DAY), week_ms - MS_PER_MINUTE):
+            silent.replay.clock.set(NOW_MS + later_ms)
             life = silent.learn(series, self.KNOWN, to(covered_to))
-            assert life == SeriesLife(LISTED_MS, ENDED_MS, "TRADING", self.KNOWN.note)
-            assert silent.asked() == (0, 0), day
-            silent.replay.clock.advance(MS_PER_DAY)
-        life = silent.learn(series, self.KNOWN, to(covered_to))
-        assert life == SeriesLife(LISTED_MS, ENDED_MS, "TRADING", f"{SILENCE} (asked 2024-06-27)")
+            assert life == SeriesLife(LISTED_MS, ENDED_MS, "TRADING", None, NOW_MS)
+            assert silent.asked() == (0, 0), later_ms
+        silent.replay.clock.set(NOW_MS + week_ms)
+        assert_silent(silent.learn(series, self.KNOWN, to(covered_to)), NOW_MS + week_ms)
+        assert silent.asked() == (2, 0)
+
+    def test_is_asked_about_when_that_was_last_done_in_the_future(self, silent: World) -> None:
+        known = replace(self.KNOWN, silence_asked_ms=NOW_MS + MS_PER_DAY)
+        assert_silent(silent.learn(SPOT, known, to(ENDED_MS)), NOW_MS)
         assert silent.asked() == (2, 0)
 
     @EACH
@@ -304,25 +323,32 @@ class TestASilentSymbol:
         silent.replay.clock.advance(8 * MS_PER_DAY)
         assert silent.learn(series, self.KNOWN, to(ENDED_MS)) == SeriesLife(LISTED_MS, None, "TRADING")
 
-    def test_is_asked_about_when_its_note_was_taken_away(self, silent: World) -> None:
-        life = silent.learn(SPOT, KnownLife(LISTED_MS, ENDED_MS, "TRADING"), to(ENDED_MS))
-        assert life.note == self.KNOWN.note
+    def test_is_asked_about_when_it_is_not_known_when_that_was_last_done(self, silent: World) -> None:
+        known = KnownLife(LISTED_MS, ENDED_MS, "TRADING")
+        assert_silent(silent.learn(SPOT, known, to(ENDED_MS)), NOW_MS)
 
     def test_is_asked_about_when_its_status_has_changed(self, silent: World) -> None:
         silent.say(UM, status="PRE_DELIVERING")
-        life = silent.learn(UM, self.KNOWN, to(ENDED_MS))
-        assert (life.status, life.delisting_ms) == ("PRE_DELIVERING", ENDED_MS)
-        assert life.note is not None and "lists it as PRE_DELIVERING (asked 2024-06-20)" in life.note
+        known = replace(self.KNOWN, silence_asked_ms=NOW_MS - MS_PER_DAY)
+        assert_silent(silent.learn(UM, known, to(ENDED_MS)), NOW_MS, "PRE_DELIVERING")
+        assert silent.asked() == (2, 0)
 
     def test_keeps_its_end_in_a_run_that_has_nothing_to_fetch(self, silent: World) -> None:
         silent.replay.clock.advance(30 * MS_PER_DAY)
         covered = to(parse_time("2024-05-01"))
-        assert silent.learn(SPOT, self.KNOWN, covered, end="2024-04-01").delisting_ms == ENDED_MS
+        life = silent.learn(SPOT, self.KNOWN, covered, end="2024-04-01")
+        assert life == SeriesLife(LISTED_MS, ENDED_MS, "TRADING", None, NOW_MS)
         assert silent.asked() == (0, 0)
 
-    def test_whose_status_says_so_at_last_loses_the_note(self, silent: World) -> None:
+    @pytest.mark.parametrize("listing_ms", [LISTED_MS, None])
+    def test_whose_status_says_so_at_last_is_silent_no_more(self, silent: World, listing_ms: int | None) -> None:
         silent.say(SPOT, status="BREAK")
-        assert silent.learn(SPOT, self.KNOWN, to(ENDED_MS)) == SeriesLife(LISTED_MS, ENDED_MS, "BREAK")
+        known = replace(self.KNOWN, listing_ms=listing_ms)
+        assert silent.learn(SPOT, known, to(ENDED_MS)) == SeriesLife(LISTED_MS, ENDED_MS, "BREAK")
+
+    def test_that_waits_for_trading_to_begin_is_silent_no_more(self, silent: World) -> None:
+        silent.say(SPOT, status="PRE_TRADING")
+        assert silent.learn(SPOT, self.KNOWN, to(ENDED_MS)) == SeriesLife(None, ENDED_MS, "PRE_TRADING")
 
 
 class TestAVanishedSymbol:
@@ -385,8 +411,8 @@ class TestAVanishedSymbol:
         assert len([r for r in vanished.replay.requests if r.path.endswith(".zip")]) == 1  # its first is known
 
     def test_that_was_delisted_and_complete_before_needs_no_archive(self, vanished: World) -> None:
-        for status, note in (("BREAK", None), ("TRADING", f"{SILENCE} (asked 2024-06-20)")):
-            known = KnownLife(LISTED_MS, ENDED_MS, status, note)
+        for status, asked_ms in (("BREAK", None), ("TRADING", NOW_MS)):
+            known = KnownLife(LISTED_MS, ENDED_MS, status, None, asked_ms)
             assert vanished.learn(SPOT, known, to(ENDED_MS)) == SeriesLife(LISTED_MS, ENDED_MS, VANISHED)
             assert vanished.replay.requests == []
 
@@ -590,14 +616,22 @@ class TestNotes:
 
         return taken
 
-    def test_are_told_once(self, silent: World, warned: Callable[[], list[str]]) -> None:
-        life = silent.learn(SPOT)
+    def test_a_silence_is_told_once(self, silent: World, warned: Callable[[], list[str]]) -> None:
+        known = learned(silent.learn(SPOT))
         assert warned() == [f"GONEUSDT/1h: {SILENCE}"]
-        known = KnownLife(life.listing_ms, life.delisting_ms, life.status, life.note)
         silent.learn(SPOT, known, to(ENDED_MS))
         silent.replay.clock.advance(8 * MS_PER_DAY)
-        assert silent.learn(SPOT, known, to(ENDED_MS)).note == f"{SILENCE} (asked 2024-06-28)"
+        assert_silent(silent.learn(SPOT, known, to(ENDED_MS)), NOW_MS + 8 * MS_PER_DAY)
         assert warned() == []
+
+    def test_another_silence_is_told_again(self, silent: World, warned: Callable[[], list[str]]) -> None:
+        """There were candles since, between two questions; or the exchange says something else of it."""
+        earlier = KnownLife(LISTED_MS, ENDED_MS - 20 * MS_PER_DAY, "TRADING", None, NOW_MS - 8 * MS_PER_DAY)
+        silent.learn(SPOT, earlier, to(ENDED_MS - 20 * MS_PER_DAY))
+        assert warned() == [f"GONEUSDT/1h: {SILENCE}"]
+        silent.say(UM, status="PRE_DELIVERING")
+        silent.learn(UM, KnownLife(LISTED_MS, ENDED_MS, "TRADING", None, NOW_MS), to(ENDED_MS))
+        assert warned() == [f"um:GONEUSDT/1h: {SILENCE.replace('TRADING', 'PRE_DELIVERING')}"]
 
     def test_a_symbol_that_vanished_is_told_once(self, vanished: World, warned: Callable[[], list[str]]) -> None:
         life = vanished.learn(SPOT)
@@ -605,28 +639,33 @@ class TestNotes:
         vanished.learn(SPOT, KnownLife(life.listing_ms, life.delisting_ms, life.status), to(ENDED_MS))
         assert warned() == []
 
-    def test_by_hand_stay_beside_those_that_come_and_go(self, silent: World) -> None:
-        life = silent.learn(SPOT, KnownLife(LISTED_MS, None, "TRADING", "ask Ann; or Bob"), to(ENDED_MS))
-        assert life.note == f"ask Ann; or Bob; {SILENCE} (asked 2024-06-20)"
+    def test_by_hand_stay_whatever_comes_and_goes(self, silent: World, warned: Callable[[], list[str]]) -> None:
+        note = "ask Ann; or Bob"
+        life = silent.learn(SPOT, KnownLife(LISTED_MS, None, "TRADING", note), to(ENDED_MS))
+        assert_silent(life, NOW_MS, note=note)
+        again = silent.learn(SPOT, learned(life), to(ENDED_MS))
+        assert again.note == note
         silent.say(SPOT, status="BREAK")
-        known = KnownLife(LISTED_MS, ENDED_MS, "TRADING", life.note)
-        assert silent.learn(SPOT, known, to(ENDED_MS)).note == "ask Ann; or Bob"
+        assert silent.learn(SPOT, learned(again), to(ENDED_MS)).note == note
+        silent.say(SPOT, listed=False)
+        assert silent.learn(SPOT, learned(again), to(ENDED_MS)).note == note
+        assert [text for text in warned() if "Ann" in text or "Bob" in text] == []
 
-    def test_text(self) -> None:
-        silence = silence_note(ENDED_MS, "TRADING", NOW_MS)
-        assert silence == f"{SILENCE} (asked 2024-06-20)"
-        assert silence_asked_ms(joined("ticker used before: X", silence)) == parse_time("2024-06-20")
-        assert lasting_notes(joined(silence, "ticker used before: X")) == ("ticker used before: X",)
-        assert silence_asked_ms(silence.replace("06-20", "16-20")) is None
-        assert (silence_asked_ms(None), lasting_notes(None), joined()) == (None, (), None)
-        assert joined("a", "b", "a") == "a; b"
-        assert news("a; b", "b") == ["a"]
-        later = silence_note(ENDED_MS, "TRADING", NOW_MS + 9 * MS_PER_DAY)
-        assert (news(later, silence), news(later, None)) == ([], [SILENCE])
+    def test_that_are_new_are_added_and_told_once(self, world: World, warned: Callable[[], list[str]]) -> None:
+        settled = parse_series("um:GONEUSDTSETTLED/1h")
+        world.add(settled, "2023-01-01", "2023-03-01")
+        world.say(settled, listed=False)
+        world.add(UM, LISTED_MS, NOW_MS)
+        used = "ticker used before: the archives also hold GONEUSDTSETTLED"
+        life = world.learn(UM, KnownLife(None, None, None, "ask Ann; or Bob"))
+        assert life.note == f"ask Ann; or Bob; {used}"
+        assert warned() == [f"um:GONEUSDT/1h: {used}"]
+        again = world.learn(UM, replace(learned(life), listing_ms=None), ())  # its listing was taken away by hand
+        assert (again.note, warned()) == (life.note, [])
 
 
 def test_what_is_known_comes_from_the_catalog_and_the_state_file() -> None:
-    row = CatalogRow(1, SPOT, True, LISTED_MS, ENDED_MS, "BREAK", "a note")
-    assert known_life(row) == KnownLife(LISTED_MS, ENDED_MS, "BREAK", "a note")
-    assert known_life(row, SeriesState(last_candle_ms=5)) == KnownLife(LISTED_MS, ENDED_MS, "BREAK", "a note", 5)
-    assert format_ms(ENDED_MS) == "2024-05-10T10:00Z"
+    row = CatalogRow(1, SPOT, True, LISTED_MS, ENDED_MS, "TRADING", "a note", NOW_MS)
+    known = KnownLife(LISTED_MS, ENDED_MS, "TRADING", "a note", NOW_MS)
+    assert known_life(row) == known
+    assert known_life(row, SeriesState(last_candle_ms=5)) == replace(known, last_candle_ms=5)

@@ -91,8 +91,11 @@ def _why_missing(check: SeriesCheck, span: Span) -> str:
     gaps = [gap for gap in check.gaps if gap.span.intersect(span)]
     if not gaps or subtract([span], [gap.span for gap in gaps]):
         return "not asked for yet; check --heal or backfill --heal-gaps asks"
-    told = "; ".join(f"{_evidence(gap)}, next look {time_text(gap.next_look_ms)}" for gap in gaps)
-    return told
+    return "; ".join(
+        f"{'committed once and gone' if gap.is_lost else 'not had when fetched'}, {_evidence(gap)}, "
+        f"next look {time_text(gap.next_look_ms)}"
+        for gap in gaps
+    )
 
 
 def _gap_line(check: SeriesCheck, gap: Gap) -> str:
@@ -153,6 +156,7 @@ def _gap_document(gap: Gap) -> dict[str, object]:
         "reason": None if gap.reason is None else gap.reason.value,
         "reason_note": gap.reason_note,
         "found": time_text(gap.found_ms),
+        "lost": gap.is_lost,
         "since": time_text(gap.since_ms),
         "next_look": time_text(gap.next_look_ms),
         "evidence": [answer.document() for answer in gap.answers],

@@ -98,6 +98,7 @@ class Gap:
     looks: int = 0  # times it was looked at again since it is absent
     reason: Reason | None = None
     reason_note: str | None = None
+    is_lost: bool = False  # its candles had been committed and are gone; else the source lacked them when fetched
     id: int | None = None  # of its row in the database; None for a new one
 
     def is_due(self, now_ms: int) -> bool:
@@ -116,9 +117,10 @@ class Gap:
         return merge(span for span in asked if span is not None)
 
 
-def new_gap(span: Span, now_ms: int) -> Gap:
+def new_gap(span: Span, now_ms: int, is_lost: bool = False) -> Gap:
     """Return a gap just seen, due at once."""
-    return Gap(span, now_ms, now_ms, history=(Event(now_ms, "found"),), next_look_ms=now_ms)
+    found = Event(now_ms, "found: candles that had been committed are gone" if is_lost else "found")
+    return Gap(span, now_ms, now_ms, history=(found,), next_look_ms=now_ms, is_lost=is_lost)
 
 
 def settled_ms(series: Series, span: Span) -> int:
@@ -300,7 +302,7 @@ def _merge_absent(gaps: Sequence[Gap], now_ms: int) -> list[Gap]:
             before is not None
             and before.span.end_ms == gap.span.start_ms
             and before.status is gap.status is GapStatus.ABSENT
-            and before.reason == gap.reason
+            and (before.reason, before.is_lost) == (gap.reason, gap.is_lost)
         ):
             merged[-1] = _merge_two(before, gap, now_ms)
         else:

@@ -14,7 +14,7 @@ from core.ranges import Span
 from core.times import from_datetime, iso_ms, parse_time, to_datetime
 
 _COLUMNS = (
-    "gap_start, gap_end, status, status_since, found_at, reason, reason_note, looks, next_look, evidence, history"
+    "gap_start, gap_end, status, status_since, found_at, lost, reason, reason_note, looks, next_look, evidence, history"
 )
 
 
@@ -40,12 +40,12 @@ def save_gaps(cursor: Cursor, series_id: int, before: Sequence[Gap], after: Sequ
         if gap.id is None:
             cursor.execute(
                 f"insert into public.ohlcv_gaps (series_id, {_COLUMNS})"
-                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 (series_id, *_values(gap)),
             )
         elif known.get(gap.id) != gap:
             cursor.execute(
-                f"update public.ohlcv_gaps set ({_COLUMNS}) = (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+                f"update public.ohlcv_gaps set ({_COLUMNS}) = (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
                 " where id = %s",
                 (*_values(gap), gap.id),
             )
@@ -58,6 +58,7 @@ def _values(gap: Gap) -> tuple[object, ...]:
         gap.status.value,
         to_datetime(gap.since_ms),
         to_datetime(gap.found_ms),
+        gap.is_lost,
         None if gap.reason is None else gap.reason.value,
         gap.reason_note,
         gap.looks,
@@ -68,7 +69,7 @@ def _values(gap: Gap) -> tuple[object, ...]:
 
 
 def _gap(row: tuple[Any, ...]) -> Gap:
-    id_, start, end, status, since, found, reason, note, looks, next_look, evidence, history = row
+    id_, start, end, status, since, found, lost, reason, note, looks, next_look, evidence, history = row
     return Gap(
         span=Span(from_datetime(start), from_datetime(end)),
         found_ms=from_datetime(found),
@@ -90,5 +91,6 @@ def _gap(row: tuple[Any, ...]) -> Gap:
         looks=looks,
         reason=None if reason is None else Reason(reason),
         reason_note=note,
+        is_lost=lost,
         id=id_,
     )

@@ -9,18 +9,25 @@ from psycopg2.extensions import cursor as Cursor
 from core.candles import CandleBatch
 from core.fetched import FetchedSpan
 from core.ranges import Span, subtract
-from db.ledger import cut_entry, insert_entry, is_as_recorded, load_entries, moment_of, set_proven
+from db.ledger import cut_entry, hash_stored, insert_entry, is_as_recorded, load_entries, moment_of, set_proven
 from db.operations import SaveResult, get_existing_timestamps, insert_candles
 
 
 def save_healed(
-    cursor: Cursor, series_id: int, table: str, fetched: Sequence[FetchedSpan], run_id: str, at_ms: int
+    cursor: Cursor,
+    series_id: int,
+    table: str,
+    fetched: Sequence[FetchedSpan],
+    run_id: str,
+    at_ms: int,
+    came_late: bool,
 ) -> SaveResult:
     """Store the candles of `fetched` that the table lacks, in the caller's transaction.
 
-    An entry whose candles are whole again stays as it is: they had been lost from the table. Where
-    the exchange has more than it had then, the entry is cut and the new span gets one of its own. What
-    of `fetched` the ledger does not cover yet is entered like any other span. Raises SeriesError.
+    An entry of the ledger whose candles had been lost from the table stays as it is: it tells what was
+    committed, and whether all of it is back. Where the exchange has more than it had then (`came_late`),
+    the entry is cut and the new span gets one of its own. What of `fetched` the ledger does not cover
+    yet is entered like any other span. Raises SeriesError.
     """
     if not fetched:
         return SaveResult()
@@ -36,9 +43,12 @@ def save_healed(
         inside = [part for one in fresh if (part := one.span.intersect(entry.span)) is not None]
         if not inside:
             continue
-        if is_as_recorded(cursor, table, entry):
+        rows, content = hash_stored(cursor, table, entry.span)
+        if (rows, content) == (entry.rows, entry.content_hash):
             set_proven(cursor, [entry.id], seen)
             continue
+        if not came_late and rows <= entry.rows:
+            continue  # other candles of it are still lost, or altered
         cut_entry(cursor, series_id, table, entry, inside, was_intact[entry.id])
         for one in fresh:
             if (part := one.span.intersect(entry.span)) is not None:

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 
 from psycopg2.extensions import cursor as Cursor
 
-from core.gaps import Gap, GapStatus, Hole, observe
+from core.gaps import Gap, GapStatus, new_gap
 from core.intervals import Interval
 from core.ranges import Span, merge, span_or_none, subtract
 from core.series import Series
-from db.catalog import set_checked
+from db.catalog import load_catalog, set_checked
 from db.checks import count_rows_in_each, count_rows_within, has_key
 from db.gaps import load_open_gaps, save_gaps
 from db.ledger import LedgerEntry, is_as_recorded, load_entries, moment_of, set_proven
 from db.operations import SaveResult, find_holes
 from logic.gap_looks import Look, LookResult, look_at_gaps
+from logic.verifier import Against, SeriesVerification, Verifier
 
 _log = logging.getLogger(__name__)
 
@@ -122,12 +123,15 @@ def fill_missing(look: Look, spans: Sequence[Span]) -> HealResult:
         known = [gap for gap in load_open_gaps(cursor, look.series_id) if _inside([gap.span], spans)]
         holes = find_missing_timestamps(cursor, series, entries, known, spans)
         # Rows inside a known gap do not heal it: no source gave them. `check` shows them, `verify` judges them.
-        found = observe(known, [], [Hole(span) for span in holes], series, now_ms, "")
-        save_gaps(cursor, look.series_id, known, found)
+        fresh = subtract(holes, [gap.span for gap in known])
+        never_had = _never_had(cursor, table, entries, fresh)
+        found = [new_gap(span, now_ms, is_lost=True) for span in subtract(fresh, never_had)]
+        found += [new_gap(span, now_ms) for span in never_had]
+        save_gaps(cursor, look.series_id, [], found)
         current = [gap for gap in load_open_gaps(cursor, look.series_id) if _inside([gap.span], spans)]
     to_ask = [gap for gap in current if gap.status is GapStatus.MISSING or look.wants(gap)]
     result = look_at_gaps(look, to_ask) if to_ask else LookResult(SaveResult(), 0, 0)
-    _prove(look)
+    _prove(look, spans)
     with look.database.transaction(f"note the check of {series}") as cursor:
         set_checked(cursor, look.series_id, look.now_ms)
     if to_ask:
@@ -141,8 +145,18 @@ def fill_missing(look: Look, spans: Sequence[Span]) -> HealResult:
     return HealResult(result.saved.inserted, result.absent, result.unexplained, result.saved)
 
 
-def _prove(look: Look) -> None:
-    """Hold the values of spans that a foreign hand may have changed against their hashes, and note which are right."""
+def _never_had(cursor: Cursor, table: str, entries: Sequence[LedgerEntry], holes: Sequence[Span]) -> list[Span]:
+    """Return the `holes` inside spans that hold what was committed: the source lacked these slots then."""
+    touched = [entry for entry in entries if _inside([entry.span], holes)]
+    whole = [entry.span for entry in touched if is_as_recorded(cursor, table, entry)]
+    return merge(_inside(holes, whole))
+
+
+def _prove(look: Look, spans: Sequence[Span]) -> None:
+    """Hold spans that a foreign hand may have changed against their hashes, and those without a hash against sources.
+
+    Note which are right; the others stay for `check` to show and `verify` to judge.
+    """
     series = look.series
     with look.database.transaction(f"hold the candles of {series} against their hashes") as cursor:
         seen = moment_of(cursor)
@@ -151,3 +165,8 @@ def _prove(look: Look) -> None:
             entry.id for entry in entries if not entry.is_proven and is_as_recorded(cursor, series.table_name, entry)
         ]
         set_proven(cursor, right, seen)
+        row = next(row for row in load_catalog(cursor) if row.id == look.series_id)
+    unvouched = [entry for entry in entries if entry.content_hash is None and _inside([entry.span], spans)]
+    against = Against(look.plan.rules.choice.value)
+    result = SeriesVerification(row)
+    Verifier(look.database, look.exchange, result, against, False, look.run_id, look.now_ms).verify(unvouched)

@@ -100,8 +100,10 @@ def _slots(series: Series, spans: Sequence[Span]) -> int:
 
 def _wants_answer(look: Look, gap: Gap) -> bool:
     """Whether asking now can bring something: a first answer, or a second one late enough to count."""
-    if look.plan.rules.choice is SourceChoice.ARCHIVE or (gap.status is GapStatus.ABSENT and not look.is_due(gap)):
+    if gap.status is GapStatus.ABSENT and not look.is_due(gap):
         return False
+    if look.plan.rules.choice is SourceChoice.ARCHIVE:
+        return not gap.answers  # a second reading of the files is `_ask_archives`
     last_ms = gap.last_rest_ms()
     return last_ms is None or look.exchange_now_ms() - last_ms >= RECHECK_MS
 
@@ -128,30 +130,29 @@ def _ask(look: Look, gaps: Sequence[Gap]) -> SaveResult:
         return SaveResult()
     saved = SaveResult()
     holes: list[Hole] = []
-    for spans in _groups(look, gaps):
+    for spans, came_late in _groups(look, gaps):
         fetched, lacking = _fetch(look, spans)
-        saved += _save_inside(look, spans, fetched)
+        saved += _save_inside(look, spans, fetched, came_late)
         holes += lacking
     _note_answers(look, holes)
     return saved
 
 
-def _groups(look: Look, gaps: Sequence[Gap]) -> Iterator[list[Span]]:
-    """Yield the spans that are saved together: those of one ledger entry, whose hash can tell when it is whole again.
+def _groups(look: Look, gaps: Sequence[Gap]) -> Iterator[tuple[list[Span], bool]]:
+    """Yield the spans that are saved together, and whether what comes there came late; each inside one ledger entry.
 
-    Slots that nobody has been asked about yet come first: they were lost from the table. Slots that
-    the exchange lacked before would change the entry.
+    The entry's hash tells when all that was lost from the table is back, so that comes first.
     """
-    lost = merge(gap.span for gap in gaps if not gap.answers)
-    late = merge(gap.span for gap in gaps if gap.answers)
+    lost = merge(gap.span for gap in gaps if gap.is_lost)
+    late = merge(gap.span for gap in gaps if not gap.is_lost)
     reach = Span(min(gap.span.start_ms for gap in gaps), max(gap.span.end_ms for gap in gaps))
     with look.database.transaction(f"read the ledger of {look.series}") as cursor:
         entries = load_entries(cursor, look.series_id, look.series.table_name, reach)
     for entry in entries:
-        for wanted in (lost, late):
+        for wanted, came_late in ((lost, False), (late, True)):
             spans = [part for span in wanted if (part := span.intersect(entry.span)) is not None]
             if spans:
-                yield spans
+                yield spans, came_late
 
 
 def _fetch(look: Look, spans: Sequence[Span]) -> tuple[list[FetchedSpan], list[Hole]]:
@@ -170,7 +171,7 @@ def _fetch(look: Look, spans: Sequence[Span]) -> tuple[list[FetchedSpan], list[H
     return [span for one in found for span in one.spans], [Hole(part, hole.answers) for part, hole in inside]
 
 
-def _save_inside(look: Look, spans: Sequence[Span], fetched: Sequence[FetchedSpan]) -> SaveResult:
+def _save_inside(look: Look, spans: Sequence[Span], fetched: Sequence[FetchedSpan], came_late: bool) -> SaveResult:
     """Save the part of `fetched` that lies inside `spans` (what is between gaps is there already), and heal the gaps.
 
     One transaction: a gap is healed by candles that a source gave, never by rows that merely are there.
@@ -186,7 +187,7 @@ def _save_inside(look: Look, spans: Sequence[Span], fetched: Sequence[FetchedSpa
     come = subtract([part.span for part in parts], lacking)
     by = ", ".join(sorted({part.source.value for part in parts if part.batch.rows}))
     with look.database.transaction(f"save the healed candles of {series}") as cursor:
-        saved = save_healed(cursor, look.series_id, series.table_name, parts, look.run_id, look.now_ms)
+        saved = save_healed(cursor, look.series_id, series.table_name, parts, look.run_id, look.now_ms, came_late)
         if come:
             known = load_open_gaps(cursor, look.series_id, Span(come[0].start_ms, come[-1].end_ms))
             touched = [gap for gap in known if any(gap.span.intersect(span) for span in come)]
@@ -223,7 +224,8 @@ def _ask_archives(look: Look, gap: Gap) -> SaveResult:
             _log.debug("%s: no evidence about gap %s: %s", look.series, gap.span, error)
             continue
         source = Source.ARCHIVE_DAILY if period.cadence is Cadence.DAILY else Source.ARCHIVE_MONTHLY
-        saved += _save_inside(look, [gap.span], [FetchedSpan(part, batch.within(part), source, checksum)])
+        found = FetchedSpan(part, batch.within(part), source, checksum)
+        saved += _save_inside(look, [gap.span], [found], came_late=not gap.is_lost)
         holes += [
             Hole(span, (Answer(source, span, now_ms, now_ms, checksum=checksum),))
             for span in missing_spans(batch.open_times(), look.series.interval, part)

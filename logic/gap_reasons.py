@@ -111,8 +111,11 @@ def _volume(candles: CandleBatch) -> Decimal:
 
 
 def _others(database: Database, series: Series, span: Span) -> tuple[int, int]:
-    """Return how many other stored series of the market and interval cover `span`, and how many have candles there."""
-    covering = with_candles = 0
+    """Return how many other stored series of the market and interval tell of `span`, and how many have candles there.
+
+    One without a candle there tells only when its own gap ledger says that the exchange has none.
+    """
+    telling = with_candles = 0
     with database.transaction("look at the other series of the market") as cursor:
         alike = [
             row
@@ -123,8 +126,9 @@ def _others(database: Database, series: Series, span: Span) -> tuple[int, int]:
             table = row.series.table_name
             if not table_exists(cursor, table):
                 continue
-            if subtract([span], [entry.span for entry in load_entries(cursor, row.id, table, span)]):
-                continue
-            covering += 1
-            with_candles += bool(get_existing_timestamps(cursor, table, span))
-    return covering, with_candles
+            has_candles = bool(get_existing_timestamps(cursor, table, span))
+            gaps = load_open_gaps(cursor, row.id, span)
+            absent = [gap.span for gap in gaps if gap.status is GapStatus.ABSENT]
+            telling += has_candles or not subtract([span], absent)
+            with_candles += has_candles
+    return telling, with_candles

@@ -23,7 +23,7 @@ from db.checks import (
     last_foreign_change,
 )
 from db.gaps import load_open_gaps
-from db.ledger import LedgerEntry, hash_stored, load_entries
+from db.ledger import LedgerEntry, hash_stored, is_as_recorded, load_entries
 from db.schema import table_exists
 from logic.checker import survey_table
 
@@ -162,7 +162,8 @@ def _surplus(
     Rows inside the series' open gaps are not counted here. `holes` are those inside `scope`; a committed span that
     reaches out of it is looked through as a whole.
     """
-    touched = [entry for entry in entries if _inside([entry.span], scope)]
+    # Where the hash is not known, neither is the number of rows.
+    touched = [entry for entry in entries if entry.content_hash is not None and _inside([entry.span], scope)]
     known = merge(gap.span for gap in gaps)
     parts = [(entry, part) for entry in touched for part in subtract([entry.span], known)]
     counts = count_rows_in_each(cursor, series.table_name, [part for _, part in parts])
@@ -175,7 +176,8 @@ def _surplus(
         if subtract([entry.span], scope):
             lacking = survey_table(cursor, series, [entry], gaps, [entry.span]).holes
         lost = _slots(series, subtract(lacking, known))
-        if (more := stored[entry.id] + lost - entry.rows) > 0:
+        more = stored[entry.id] + lost - entry.rows
+        if more > 0 and not is_as_recorded(cursor, series.table_name, entry):
             surplus.append((entry.span, more))
     return surplus
 

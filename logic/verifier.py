@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from core.archive_names import NO_ARCHIVES, ArchiveIndex, Period, day_of, file_stem, guess_index, month_of
+from core.archive_names import (
+    NO_ARCHIVES,
+    ArchiveIndex,
+    Period,
+    day_of,
+    file_stem,
+    guess_index,
+    has_daily_files,
+    month_of,
+)
 from core.candles import CandleBatch, coalesce, content_hash, merge_batches, missing_spans
 from core.compare import Difference, Kind, compare
 from core.errors import ArchiveUnavailable, SeriesError
@@ -172,7 +181,10 @@ class Verifier:
         if choice is not SourceChoice.REST:
             guess = guess_index(series, entry.span, now_ms)
             # REST and daily files stand above monthly ones: what came from them is not held against a month's file.
-            months = guess.months if entry.source is Source.ARCHIVE_MONTHLY else frozenset[int]()
+            by_month = entry.source is Source.ARCHIVE_MONTHLY
+            if choice is SourceChoice.ARCHIVE and not has_daily_files(series):
+                by_month = True  # there is nothing else
+            months = guess.months if by_month else frozenset[int]()
             published = ArchiveIndex(months, guess.days)
         plan = make_plan(series, [entry.span], published, rules)
         row = self.result.row
@@ -221,9 +233,9 @@ class Verifier:
         self, entry: LedgerEntry, right: list[FetchedSpan], holes: list[Hole], is_intact: bool, seen: Moment
     ) -> None:
         """Note that the span is what the exchange has; where the ledger did not know so, make it say so."""
-        replaced = {one.archive_checksum for one in right} != {entry.archive_checksum}
+        now_published = {one.archive_checksum for one in right if one.source is entry.source}
         with self.database.transaction(f"note the verification of {self._series} {entry.span}") as cursor:
-            if not is_intact or (replaced and entry.source is not Source.REST):
+            if not is_intact or now_published - {entry.archive_checksum}:
                 delete_entry(cursor, entry.id)
                 for one in right:
                     insert_entry(cursor, self.result.row.id, one, self.run_id, self.now_ms, is_stored=True)

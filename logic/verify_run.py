@@ -143,9 +143,10 @@ def _verify_one(verifier: Verifier, entries: Sequence[LedgerEntry]) -> None:
         if verifier.against is not Against.ARCHIVE and row.status != VANISHED:
             exchange.open_market(row.series.market, {row.series.symbol})
         with database.transaction(f"read the ledger of {row.series}") as cursor:
-            # Chosen before the lock was had: another run may have extended or cut some since.
-            now = {entry.id: entry for entry in load_entries(cursor, row.id, row.series.table_name)}
-        verifier.verify([now[entry.id] for entry in entries if entry.id in now])
+            # Chosen before the lock was had: another run may have extended, cut or replaced some since.
+            now = load_entries(cursor, row.id, row.series.table_name)
+        chosen = [entry.span for entry in entries]
+        verifier.verify([entry for entry in now if any(entry.span.intersect(span) for span in chosen)])
     except SeriesError as error:
         _log.error("%s failed: %s", row.series, error)
         result.error = str(error)

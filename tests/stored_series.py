@@ -64,7 +64,9 @@ class StoredSeries:
         self.execute("delete from {table} where time = any(%s)", ([to_datetime(ms) for ms in times],))
 
     def look(self, choice: SourceChoice = SourceChoice.AUTO) -> Look:
-        """Return what a heal or a look at gaps works with, by the exchange's clock."""
+        """Return what a heal or a look at gaps works with, by the exchange's clock as it is now."""
+        if choice is not SourceChoice.ARCHIVE:
+            self.exchange.rest(self.series.market).synchronize_clock()
         facts = None if choice is SourceChoice.ARCHIVE else self.exchange.open_market(self.series.market, None)
         wanted = WantedSeries(self.series, self.span.start_ms, self.span.end_ms)
         plan = plan_series(wanted, facts, KnownLife(), [self.span], self.exchange, choice, 1)

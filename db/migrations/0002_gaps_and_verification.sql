@@ -8,6 +8,7 @@ create table public.ohlcv_gaps (
     status       text not null check (status in ('missing', 'absent', 'healed')),
     status_since timestamptz not null,
     found_at     timestamptz not null,
+    lost         boolean not null,               -- had been committed and is gone; else the source lacked it when fetched
     reason       text,                           -- of an absent gap: halt, record-lost, relisted or unknown
     reason_note  text,                           -- what the reason rests on
     looks        integer not null default 0,     -- times an absent gap was looked at again

@@ -22,6 +22,7 @@ from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time, to_da
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols
 from db.connection import Database
+from db.gaps import save_gaps
 from db.operations import save_ohlcv
 from db.schema import create_table_if_not_exists
 from demo.aggregation import all_intervals
@@ -73,6 +74,8 @@ def store_other(stored: StoredSeries, series: Series, span: Span, halts: tuple[S
         create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
         batch = batch_of(list(generate_series(series, span, 3, halts=halts)))
         save_ohlcv(cursor, series_id, series.table_name, [FetchedSpan(span, batch, Source.REST)], "run", NOW_MS)
+        absent = [Gap(halt, NOW_MS, NOW_MS, GapStatus.ABSENT) for halt in halts]
+        save_gaps(cursor, series_id, [], absent)
 
 
 def judge(stored: StoredSeries, choice: SourceChoice = SourceChoice.AUTO) -> Gap:

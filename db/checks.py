@@ -57,6 +57,18 @@ def count_rows_in_each(cursor: Cursor, table: str, spans: Sequence[Span]) -> lis
     return [count for (count,) in cursor.fetchall()]
 
 
+def find_row_edges(cursor: Cursor, table: str, span: Span) -> Span | None:
+    """Return from the first row in `span` to just after the last one, or None when there is none."""
+    cursor.execute(
+        sql.SQL("select min(time), max(time) from public.{} where time >= %s and time < %s").format(
+            sql.Identifier(table)
+        ),
+        (to_datetime(span.start_ms), to_datetime(span.end_ms)),
+    )
+    first, last = fetch_one(cursor)
+    return None if first is None else Span(from_datetime(first), from_datetime(last) + 1)
+
+
 def find_off_grid(cursor: Cursor, table: str, interval: Interval, span: Span, limit: int) -> list[int]:
     """Return the open times (epoch ms) of the first `limit` off-grid rows in `span`."""
     cursor.execute(

@@ -18,6 +18,7 @@ from db.checks import (
     count_rows_in_each,
     faults_of_shape,
     find_off_grid,
+    find_row_edges,
     has_key,
     is_watched,
     last_foreign_change,
@@ -134,7 +135,7 @@ def _first_off_grid(cursor: Cursor, series: Series, spans: Sequence[Span]) -> li
 def _foreign_rows(
     cursor: Cursor, row: CatalogRow, covered: Sequence[Span], gaps: Sequence[Gap], scope: Sequence[Span]
 ) -> list[tuple[Span, int]]:
-    """Return where in `scope` rows are that no source gave, and how many.
+    """Return from where to where in `scope` rows are that no source gave, and how many.
 
     Outside what was fetched, outside the series' life, and inside known gaps.
     """
@@ -145,8 +146,9 @@ def _foreign_rows(
     if row.delisting_ms is not None:
         outside.append(Span(interval.ceil(row.delisting_ms), _ALL_TIME.end_ms))
     spans = _inside(merge([*outside, *(gap.span for gap in gaps)]), scope)
-    counts = count_rows_in_each(cursor, row.series.table_name, spans)
-    return [(span, count) for span, count in zip(spans, counts, strict=True) if count]
+    table = row.series.table_name
+    counts = zip(spans, count_rows_in_each(cursor, table, spans), strict=True)
+    return [(find_row_edges(cursor, table, span) or span, count) for span, count in counts if count]
 
 
 def _surplus(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -27,7 +27,7 @@ from core.ranges import Span, merge, subtract
 from core.series import Series
 from core.wanted import WantedSeries
 from db.catalog import CatalogRow
-from db.checks import count_doubles, has_key
+from db.checks import count_doubles, find_row_edges, has_key
 from db.connection import Database
 from db.corrections import correct_candles, restore_key
 from db.gaps import load_open_gaps, save_gaps
@@ -108,7 +108,7 @@ class Verifier:
 
     def verify(self, entries: Sequence[LedgerEntry]) -> None:
         """Verify `entries` and keep what is found in the result. Raises SeriesError and ExchangeUnavailable."""
-        self.result.chunks = len(entries)
+        self.result.chunks += len(entries)
         for entry in entries:
             verified = self.result.verified
             self._verify_entry(entry)
@@ -117,6 +117,31 @@ class Verifier:
                     set_tried(cursor, entry.id, self.now_ms)
         if self.repair:
             self._restore_key()
+
+    def verify_outside(self, spans: Sequence[Span]) -> None:
+        """Count the rows in `spans`, which no run has fetched, as too many; with --repair take them out.
+
+        Nothing says that they are the exchange's. A backfill of their range compares and keeps them.
+        """
+        for span in spans:
+            with self.database.transaction(f"look for rows of {self._series} in {span}") as cursor:
+                edges = find_row_edges(cursor, self._table, span)
+            for part in _by_month(edges) if edges is not None else ():
+                self._take_out(part)
+
+    def _take_out(self, span: Span) -> None:
+        row, nothing = self.result.row, CandleBatch.empty()
+        with self.database.transaction(f"look at rows of {self._series} in {span}") as cursor:
+            differences = compare(load_candles(cursor, self._table, span), nothing)
+            if self.repair:
+                times = [difference.time_ms for difference in differences]
+                correct_candles(cursor, row.id, self._table, times, nothing, "never fetched", self.run_id, self.now_ms)
+        self.result.chunks += 1
+        self.result.rows += len(differences)
+        self._count(differences)
+        if self.repair:
+            self.result.repaired += len(differences)
+            self.result.verified += 1
 
     def _verify_entry(self, entry: LedgerEntry) -> None:
         with self.database.transaction(f"hash the candles of {self._series} {entry.span}") as cursor:
@@ -335,6 +360,14 @@ class Verifier:
             if not has_key(cursor, self._table) and count_doubles(cursor, self._table) == 0:
                 restore_key(cursor, self._table)
                 _log.warning("%s: table public.%s got its primary key back", self._series, self._table)
+
+
+def _by_month(span: Span) -> Iterator[Span]:
+    cursor_ms = span.start_ms
+    while cursor_ms < span.end_ms:
+        end_ms = min(month_of(cursor_ms).span.end_ms, span.end_ms)
+        yield Span(cursor_ms, end_ms)
+        cursor_ms = end_ms
 
 
 def _period_of(entry: LedgerEntry) -> Period:

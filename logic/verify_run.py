@@ -17,6 +17,7 @@ from core.errors import (
     FetcherError,
     SeriesError,
 )
+from core.ranges import Span, subtract
 from core.subset import Candidate, Part, choose_longest_waiting, choose_part
 from core.times import format_ms
 from db.catalog import CatalogRow
@@ -30,6 +31,8 @@ from logic.verifier import Against, SeriesVerification, Verifier
 
 _log = logging.getLogger(__name__)
 
+_ALL_TIME = Span(0, 4_102_444_800_000)  # to 2100
+
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
@@ -42,6 +45,11 @@ class VerifyOptions:
     share: Fraction | None
     start_ms: int | None
     end_ms: int | None
+
+    @property
+    def takes_everything(self) -> bool:
+        """Whether all of each series is verified, rows that no run has fetched included."""
+        return self.part is None and self.share is None and self.start_ms is None and self.end_ms is None
 
 
 @dataclass(slots=True)
@@ -81,7 +89,7 @@ def run_verify(
         result = SeriesVerification(row)
         results.append(result)
         verifier = Verifier(database, exchange, result, options.against, options.repair, options.run_id, local_now_ms())
-        _verify_one(verifier, entries)
+        _verify_one(verifier, entries, options.takes_everything)
         _log.info(
             "%s: %d of %d chunks are what the exchange has, %d candles differ, %d repaired",
             row.series,
@@ -127,7 +135,7 @@ def _choose(
     return list(by_series.values())
 
 
-def _verify_one(verifier: Verifier, entries: Sequence[LedgerEntry]) -> None:
+def _verify_one(verifier: Verifier, entries: Sequence[LedgerEntry], takes_everything: bool) -> None:
     result, database, exchange = verifier.result, verifier.database, verifier.exchange
     row = result.row
     with database.transaction(f"lock {row.series}") as cursor:
@@ -146,6 +154,8 @@ def _verify_one(verifier: Verifier, entries: Sequence[LedgerEntry]) -> None:
             # Chosen before the lock was had: another run may have extended, cut or replaced some since.
             now = load_entries(cursor, row.id, row.series.table_name)
         chosen = [entry.span for entry in entries]
+        if takes_everything:
+            verifier.verify_outside(subtract([_ALL_TIME], [entry.span for entry in now]))
         verifier.verify([entry for entry in now if any(entry.span.intersect(span) for span in chosen)])
     except SeriesError as error:
         _log.error("%s failed: %s", row.series, error)

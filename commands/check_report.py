@@ -52,7 +52,7 @@ def _verdict(check: SeriesCheck) -> str:
         if check.row.delisting_ms is None:
             return "complete"
         return "complete, delisted" if check.row.silence_asked_ms is None else "complete, silent"
-    if check.missing:
+    if check.missing or check.is_empty:
         return "MISSING"
     return "DAMAGED" if check.faults or check.extra_rows or check.doubled or check.altered else "UNPROVEN"
 
@@ -60,10 +60,14 @@ def _verdict(check: SeriesCheck) -> str:
 def _lines(check: SeriesCheck) -> Iterator[str]:
     if check.row.note:
         yield check.row.note
+    if check.is_empty:
+        yield "nothing of it was ever fetched; a backfill fetches it, or says why it cannot"
     for fault in check.faults:
         yield f"the table is not as it was made: {fault}"
     for span in check.never_fetched[:_SPANS_SHOWN]:
         yield f"never fetched: {span}; a backfill or check --heal fetches it"
+    if len(check.never_fetched) > _SPANS_SHOWN:
+        yield f"... and {len(check.never_fetched) - _SPANS_SHOWN:,} more stretches never fetched, see --json"
     for span in check.lost[:_SPANS_SHOWN]:
         yield f"missing {span} ({_candles(check, span)}): {_why_missing(check, span)}"
     if len(check.lost) > _SPANS_SHOWN:
@@ -82,9 +86,11 @@ def _lines(check: SeriesCheck) -> Iterator[str]:
         shown = ", ".join(str(time_text(ms)) for ms in check.off_grid_shown)
         more = " ..." if check.off_grid > len(check.off_grid_shown) else ""
         yield f"{check.off_grid:,} candles open off the grid, as the exchange has them: {shown}{more}"
-    for gap in check.gaps:
-        if gap.status is GapStatus.ABSENT:
-            yield _gap_line(check, gap)
+    absent = [gap for gap in check.gaps if gap.status is GapStatus.ABSENT]
+    for gap in absent[:_SPANS_SHOWN]:
+        yield _gap_line(check, gap)
+    if len(absent) > _SPANS_SHOWN:
+        yield f"... and {len(absent) - _SPANS_SHOWN:,} more absent gaps, see --json or table public.ohlcv_gaps"
 
 
 def _why_missing(check: SeriesCheck, span: Span) -> str:

@@ -11,6 +11,7 @@ from core.expected import SeriesBounds, expected_spans
 from core.gaps import Gap, GapStatus
 from core.ranges import Span, merge, subtract
 from core.series import Series
+from core.symbol_facts import SymbolFacts
 from db.catalog import CatalogRow
 from db.checks import (
     count_between_milliseconds,
@@ -53,6 +54,7 @@ class SeriesCheck:
     gaps: tuple[Gap, ...] = ()  # the open ones inside the range
     faults: tuple[str, ...] = ()  # of the table itself
     foreign_change: str | None = None  # who last changed candles by hand
+    is_empty: bool = False  # an active series that trades, of which nothing was ever fetched
 
     @property
     def missing(self) -> int:
@@ -64,7 +66,7 @@ class SeriesCheck:
     def is_complete(self) -> bool:
         """Whether everything that is not absent is there, nothing else is, and the values are those committed."""
         wrong = self.lost or self.never_fetched or self.extra_rows or self.doubled or self.altered or self.unvouched
-        return not wrong and not self.faults
+        return not wrong and not self.faults and not self.is_empty
 
 
 def check_series(cursor: Cursor, row: CatalogRow, start_ms: int | None, end_ms: int | None, now_ms: int) -> SeriesCheck:
@@ -76,6 +78,9 @@ def check_series(cursor: Cursor, row: CatalogRow, start_ms: int | None, end_ms: 
     bounds = SeriesBounds(row.listing_ms, row.delisting_ms, row.wanted_from_ms, row.wanted_until_ms, row.active)
     spans = expected_spans(series.interval, bounds, covered, start_ms, end_ms, now_ms)
     expected = _slots(series, spans)
+    is_pending = row.status is not None and SymbolFacts(series.symbol, row.status).is_pending
+    if row.active and not covered and not is_pending:
+        return SeriesCheck(row, tuple(spans), expected, never_fetched=tuple(spans), is_empty=True)
     if not is_there:
         gone = [f"table public.{table} does not exist"] if covered else []
         return SeriesCheck(row, tuple(spans), expected, never_fetched=tuple(spans), faults=tuple(gone))

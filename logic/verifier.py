@@ -169,6 +169,10 @@ class Verifier:
         if not differences:
             self._keep_equal(entry, right, holes, is_intact, seen)
             return
+        if not self._is_confirmed(right, differences):
+            why = "REST gives other candles when asked again; run verify again later"
+            self.result.unverifiable.append((entry.span, why))
+            return
         self._count(differences)
         if self.repair:
             self._repair(entry, right, batch, holes, differences)
@@ -248,6 +252,22 @@ class Verifier:
         whole = CandleBatch.concat([one.batch for one in final])
         lacking = missing_spans(whole.open_times(), interval, entry.span)
         return final, [hole for hole in holes if any(hole.span.intersect(span) == hole.span for span in lacking)]
+
+    def _is_confirmed(self, right: list[FetchedSpan], differences: Sequence[Difference]) -> bool:
+        """Whether REST, asked again, gives the same candles: a wrong answer must not pass for a wrong table."""
+        interval = self._series.interval
+        by_rest = merge(one.span for one in right if one.source is Source.REST)
+        slots = merge(_slot(difference.time_ms, self._series) for difference in differences)
+        doubtful = merge(part for slot in slots for span in by_rest if (part := slot.intersect(span)) is not None)
+        batch = CandleBatch.concat([one.batch for one in right])
+        for stretch in coalesce(doubtful, interval, self.exchange.page_rows(self._series.market)):
+            again = fetch_by_rest(self._series, stretch, self.exchange).spans[0].batch
+            for slot in doubtful:
+                second = again.within(slot)
+                # Where REST has nothing, a candle that an archive has was kept.
+                if slot.intersect(stretch) and second.rows and compare(second, batch.within(slot)):
+                    return False
+        return True
 
     def _keep_verified(self, span: Span, against: str, seen: Moment) -> None:
         with self.database.transaction(f"note the verification of {self._series} {span}") as cursor:

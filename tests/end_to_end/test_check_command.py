@@ -279,3 +279,14 @@ def test_a_lost_row_is_known_the_minute_after(program: Program, exchange: Replay
     assert isinstance(newest, int)
     program.query(f"delete from public.ohlcv_btcusdt where time = to_timestamp({newest // 1000})")
     assert check(program, expect=3)["missing"] == 1
+
+
+def test_a_wanted_series_of_which_nothing_was_fetched_is_not_complete(
+    program: Program, exchange: ReplayExchange
+) -> None:
+    program.symbols("symbols:\n  - {symbol: BTCUSDT, start: 2025-01-08}\n  - {symbol: NOSUCHUSDT, start: 2025-01-08}\n")
+    assert program.run().returncode == 3
+    done = program.run("check")
+    assert done.returncode == 3
+    assert "NOSUCHUSDT/1m: nothing of it was ever fetched" in done.stdout
+    assert program.run("check", "--symbols", "BTCUSDT").returncode == 0

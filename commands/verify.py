@@ -25,7 +25,7 @@ from db.connection import Database
 from db.corrections import load_corrected, undo_corrections
 from db.locks import try_lock_series, unlock_series
 from db.migrate import migrate
-from logic.aggregate_check import AggregateResult, check_aggregates, exit_code_of
+from logic.aggregate_check import AggregateResult, aggregate_exit_code, check_aggregates
 from logic.exchange import Exchange
 from logic.verifier import Against, SeriesVerification
 from logic.verify_run import VerifyOptions, VerifySummary, run_verify
@@ -158,7 +158,7 @@ def _difference_document(difference: Difference) -> dict[str, object]:
 
 
 def _print_aggregates(arguments: argparse.Namespace, results: list[AggregateResult]) -> int:
-    exit_code = exit_code_of(results)
+    exit_code = aggregate_exit_code(results)
     if arguments.json:
         print_json({"exit_code": exit_code, "series": [_aggregate_document(result) for result in results]})
         return exit_code

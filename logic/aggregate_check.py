@@ -57,7 +57,7 @@ def check_aggregates(
     ]
 
 
-def exit_code_of(results: Sequence[AggregateResult]) -> int:
+def aggregate_exit_code(results: Sequence[AggregateResult]) -> int:
     """Return the number for cron."""
     return EXIT_OK if all(one.differing == 0 and one.why_not is None for one in results) else EXIT_INCOMPLETE
 

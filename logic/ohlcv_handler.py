@@ -10,27 +10,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from psycopg2.extensions import cursor as Cursor
-
 from core.errors import ExchangeUnavailable, FetcherError, SeriesError
-from core.gaps import GapStatus, observe
 from core.plan import NOTHING, Chunk, Estimate, SourceChoice, estimate
 from core.ranges import Span, merge
 from core.series import Market, Series
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols, update_life
 from db.connection import Database
-from db.gaps import load_open_gaps, save_gaps
 from db.ledger import LedgerTotals, load_totals, void_entries
 from db.locks import try_lock_series
-from db.operations import SaveResult, get_last_timestamp, has_rows, save_ohlcv
+from db.operations import get_last_timestamp, has_rows, save_ohlcv
 from db.schema import create_table_if_not_exists, refresh_all_series_view, table_exists
-from logic.checker import fill_missing
 from logic.chunk_fetch import FetchedChunk, fetch_chunk
 from logic.exchange import Exchange
-from logic.gap_looks import Look, look_at_gaps
 from logic.read_ahead import ReadAhead
 from logic.results import RunSummary, SeriesResult
+from logic.series_gaps import look_after_gaps, note_gaps, report_conflicts
 from logic.series_plan import SeriesPlan, plan_series
 from logic.series_task import SeriesTask, compare_state, keep_state, shown
 from logic.symbol_life import known_life
@@ -226,7 +221,7 @@ def run_full_fetch(
             observer.committed(task.wanted.series, rows)
         if not task.is_over:
             with _failing_alone(task, tasks, exchange):
-                _look_after_gaps(database, exchange, task, options, local_now_ms())
+                look_after_gaps(database, exchange, task, options.heal_gaps, options.run_id, local_now_ms())
         _finish(database, task, options, local_now_ms())
 
 
@@ -268,7 +263,7 @@ def _commit(
     series, result = task.wanted.series, task.result
     with database.transaction(f"save {series} {chunk.span}") as cursor:
         saved = save_ohlcv(cursor, task.row.id, series.table_name, fetched.spans, options.run_id, now_ms)
-        _note_gaps(cursor, task, fetched, exchange.now_ms(series.market), options.run_id)
+        note_gaps(cursor, task, fetched, exchange.now_ms(series.market), options.run_id)
     result.saved += saved
     result.chunks += 1
     for span in fetched.spans:
@@ -276,20 +271,8 @@ def _commit(
     result.open_gaps += _gaps(plan, fetched.uncovered)
     task.covered = merge([*task.covered, *(span.span for span in fetched.spans)])
     _log.debug("%s: chunk %s committed, %d inserted, %d already there", series, chunk, saved.inserted, saved.equal)
-    _report_conflicts(series, saved)
+    report_conflicts(series, saved)
     keep_state(task, options.state_dir, options.run_id, now_ms, "running", None)
-
-
-def _note_gaps(cursor: Cursor, task: SeriesTask, fetched: FetchedChunk, now_ms: int, run_id: str) -> None:
-    """Enter the holes of a chunk into the gap ledger, in the transaction of its candles."""
-    if not fetched.spans:
-        return
-    scope = merge(span.span for span in fetched.spans)
-    reach = Span(scope[0].start_ms, scope[-1].end_ms)
-    known = load_open_gaps(cursor, task.row.id, reach)
-    if known or fetched.holes:
-        after = observe(known, scope, fetched.holes, task.wanted.series, now_ms, f"fetched by run {run_id}")
-        save_gaps(cursor, task.row.id, known, after)
 
 
 def _gaps(plan: SeriesPlan, holes: Sequence[Span]) -> list[Span]:
@@ -298,39 +281,6 @@ def _gaps(plan: SeriesPlan, holes: Sequence[Span]) -> list[Span]:
     at_start = plan.span.start_ms if plan.span is not None and begins_unknown else None
     at_end = plan.span.end_ms if plan.span is not None else None
     return [hole for hole in holes if hole.end_ms != at_end and hole.start_ms != at_start]
-
-
-def _report_conflicts(series: Series, saved: SaveResult) -> None:
-    for conflict in saved.shown_conflicts:
-        _log.warning("%s: conflict, the stored candle stays: %s", series, conflict)
-    if saved.conflicts > len(saved.shown_conflicts):
-        _log.warning("%s: %d conflicts, the first %d shown", series, saved.conflicts, len(saved.shown_conflicts))
-
-
-def _look_after_gaps(
-    database: Database, exchange: Exchange, task: SeriesTask, options: BackfillOptions, now_ms: int
-) -> None:
-    """Look again at the gaps whose time has come; with --heal-gaps search the tables for others as well."""
-    plan, result, series = task.plan, task.result, task.wanted.series
-    if plan is None or plan.span is None:
-        return
-    look = Look(database, exchange, plan, task.row.id, options.run_id, now_ms)
-    if options.heal_gaps:
-        inside = (span.intersect(plan.span) for span in task.covered)
-        healed = fill_missing(look, [span for span in inside if span is not None])
-        saved = healed.saved
-    else:
-        with database.transaction(f"read the gaps of {series}") as cursor:
-            due = [gap for gap in load_open_gaps(cursor, task.row.id, plan.span) if look.wants(gap)]
-        saved = look_at_gaps(look, due).saved if due else SaveResult()
-    result.saved += saved
-    result.healed = saved.inserted
-    _report_conflicts(series, saved)
-    with database.transaction(f"read the gaps of {series}") as cursor:
-        gaps = load_open_gaps(cursor, task.row.id, plan.span)
-    result.open_gaps += [gap.span for gap in gaps if gap.status is GapStatus.MISSING]
-    absent = [gap.span for gap in gaps if gap.status is GapStatus.ABSENT]
-    result.confirmed_absent = sum(series.interval.count(span.start_ms, span.end_ms) for span in absent)
 
 
 def _finish(database: Database, task: SeriesTask, options: BackfillOptions, now_ms: int) -> None:

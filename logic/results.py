@@ -51,13 +51,21 @@ class RunSummary:
 
     @property
     def exit_code(self) -> int:
-        """The number for cron: a fault of this program before an unusable exchange before a lock before a gap."""
-        if any(result.is_fault for result in self.results):
-            return EXIT_FAULT
-        if self.unusable_markets:
-            return EXIT_EXCHANGE
-        if any(result.locked for result in self.results):
-            return EXIT_LOCKED
-        if any(result.outcome != "ok" for result in self.results):
-            return EXIT_INCOMPLETE
-        return EXIT_OK
+        """The number for cron."""
+        return exit_code_of(
+            is_fault=any(result.is_fault for result in self.results),
+            is_exchange_unusable=bool(self.unusable_markets),
+            is_locked=any(result.locked for result in self.results),
+            is_incomplete=any(result.outcome != "ok" for result in self.results),
+        )
+
+
+def exit_code_of(is_fault: bool, is_exchange_unusable: bool, is_locked: bool, is_incomplete: bool) -> int:
+    """Return the exit code: a fault of this program before an unusable exchange before a lock before a gap."""
+    if is_fault:
+        return EXIT_FAULT
+    if is_exchange_unusable:
+        return EXIT_EXCHANGE
+    if is_locked:
+        return EXIT_LOCKED
+    return EXIT_INCOMPLETE if is_incomplete else EXIT_OK

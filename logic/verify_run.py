@@ -7,16 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from core.errors import (
-    EXIT_EXCHANGE,
-    EXIT_FAULT,
-    EXIT_INCOMPLETE,
-    EXIT_LOCKED,
-    EXIT_OK,
-    ExchangeUnavailable,
-    FetcherError,
-    SeriesError,
-)
+from core.errors import ExchangeUnavailable, FetcherError, SeriesError
 from core.ranges import Span, subtract
 from core.subset import Candidate, Part, choose_longest_waiting, choose_part
 from core.times import format_ms
@@ -26,6 +17,7 @@ from db.ledger import LedgerEntry, load_entries
 from db.locks import try_lock_series, unlock_series
 from db.schema import table_exists
 from logic.exchange import Exchange
+from logic.results import exit_code_of
 from logic.symbol_life import VANISHED
 from logic.verifier import Against, SeriesVerification, Verifier
 
@@ -62,14 +54,13 @@ class VerifySummary:
 
     @property
     def exit_code(self) -> int:
-        """The number for cron, in the same order as a backfill's."""
-        if any(result.is_fault for result in self.results):
-            return EXIT_FAULT
-        if self.unusable_markets:
-            return EXIT_EXCHANGE
-        if any(result.is_locked for result in self.results):
-            return EXIT_LOCKED
-        return EXIT_OK if all(result.is_clean for result in self.results) else EXIT_INCOMPLETE
+        """The number for cron, as a backfill's."""
+        return exit_code_of(
+            is_fault=any(result.is_fault for result in self.results),
+            is_exchange_unusable=bool(self.unusable_markets),
+            is_locked=any(result.is_locked for result in self.results),
+            is_incomplete=not all(result.is_clean for result in self.results),
+        )
 
 
 def run_verify(

@@ -27,7 +27,7 @@ from demo.candle_rows import Row
 from demo.decimal_text import SCALES, write_row
 from demo.random_candles import random_candles
 from demo.sessions import sessions, slots
-from logic.aggregate_check import AggregateResult, check_aggregates, exit_code_of
+from logic.aggregate_check import AggregateResult, aggregate_exit_code, check_aggregates
 
 MINUTES = parse_series("BTCUSDT")
 SPAN = Span(parse_time("2024-02-26"), parse_time("2024-03-04"))
@@ -70,7 +70,7 @@ def judge(
     database: Database, start_ms: int | None = None, end_ms: int | None = None
 ) -> tuple[dict[str, AggregateResult], int]:
     results = check_aggregates(database, list(catalog(database).values()), start_ms, end_ms)
-    return {one.series.interval.code: one for one in results}, exit_code_of(results)
+    return {one.series.interval.code: one for one in results}, aggregate_exit_code(results)
 
 
 def execute(database: Database, statement: str, *times: int) -> None:

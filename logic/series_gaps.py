@@ -1,0 +1,70 @@
+"""The gaps of one series in a run: noted with its chunks, looked at again at its end."""
+
+from __future__ import annotations
+
+import logging
+
+from psycopg2.extensions import cursor as Cursor
+
+from core.gaps import GapStatus, observe
+from core.ranges import Span, merge
+from core.series import Series
+from db.connection import Database
+from db.gaps import load_open_gaps, save_gaps
+from db.operations import SaveResult
+from logic.checker import fill_missing
+from logic.chunk_fetch import FetchedChunk
+from logic.exchange import Exchange
+from logic.gap_looks import Look, look_at_gaps
+from logic.series_task import SeriesTask
+
+_log = logging.getLogger(__name__)
+
+
+def note_gaps(cursor: Cursor, task: SeriesTask, fetched: FetchedChunk, now_ms: int, run_id: str) -> None:
+    """Enter the holes of a chunk into the gap ledger, in the transaction of its candles."""
+    if not fetched.spans:
+        return
+    scope = merge(span.span for span in fetched.spans)
+    reach = Span(scope[0].start_ms, scope[-1].end_ms)
+    known = load_open_gaps(cursor, task.row.id, reach)
+    if known or fetched.holes:
+        after = observe(known, scope, fetched.holes, task.wanted.series, now_ms, f"fetched by run {run_id}")
+        save_gaps(cursor, task.row.id, known, after)
+
+
+def look_after_gaps(
+    database: Database, exchange: Exchange, task: SeriesTask, heal_gaps: bool, run_id: str, now_ms: int
+) -> None:
+    """Look again at the gaps whose time has come; with `heal_gaps` search the table for others as well.
+
+    Raises SeriesError and ExchangeUnavailable.
+    """
+    plan, result, series = task.plan, task.result, task.wanted.series
+    if plan is None or plan.span is None:
+        return
+    look = Look(database, exchange, plan, task.row.id, run_id, now_ms)
+    if heal_gaps:
+        inside = (span.intersect(plan.span) for span in task.covered)
+        healed = fill_missing(look, [span for span in inside if span is not None])
+        saved = healed.saved
+    else:
+        with database.transaction(f"read the gaps of {series}") as cursor:
+            due = [gap for gap in load_open_gaps(cursor, task.row.id, plan.span) if look.wants(gap)]
+        saved = look_at_gaps(look, due).saved if due else SaveResult()
+    result.saved += saved
+    result.healed = saved.inserted
+    report_conflicts(series, saved)
+    with database.transaction(f"read the gaps of {series}") as cursor:
+        gaps = load_open_gaps(cursor, task.row.id, plan.span)
+    result.open_gaps += [gap.span for gap in gaps if gap.status is GapStatus.MISSING]
+    absent = [gap.span for gap in gaps if gap.status is GapStatus.ABSENT]
+    result.confirmed_absent = sum(series.interval.count(span.start_ms, span.end_ms) for span in absent)
+
+
+def report_conflicts(series: Series, saved: SaveResult) -> None:
+    """Say which stored candles differ from what a source gives now."""
+    for conflict in saved.shown_conflicts:
+        _log.warning("%s: conflict, the stored candle stays: %s", series, conflict)
+    if saved.conflicts > len(saved.shown_conflicts):
+        _log.warning("%s: %d conflicts, the first %d shown", series, saved.conflicts, len(saved.shown_conflicts))

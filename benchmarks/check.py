@@ -127,7 +127,7 @@ def measure(
     # What the replay exchange needs to make a CHECKSUM (a month's zip) is its own time, not the program's: it
     # answers with what the ledger has.
     answers = {f"{BTC.symbol}-1m-{month_of(e.span.start_ms).text}.zip": e.archive_checksum for e in entries}
-    exchange.archives.published_checksum = lambda _series, period: answers[f"{BTC.symbol}-1m-{period.text}.zip"]  # type: ignore[method-assign]
+    exchange.archives.published_checksum = lambda _series, period: answers[f"{BTC.symbol}-1m-{period.text}.zip"]
 
     def count() -> None:
         with database.transaction("count") as cursor:

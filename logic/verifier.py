@@ -8,24 +8,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from core.archive_names import (
-    NO_ARCHIVES,
-    ArchiveIndex,
     Period,
     day_of,
     file_stem,
-    guess_index,
-    has_daily_files,
     month_of,
 )
-from core.candles import CandleBatch, coalesce, content_hash, merge_batches, missing_spans
+from core.candles import CandleBatch, content_hash, missing_spans
 from core.compare import Difference, Kind, compare
 from core.errors import ArchiveUnavailable, SeriesError
-from core.fetched import FetchedSpan
 from core.gaps import Answer, Gap, GapStatus, Hole, observe, reopened
-from core.plan import PlanRules, Source, SourceChoice, make_plan
+from core.plan import Source, SourceChoice
 from core.ranges import Span, merge, subtract
 from core.series import Series
-from core.wanted import WantedSeries
 from db.catalog import CatalogRow
 from db.checks import count_doubles, find_row_edges, has_key
 from db.connection import Database
@@ -33,10 +27,10 @@ from db.corrections import correct_candles, restore_key
 from db.gaps import load_open_gaps, save_gaps
 from db.ledger import LedgerEntry, Moment, delete_entry, hash_stored, insert_entry, moment_of, set_tried, set_verified
 from db.stored_candles import load_candles
-from logic.chunk_fetch import fetch_by_rest, fetch_chunk
+from logic.chunk_fetch import fetch_by_rest
 from logic.exchange import Exchange
-from logic.series_plan import SeriesPlan
-from logic.symbol_life import VANISHED, SeriesLife
+from logic.exchange_candles import ExchangeCandles, Right, slot_of
+from logic.symbol_life import VANISHED
 
 _log = logging.getLogger(__name__)
 
@@ -152,31 +146,29 @@ class Verifier:
         if is_intact and self._archive_is_the_same(entry) and self._absent_is_still_absent(entry):
             self._keep_verified(entry.span, "archive", seen)
             return
-        right, holes = self._fetch(entry)
+        theirs = self._theirs()
+        right = theirs.fetch(entry)
         if right is None:
+            why = f"not all of it is in an archive that stands; verify --against {Against.REST} asks REST"
+            self.result.unverifiable.append((entry.span, why))
             return
-        batch = CandleBatch.concat([one.batch for one in right])
-        if (batch.rows, content_hash(batch)) == (stored_rows, stored_hash):
-            self._keep_equal(entry, right, holes, is_intact, seen)
+        if (right.batch.rows, content_hash(right.batch)) == (stored_rows, stored_hash):
+            self._keep_equal(entry, right, is_intact, seen)
             return
         with self.database.transaction(f"read the candles of {self._series} {entry.span}") as cursor:
             stored = load_candles(cursor, self._table, entry.span)
-        differences = compare(stored, batch)
-        if self.against is Against.AUTO and self._choice() is SourceChoice.AUTO:
-            right, holes = self._ask_rest_about(entry, right, holes, differences)
-            batch = CandleBatch.concat([one.batch for one in right])
-            differences = compare(stored, batch)
+        right = theirs.with_word_of_rest(entry.span, right, compare(stored, right.batch))
+        differences = compare(stored, right.batch)
         if not differences:
-            self._keep_equal(entry, right, holes, is_intact, seen)
-            return
-        if not self._is_confirmed(right, differences):
+            self._keep_equal(entry, right, is_intact, seen)
+        elif not theirs.are_confirmed(right, differences):
             why = "REST gives other candles when asked again; run verify again later"
             self.result.unverifiable.append((entry.span, why))
-            return
-        self._count(differences)
-        if self.repair:
-            self._repair(entry, right, batch, holes, differences)
+        elif self.repair:
+            self._count(differences)
+            self._repair(entry, right, differences)
         else:
+            self._count(differences)
             self._reopen_gaps(entry, differences)
 
     def _archive_is_the_same(self, entry: LedgerEntry) -> bool:
@@ -196,99 +188,30 @@ class Verifier:
         self.result.replaced_archives.append(name)
         return False
 
-    def _choice(self) -> SourceChoice:
-        if self.result.row.status == VANISHED or self.against is Against.ARCHIVE:
-            return SourceChoice.ARCHIVE
-        return SourceChoice.REST if self.against is Against.REST else SourceChoice.AUTO
-
-    def _fetch(self, entry: LedgerEntry) -> tuple[list[FetchedSpan] | None, list[Hole]]:
-        """Return what the exchange has now in the entry's span, and its holes; None when it cannot be had."""
-        series, choice = self._series, self._choice()
-        rules = PlanRules(choice, self.exchange.page_rows(series.market), chunk_days=1)
-        now_ms = self.exchange.now_ms(series.market)
-        published = NO_ARCHIVES
-        if choice is not SourceChoice.REST:
-            guess = guess_index(series, entry.span, now_ms)
-            # REST and daily files stand above monthly ones: what came from them is not held against a month's file.
-            by_month = entry.source is Source.ARCHIVE_MONTHLY
-            if choice is SourceChoice.ARCHIVE and not has_daily_files(series):
-                by_month = True  # there is nothing else
-            months = guess.months if by_month else frozenset[int]()
-            published = ArchiveIndex(months, guess.days)
-        plan = make_plan(series, [entry.span], published, rules)
-        row = self.result.row
-        life = SeriesLife(row.listing_ms, row.delisting_ms, row.status)
-        context = SeriesPlan(WantedSeries(series), life, None, plan.chunks, plan.unserved, published, rules)
-        parts = [fetch_chunk(context, chunk, self.exchange) for chunk in plan.chunks]
-        right = sorted((span for part in parts for span in part.spans), key=lambda one: one.span)
-        if left := subtract([entry.span], [one.span for one in right]):
-            self.result.unverifiable.append(
-                (entry.span, f"no archive holds {left[0]}; verify --against rest asks REST")
-            )
-            return None, []
-        return right, [hole for part in parts for hole in part.holes]
-
-    def _ask_rest_about(
-        self, entry: LedgerEntry, right: list[FetchedSpan], holes: list[Hole], differences: Sequence[Difference]
-    ) -> tuple[list[FetchedSpan], list[Hole]]:
-        """Return `right` with what REST says where an archive differs from the table: REST stands above archives."""
-        interval = self._series.interval
-        archived = [one.span for one in right if one.source is not Source.REST]
-        slots = merge(_slot(difference.time_ms, self._series) for difference in differences)
-        doubtful = [part for slot in slots for span in archived if (part := slot.intersect(span)) is not None]
-        stretches = coalesce(merge(doubtful), interval, self.exchange.page_rows(self._series.market))
-        batch = CandleBatch.concat([one.batch for one in right])
-        final = [
-            FetchedSpan(part, one.batch.within(part), one.source, one.archive_checksum)
-            for one in right
-            for part in subtract([one.span], stretches)
-        ]
-        for stretch in stretches:
-            by_rest = fetch_by_rest(self._series, stretch, self.exchange)
-            merged = merge_batches(by_rest.spans[0].batch, batch.within(stretch), interval)
-            final.append(FetchedSpan(stretch, merged, Source.REST))
-            holes = [*holes, *by_rest.holes]
-        final.sort(key=lambda one: one.span)
-        whole = CandleBatch.concat([one.batch for one in final])
-        lacking = missing_spans(whole.open_times(), interval, entry.span)
-        return final, [hole for hole in holes if any(hole.span.intersect(span) == hole.span for span in lacking)]
-
-    def _is_confirmed(self, right: list[FetchedSpan], differences: Sequence[Difference]) -> bool:
-        """Whether REST, asked again, gives the same candles: a wrong answer must not pass for a wrong table."""
-        interval = self._series.interval
-        by_rest = merge(one.span for one in right if one.source is Source.REST)
-        slots = merge(_slot(difference.time_ms, self._series) for difference in differences)
-        doubtful = merge(part for slot in slots for span in by_rest if (part := slot.intersect(span)) is not None)
-        batch = CandleBatch.concat([one.batch for one in right])
-        for stretch in coalesce(doubtful, interval, self.exchange.page_rows(self._series.market)):
-            again = fetch_by_rest(self._series, stretch, self.exchange).spans[0].batch
-            for slot in doubtful:
-                second = again.within(slot)
-                # Where REST has nothing, a candle that an archive has was kept.
-                if slot.intersect(stretch) and second.rows and compare(second, batch.within(slot)):
-                    return False
-        return True
+    def _theirs(self) -> ExchangeCandles:
+        choice = SourceChoice(self.against.value)
+        return ExchangeCandles(
+            self.exchange, self.result.row, SourceChoice.ARCHIVE if self.result.row.status == VANISHED else choice
+        )
 
     def _keep_verified(self, span: Span, against: str, seen: Moment) -> None:
         with self.database.transaction(f"note the verification of {self._series} {span}") as cursor:
             set_verified(cursor, self.result.row.id, span, self.now_ms, against, seen)
         self.result.verified += 1
 
-    def _keep_equal(
-        self, entry: LedgerEntry, right: list[FetchedSpan], holes: list[Hole], is_intact: bool, seen: Moment
-    ) -> None:
+    def _keep_equal(self, entry: LedgerEntry, right: Right, is_intact: bool, seen: Moment) -> None:
         """Note that the span is what the exchange has; where the ledger did not know so, make it say so."""
-        now_published = {one.archive_checksum for one in right if one.source is entry.source}
+        now_published = {one.archive_checksum for one in right.spans if one.source is entry.source}
         with self.database.transaction(f"note the verification of {self._series} {entry.span}") as cursor:
             if not is_intact or now_published - {entry.archive_checksum}:
                 delete_entry(cursor, entry.id)
-                for one in right:
+                for one in right.spans:
                     insert_entry(cursor, self.result.row.id, one, self.run_id, self.now_ms, is_stored=True)
-            set_verified(cursor, self.result.row.id, entry.span, self.now_ms, _label(right), seen)
+            set_verified(cursor, self.result.row.id, entry.span, self.now_ms, right.label, seen)
             known = load_open_gaps(cursor, self.result.row.id, entry.span)
             now_ms = self.exchange.now_ms(self._series.market)
             # Only answers about what is known: a hole that is new would not have been equal.
-            answered = [hole for hole in holes if any(gap.span.intersect(hole.span) for gap in known)]
+            answered = [hole for hole in right.holes if any(gap.span.intersect(hole.span) for gap in known)]
             after = observe(known, [], answered, self._series, now_ms, f"verify {self.run_id}")
             save_gaps(cursor, self.result.row.id, known, after)
         self.result.verified += 1
@@ -302,41 +225,34 @@ class Verifier:
                 _log.warning("%s: %s", self._series, difference)
         for kind, spans in ((Kind.MISSING, result.missing), (Kind.EXTRA, result.extra)):
             found = merge(
-                _slot(difference.time_ms, self._series) for difference in differences if difference.kind is kind
+                slot_of(difference.time_ms, self._series) for difference in differences if difference.kind is kind
             )
             spans += found
             for span in found[:_SHOWN]:
                 _log.warning("%s: %s in %s", self._series, kind, span)
 
-    def _repair(
-        self,
-        entry: LedgerEntry,
-        right: list[FetchedSpan],
-        batch: CandleBatch,
-        holes: list[Hole],
-        differences: Sequence[Difference],
-    ) -> None:
+    def _repair(self, entry: LedgerEntry, right: Right, differences: Sequence[Difference]) -> None:
         row, table = self.result.row, self._table
         with self.database.transaction(f"repair {self._series} {entry.span}") as cursor:
-            for one in right:
+            for one in right.spans:
                 times = [d.time_ms for d in differences if one.span.start_ms <= d.time_ms < one.span.end_ms]
                 if times:
                     wanted = one.batch.at(times)
                     correct_candles(cursor, row.id, table, times, wanted, one.source.value, self.run_id, self.now_ms)
             seen = moment_of(cursor)
-            if hash_stored(cursor, table, entry.span) != (batch.rows, content_hash(batch)):
+            if hash_stored(cursor, table, entry.span) != (right.batch.rows, content_hash(right.batch)):
                 raise SeriesError(
                     f"{self._series}: {entry.span} is not what the exchange has after its repair; nothing of it was "
                     "committed. Look for triggers and rules on the table"
                 )
             delete_entry(cursor, entry.id)
-            for one in right:
+            for one in right.spans:
                 insert_entry(cursor, row.id, one, self.run_id, self.now_ms, is_stored=True)
-            set_verified(cursor, row.id, entry.span, self.now_ms, _label(right), seen)
+            set_verified(cursor, row.id, entry.span, self.now_ms, right.label, seen)
             known = load_open_gaps(cursor, row.id, entry.span)
             now_ms = self.exchange.now_ms(self._series.market)
-            lacking = missing_spans(batch.open_times(), self._series.interval, entry.span)
-            all_holes = [*holes, *map(Hole, subtract(lacking, [hole.span for hole in holes]))]
+            lacking = missing_spans(right.batch.open_times(), self._series.interval, entry.span)
+            all_holes = [*right.holes, *map(Hole, subtract(lacking, [hole.span for hole in right.holes]))]
             after = observe(known, [entry.span], all_holes, self._series, now_ms, f"repair {self.run_id}")
             save_gaps(cursor, row.id, known, after)
         self.result.repaired += len(differences)
@@ -344,7 +260,7 @@ class Verifier:
 
     def _reopen_gaps(self, entry: LedgerEntry, differences: Sequence[Difference]) -> None:
         """Call absent gaps missing again where the exchange has candles now: the next run fetches them."""
-        come = [_slot(d.time_ms, self._series) for d in differences if d.kind is Kind.MISSING]
+        come = [slot_of(d.time_ms, self._series) for d in differences if d.kind is Kind.MISSING]
         if not come:
             return
         now_ms = self.exchange.now_ms(self._series.market)
@@ -359,7 +275,7 @@ class Verifier:
 
     def _absent_is_still_absent(self, entry: LedgerEntry) -> bool:
         """Ask REST about absent gaps that only `verify` still looks at; an archive's checksum says nothing of them."""
-        if self._choice() is not SourceChoice.AUTO:
+        if self._theirs().choice is not SourceChoice.AUTO:
             return True
         with self.database.transaction(f"read the gaps of {self._series}") as cursor:
             known = load_open_gaps(cursor, self.result.row.id, entry.span)
@@ -392,12 +308,3 @@ def _by_month(span: Span) -> Iterator[Span]:
 
 def _period_of(entry: LedgerEntry) -> Period:
     return (month_of if entry.source is Source.ARCHIVE_MONTHLY else day_of)(entry.span.start_ms)
-
-
-def _slot(time_ms: int, series: Series) -> Span:
-    open_ms = series.interval.floor(time_ms)
-    return Span(open_ms, series.interval.add(open_ms, 1))
-
-
-def _label(right: Sequence[FetchedSpan]) -> str:
-    return "rest" if any(one.source is Source.REST for one in right) else "archive"

@@ -73,7 +73,7 @@ def test_candles_come_back_digit_for_digit_and_hash_as_they_went_in(database: Da
 
 @pytest.mark.parametrize("interval", INTERVALS.values(), ids=str)
 def test_generated_candles_of_every_interval_come_back(database: Database, interval: object) -> None:
-    series = Series(Market.SPOT, "BTCUSDT", interval)  # type: ignore[arg-type]
+    series = Series(Market.SPOT, "BTCUSDT", interval)
     first = series.interval.ceil(START_MS)
     batch = generated_batch(series, Span(first, series.interval.add(first, 50)))
     validate(batch)

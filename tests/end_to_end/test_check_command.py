@@ -69,7 +69,7 @@ def test_a_sound_series_with_a_halt_is_complete_and_the_halt_is_shown_with_its_e
     series = check(program)
     assert exchange.requests == []
     assert (series["expected"], series["stored"], series["missing"], series["absent"]) == (10_080, 9_890, 0, 190)
-    [gap] = series["gaps"]  # type: ignore[misc]
+    [gap] = series["gaps"]
     assert (gap["start"], gap["end"], gap["status"]) == ("2024-12-12T02:00:00Z", "2024-12-12T05:10:00Z", "absent")
     assert {one["source"] for one in gap["evidence"]} >= {"rest"}
     assert gap["reason"] is not None

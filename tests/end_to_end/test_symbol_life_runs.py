@@ -23,7 +23,7 @@ EACH = pytest.mark.parametrize("series", [BTC, UM, CM], ids=str)
 def end(exchange: ReplayExchange, series: Series, **facts: object) -> None:
     """Let the candles of `series` end on 2024-12-20, and exchangeInfo say `facts` of it."""
     exchange.store.remove(series, Span(ENDED_MS, NOW_MS + 30 * MS_PER_DAY))
-    exchange.store.set_facts(series.market, series.symbol, SymbolFacts(**facts))  # type: ignore[arg-type]
+    exchange.store.set_facts(series.market, series.symbol, SymbolFacts(**facts))
 
 
 def vanish(exchange: ReplayExchange, series: Series) -> None:

@@ -259,7 +259,7 @@ def test_rows_lost_while_rest_gives_nothing_are_not_absent_for_the_archive_has_t
     stored.delete(list(range(lost.start_ms, lost.end_ms, MS_PER_MINUTE)))
 
     def forget(rows: list[list[object]]) -> list[list[object]]:
-        return [row for row in rows if not lost.start_ms <= row[0] < lost.end_ms]  # type: ignore[operator]
+        return [row for row in rows if not lost.start_ms <= row[0] < lost.end_ms]
 
     stored.replay.faults.add("/klines", AlterRows(forget), times=MANY)
     assert heal(stored).healed == 60
@@ -377,7 +377,7 @@ def test_a_long_loss_is_healed_from_archives_alone(database: Database, tmp_path:
     store = store_of(series, span=span, halts=())
     with stored_series(database, tmp_path, store, series, span, now_ms) as stored:
         lost = [row[0] for row in stored.truth()][50:-10]
-        stored.delete(lost)  # type: ignore[arg-type]
+        stored.delete(lost)
         result = heal(stored, SourceChoice.ARCHIVE)
         assert (result.healed, result.unexplained) == (len(lost), 0)
         assert stored.rows() == stored.truth()

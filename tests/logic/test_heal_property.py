@@ -62,7 +62,7 @@ class World:
                 gone = [ms for ms in rows if self.dice.random() < 0.1]
             case _:
                 gone = [ms for ms in rows if self.dice.random() < 0.9]
-        self.stored.delete(gone)  # type: ignore[arg-type]
+        self.stored.delete(gone)
 
     def publish(self) -> None:
         if self.late:

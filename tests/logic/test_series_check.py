@@ -239,7 +239,7 @@ def checks(cursor: Cursor, stored: StoredSeries, row: object) -> list[SeriesChec
     """Return what is said of the whole series, and of the same range given by hand."""
     now_ms = stored.replay.clock.now_ms()
     spans = ((None, None), (stored.span.start_ms, stored.span.end_ms))
-    return [check_series(cursor, row, start, end, now_ms) for start, end in spans]  # type: ignore[arg-type]
+    return [check_series(cursor, row, start, end, now_ms) for start, end in spans]
 
 
 @pytest.mark.parametrize("text", list(CASES))

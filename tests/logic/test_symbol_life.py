@@ -46,7 +46,7 @@ class World:
         self.replay.store.add(series, generate_series(series, span, 1))
 
     def say(self, series: Series, **facts: object) -> None:
-        self.replay.store.set_facts(series.market, series.symbol, SymbolFacts(**facts))  # type: ignore[arg-type]
+        self.replay.store.set_facts(series.market, series.symbol, SymbolFacts(**facts))
 
     def exchange(self, market: Market) -> Exchange:
         """Return an exchange whose market is open; requests are counted from here on."""

@@ -218,10 +218,10 @@ def test_every_source_finds_and_repairs_the_same(
         span = Span(interval.ceil(start_ms), interval.floor(parse_time("2024-02-29")))
     with committed(database, tmp_path, span=span, halts=(), series=series) as stored:
         times = [row[0] for row in stored.truth()]
-        change(stored, "volume = volume + 1", times[3])  # type: ignore[arg-type]
-        change(stored, "high = low, low = high", times[5])  # type: ignore[arg-type]
-        stored.delete(times[7:9])  # type: ignore[arg-type]
-        insert(stored, times[10] + 1_000, times[10])  # type: ignore[operator, arg-type]
+        change(stored, "volume = volume + 1", times[3])
+        change(stored, "high = low, low = high", times[5])
+        stored.delete(times[7:9])
+        insert(stored, times[10] + 1_000, times[10])
         found = verify(stored, against)
         assert counts(found) == (2, 1, 2)
         repaired = verify(stored, against, repair=True)

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from commands.backfill import exchange_addresses, log_level
 from commands.check_report import check_document, print_checks
 from commands.clock import local_now_ms
-from commands.database import open_database
+from commands.database import database_exists, open_database
 from commands.interrupt import sleep
 from commands.output import print_json
 from commands.run_log import set_up_logging
@@ -32,7 +32,7 @@ def run_check(arguments: argparse.Namespace, settings: Settings, run_id: str) ->
     """Print the report; return 0 when all that is not absent is there, else 3 (with --heal also 1, 4 and 5)."""
     times = read_time_range(arguments)
     healed: list[RunSummary] = []
-    if arguments.heal:
+    if arguments.heal and database_exists(settings):
         set_up_logging(run_id, log_level(arguments, settings), settings.secrets, settings.log_dir, None)
         database: Database | None = open_database(settings)
     else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from commands.backfill import exchange_addresses, log_level
 from commands.clock import local_now_ms
-from commands.database import open_database
+from commands.database import database_exists, open_database
 from commands.display import print_table
 from commands.interrupt import sleep
 from commands.output import print_json, span_document, time_text
@@ -47,6 +47,9 @@ def run_verify_command(arguments: argparse.Namespace, settings: Settings, run_id
     if arguments.undo is not None and (part is not None or share is not None or times != TimeRange(None, None)):
         raise ConfigurationError("--undo takes back all of a repair: leave --subset, --percent, --start and --end out")
     set_up_logging(run_id, log_level(arguments, settings), settings.secrets, settings.log_dir, None)
+    if not database_exists(settings) and arguments.undo is None:
+        _print_summary(arguments, VerifySummary(run_id, []))
+        return EXIT_OK
     database = open_database(settings)
     try:
         migrate(database)
@@ -96,7 +99,7 @@ def _print_summary(arguments: argparse.Namespace, summary: VerifySummary) -> Non
     elif any(result.differing for result in summary.results):
         print("nothing stored was changed; verify --repair writes the exchange's values and keeps the old ones")
     if not summary.results and not arguments.quiet:
-        print("nothing to verify")
+        print("nothing stored to verify")
 
 
 def _lines(result: SeriesVerification) -> Iterator[str]:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from core.intervals import Interval, closed_end
 from core.ranges import Span, merge, span_or_none
 
+_BEFORE_ALL_MS = -1
+_END_OF_TIME_MS = 4_102_444_800_000  # 2100
+
 
 @dataclass(frozen=True, slots=True)
 class SeriesBounds:
@@ -52,7 +55,14 @@ def expected_spans(
     if start_ms is not None or end_ms is not None:
         spans = []
     whole = None if begin_ms is None or stop_ms is None else span_or_none(begin_ms, stop_ms)
-    return merge([*spans, *([whole] if whole is not None else [])])
+    # A silent symbol is asked for some days after its last candle, before it counts as delisted.
+    life = span_or_none(
+        _BEFORE_ALL_MS if first_ms is None else first_ms, _END_OF_TIME_MS if after_ms is None else after_ms
+    )
+    if life is None:
+        return []
+    expected = merge([*spans, *([whole] if whole is not None else [])])
+    return [part for span in expected if (part := span.intersect(life)) is not None]
 
 
 def _ceil(interval: Interval, ms: int | None) -> int | None:

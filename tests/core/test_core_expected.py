@@ -188,6 +188,9 @@ class Grid:
 
         def is_expected(number: int) -> bool:
             opens, closes = self.open_of(number), self.open_of(number + 1)
+            is_listed = bounds.listing_ms is None or closes > bounds.listing_ms
+            if not is_listed or (bounds.delisting_ms is not None and opens >= bounds.delisting_ms):
+                return False
             if number in fetched and is_whole:
                 return True
             if start is not None:

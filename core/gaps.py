@@ -102,8 +102,9 @@ class Gap:
     id: int | None = None  # of its row in the database; None for a new one
 
     def is_due(self, now_ms: int) -> bool:
-        """Whether the schedule asks for another look."""
-        return self.next_look_ms is not None and self.next_look_ms <= now_ms
+        """Whether the schedule asks for another look; a new gap is due also by a clock that runs a little behind."""
+        is_new = self.status is GapStatus.MISSING and self.next_look_ms == self.since_ms
+        return is_new or (self.next_look_ms is not None and self.next_look_ms <= now_ms)
 
     def last_rest_ms(self) -> int | None:
         """Return when REST was last asked about the whole gap, or None."""

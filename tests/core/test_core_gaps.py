@@ -91,7 +91,12 @@ def test_a_new_gap_is_missing_and_due_at_once() -> None:
     assert (gap.status, gap.found_ms, gap.since_ms, gap.answers, gap.id) == (MISSING, OLD, OLD, (), None)
     assert gap.history == (Event(OLD, "found"),)
     assert gap.is_due(OLD)
-    assert not gap.is_due(OLD - 1)
+
+
+def test_a_new_gap_is_due_by_a_clock_a_little_behind_and_one_that_was_looked_at_is_not() -> None:
+    gap = new_gap(hours(0, 2), OLD)
+    assert gap.is_due(OLD - 500)
+    assert not postponed(gap, OLD).is_due(OLD + RECHECK_MS - 1)
 
 
 def test_a_hole_that_nobody_was_asked_about_is_a_missing_gap() -> None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import pytest
 from candles import truth_rows
+from hostile_market import FAULTS, PLACES, SERIES, SPAN, hurry, market
 from program import Program, serve
-from test_hostile_answers import FAULTS, HALT, PLACES, SERIES, SPAN
 
 from core.times import MS_PER_MINUTE
-from demo.candle_store import CandleStore
 from demo.clock import ReplayClock
-from demo.generated_market import generate_series
 from demo.server import ReplayExchange
 from demo.weights import WeightLimits
 
@@ -22,18 +19,10 @@ COMMANDS = [["check", "--heal"], ["verify", "--repair"], ["verify"], ["--symbols
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_what_was_deleted_and_altered_is_the_truth_again(program: Program, tmp_path: Path, seed: int) -> None:
+def test_what_was_deleted_and_altered_is_the_truth_again(program: Program, seed: int) -> None:
     dice = random.Random(seed)
-    hurry = tmp_path / "hurry"
-    hurry.mkdir()
-    (hurry / "sitecustomize.py").write_text(
-        "import threading\nwait = threading.Event.wait\n"
-        "threading.Event.wait = lambda self, s=None: wait(self, min(s, 0.05) if s else s)\n"
-    )
-    program.settings["PYTHONPATH"] = str(hurry)
-    store = CandleStore()
-    for number, series in enumerate(SERIES):
-        store.add(series, generate_series(series, SPAN, number, halts=(HALT,) if number == 0 else ()))
+    hurry(program)
+    store = market()
     truth = {series.table_name: truth_rows(store.rows(series)) for series in SERIES}
     limits = WeightLimits(spot=10**8, futures=10**8)
     with ReplayExchange(store, ReplayClock(SPAN.end_ms + 25_000, speed=0.0), weight_limits=limits) as exchange:

@@ -24,7 +24,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
 
 import psycopg2  # noqa: E402
-from candles import batch_of  # noqa: E402
+from candles import batch_of, save_spans  # noqa: E402
 
 from core.archive_names import month_of  # noqa: E402
 from core.fetched import FetchedSpan  # noqa: E402
@@ -38,7 +38,6 @@ from db.connection import Database  # noqa: E402
 from db.embedded import EmbeddedServer  # noqa: E402
 from db.ledger import load_entries  # noqa: E402
 from db.migrate import migrate  # noqa: E402
-from db.operations import save_ohlcv  # noqa: E402
 from db.schema import create_table_if_not_exists  # noqa: E402
 from demo.candle_store import CandleStore  # noqa: E402
 from demo.clock import ReplayClock  # noqa: E402
@@ -67,7 +66,7 @@ def fill(database: Database, months: int, replay: ReplayExchange, exchange: Exch
         checksum = exchange.archives.published_checksum(BTC, period)
         fetched = FetchedSpan(period.span, batch, Source.ARCHIVE_MONTHLY, checksum)
         with database.transaction("fill") as cursor:
-            save_ohlcv(cursor, series_id, BTC.table_name, [fetched], "benchmark", START_MS)
+            save_spans(cursor, series_id, BTC.table_name, [fetched], "benchmark", START_MS)
         total += batch.rows
     return total
 

@@ -1,10 +1,10 @@
-"""What a source hands over for one span, ready to be saved."""
+"""What a source hands over for one span, and what the ledger will say of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.candles import CandleBatch
+from core.candles import CandleBatch, content_hash
 from core.plan import Source
 from core.ranges import Span
 
@@ -17,3 +17,25 @@ class FetchedSpan:
     batch: CandleBatch
     source: Source
     archive_checksum: str | None = None  # sha256 of the zip, for the archive sources
+
+    def within(self, part: Span) -> FetchedSpan:
+        """Return the same for `part`, which lies inside the span."""
+        return FetchedSpan(part, self.batch.within(part), self.source, self.archive_checksum)
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRecord:
+    """What the ledger keeps of a fetched span once its candles are committed."""
+
+    span: Span
+    source: Source
+    archive_checksum: str | None
+    rows: int
+    content_hash: str
+
+    @classmethod
+    def of(cls, fetched: FetchedSpan) -> SpanRecord:
+        """Return the record of `fetched`."""
+        return cls(
+            fetched.span, fetched.source, fetched.archive_checksum, fetched.batch.rows, content_hash(fetched.batch)
+        )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from psycopg2.extensions import cursor as Cursor
 
 from core.candles import CandleBatch
-from core.fetched import FetchedSpan
+from core.fetched import FetchedSpan, SpanRecord
 from core.ranges import Span, subtract
 from db.ledger import cut_entry, hash_stored, insert_entry, is_as_recorded, load_entries, moment_of, set_proven
 from db.operations import SaveResult, get_existing_timestamps, insert_candles
@@ -52,12 +52,8 @@ def save_healed(
         cut_entry(cursor, series_id, table, entry, inside, was_intact[entry.id])
         for one in fresh:
             if (part := one.span.intersect(entry.span)) is not None:
-                insert_entry(cursor, series_id, _within(one, part), run_id, at_ms, is_stored)
+                insert_entry(cursor, series_id, SpanRecord.of(one.within(part)), run_id, at_ms, is_stored)
     for one in fetched:
         for part in subtract([one.span], [entry.span for entry in entries]):
-            insert_entry(cursor, series_id, _within(one, part), run_id, at_ms, is_stored)
+            insert_entry(cursor, series_id, SpanRecord.of(one.within(part)), run_id, at_ms, is_stored)
     return result
-
-
-def _within(fetched: FetchedSpan, part: Span) -> FetchedSpan:
-    return FetchedSpan(part, fetched.batch.within(part), fetched.source, fetched.archive_checksum)

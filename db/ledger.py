@@ -12,16 +12,18 @@ from datetime import datetime
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
-from core.candles import content_hash
-from core.fetched import FetchedSpan
+from core.fetched import SpanRecord
 from core.plan import Source
 from core.ranges import Span, subtract
 from core.times import from_datetime, to_datetime
 from db.connection import fetch_one
 
 # A cron line that runs every minute would write a ledger row a candle. Neighbouring REST spans are
-# folded into one row up to about a day of 1m, so the ledger stays a thousandth of the data.
+# folded into one row up to about a day of 1m, so the ledger stays a thousandth of the data; not at
+# every run, because the hash of the folded row is computed over all its candles.
 _FOLD_ROWS = 1_440
+_FOLD_ENTRIES = 32
+_SMALL_ROWS = _FOLD_ROWS // _FOLD_ENTRIES
 
 # The same value as core.candles.content_hash, computed over stored rows (docs/storage.md).
 _HASH_OF_STORED = """
@@ -60,31 +62,41 @@ class LedgerTotals:
 
 
 def add_entry(
-    cursor: Cursor, series_id: int, table: str, fetched: FetchedSpan, run_id: str, fetched_at_ms: int, is_stored: bool
+    cursor: Cursor, series_id: int, table: str, record: SpanRecord, run_id: str, fetched_at_ms: int, is_stored: bool
 ) -> None:
-    """Write the ledger row of one span, or extend the REST row that ends where it begins.
+    """Write the ledger row of one span; fold the newest REST rows when many small ones have come together.
 
     `is_stored`: the table holds the candles as given, no stored one differs.
     """
-    if is_stored and fetched.source is Source.REST and _fold(cursor, series_id, table, fetched, run_id, fetched_at_ms):
+    insert_entry(cursor, series_id, record, run_id, fetched_at_ms, is_stored)
+    if record.source is not Source.REST or record.rows > _SMALL_ROWS:
         return
-    insert_entry(cursor, series_id, fetched, run_id, fetched_at_ms, is_stored)
+    cursor.execute(
+        """
+        select count(*) from (select source, rows from public.ohlcv_ledger where series_id = %s
+                              order by span_start desc limit %s) as newest
+        where source = %s and rows <= %s
+        """,
+        (series_id, _FOLD_ENTRIES, Source.REST.value, _SMALL_ROWS),
+    )
+    if fetch_one(cursor)[0] == _FOLD_ENTRIES:
+        _fold_newest(cursor, series_id, table)
 
 
 def insert_entry(
-    cursor: Cursor, series_id: int, fetched: FetchedSpan, run_id: str, fetched_at_ms: int, is_stored: bool
+    cursor: Cursor, series_id: int, record: SpanRecord, run_id: str, fetched_at_ms: int, is_stored: bool
 ) -> None:
     """Write the ledger row of one span. `is_stored`: the table holds its candles as given."""
     _insert(
         cursor,
         (
             series_id,
-            to_datetime(fetched.span.start_ms),
-            to_datetime(fetched.span.end_ms),
-            fetched.source.value,
-            fetched.archive_checksum,
-            fetched.batch.rows,
-            content_hash(fetched.batch),
+            to_datetime(record.span.start_ms),
+            to_datetime(record.span.end_ms),
+            record.source.value,
+            record.archive_checksum,
+            record.rows,
+            record.content_hash,
             to_datetime(fetched_at_ms),
             run_id,
             is_stored,
@@ -104,48 +116,37 @@ def _insert(cursor: Cursor, values: tuple[object, ...]) -> None:
     )
 
 
-def _fold(cursor: Cursor, series_id: int, table: str, fetched: FetchedSpan, run_id: str, fetched_at_ms: int) -> bool:
+def _fold_newest(cursor: Cursor, series_id: int, table: str) -> None:
+    """Make one row of the newest REST rows that stand side by side, as far as the table has what they say."""
+    seen = moment_of(cursor)
     cursor.execute(
         """
-        select id, span_start, rows, content_hash from public.ohlcv_ledger
-        where series_id = %s and span_end = %s and source = %s and rows + %s <= %s
+        select id, span_start, span_end, rows, content_hash, fetched_at, run_id from public.ohlcv_ledger
+        where series_id = %s and source = %s order by span_start desc limit %s
         """,
-        (
-            series_id,
-            to_datetime(fetched.span.start_ms),
-            Source.REST.value,
-            fetched.batch.rows,
-            _FOLD_ROWS,
-        ),
+        (series_id, Source.REST.value, 2 * _FOLD_ENTRIES),
     )
-    before = cursor.fetchone()
-    if before is None:
-        return False
-    ledger_id, start, rows, hash_before = before
-    seen = moment_of(cursor)
-    hold = sql.SQL(_HASH_OF_STORED).format(table=sql.Identifier(table))
-    cursor.execute(hold, {"start": start, "end": to_datetime(fetched.span.start_ms)})
-    if cursor.fetchone() != (rows, hash_before):
-        return False  # the table differs from what was recorded: keep that evidence as it is
-    cursor.execute(hold, {"start": start, "end": to_datetime(fetched.span.end_ms)})
-    rows_together, hash_together = fetch_one(cursor)
-    if rows_together != rows + fetched.batch.rows:
-        return False
+    newest_first = cursor.fetchall()
+    ids: list[int] = []
+    start = newest_first[0][2]
+    rows_together = 0
+    for id_, span_start, span_end, rows, content, _, _ in newest_first:
+        if span_end != start or rows_together + rows > _FOLD_ROWS:
+            break
+        if hash_stored(cursor, table, _span(span_start, span_end)) != (rows, content):
+            break  # the table differs from what was recorded: keep that evidence as it is
+        ids.append(id_)
+        start, rows_together = span_start, rows_together + rows
+    if len(ids) < _FOLD_ENTRIES:
+        return
+    _, _, end, _, _, fetched_at, run_id = newest_first[0]
+    _, content_together = hash_stored(cursor, table, _span(start, end))
+    cursor.execute("delete from public.ohlcv_ledger where id = any(%s)", (ids[:-1],))
     cursor.execute(
         "update public.ohlcv_ledger set span_end = %s, rows = %s, content_hash = %s, fetched_at = %s, run_id = %s,"
         " verified_at = null, verified_against = null, proven_at = %s, proven_before = %s::xid8 where id = %s",
-        (
-            to_datetime(fetched.span.end_ms),
-            rows_together,
-            hash_together,
-            to_datetime(fetched_at_ms),
-            run_id,
-            seen.at,
-            seen.next_transaction,
-            ledger_id,
-        ),
+        (end, rows_together, content_together, fetched_at, run_id, seen.at, seen.next_transaction, ids[-1]),
     )
-    return True
 
 
 def load_totals(cursor: Cursor) -> dict[int, LedgerTotals]:

@@ -8,22 +8,23 @@ from datetime import datetime
 from decimal import Decimal
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
 from psycopg2 import sql
+from psycopg2.errors import UniqueViolation
 from psycopg2.extensions import cursor as Cursor
 
 from core.candles import CandleBatch
 from core.errors import SeriesError
-from core.fetched import FetchedSpan
+from core.fetched import FetchedSpan, SpanRecord
 from core.intervals import Interval
 from core.ranges import Span
 from core.times import from_datetime, to_datetime
+from db.binary_copy import CopyRows, encode_candles
 from db.connection import fetch_one
 from db.ledger import add_entry
 from db.schema import COLUMNS, VALUE_COLUMNS
 
 _CONFLICTS_SHOWN = 20
+_COPY_BLOCK_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +62,111 @@ class SaveResult:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedSpan:
+    """A fetched span with all that can be computed before it is the database's turn."""
+
+    record: SpanRecord
+    candles: CopyRows
+
+    @classmethod
+    def of(cls, fetched: FetchedSpan) -> PreparedSpan:
+        """Hash and encode the candles of `fetched`."""
+        return cls(SpanRecord.of(fetched), encode_candles(fetched.batch))
+
+
 def save_ohlcv(
-    cursor: Cursor, series_id: int, table: str, spans: Sequence[FetchedSpan], run_id: str, fetched_at_ms: int
+    cursor: Cursor, series_id: int, table: str, spans: Sequence[PreparedSpan], run_id: str, fetched_at_ms: int
 ) -> SaveResult:
     """Store the candles of `spans` and their ledger rows in the caller's transaction.
 
     Rows that are there already are skipped. Raises SeriesError, so that the transaction rolls
     back, when the table does not hold every given row afterwards.
     """
-    batch = CandleBatch.concat([fetched.batch for fetched in spans])
-    result = insert_candles(cursor, table, batch)
-    for fetched in spans:
-        add_entry(cursor, series_id, table, fetched, run_id, fetched_at_ms, is_stored=not result.conflicts)
-    return result
+    total = SaveResult()
+    for prepared in spans:
+        result = _insert_rows(cursor, table, prepared.candles)
+        add_entry(cursor, series_id, table, prepared.record, run_id, fetched_at_ms, is_stored=not result.conflicts)
+        total += result
+    return total
 
 
 def insert_candles(cursor: Cursor, table: str, batch: CandleBatch) -> SaveResult:
     """Store candles without a word in the ledger. Rows that are there stay as they are; raises as `save_ohlcv`."""
-    if batch.rows == 0:
+    return _insert_rows(cursor, table, encode_candles(batch))
+
+
+def _insert_rows(cursor: Cursor, table: str, given: CopyRows) -> SaveResult:
+    if given.rows == 0:
         return SaveResult()
-    stage_candles(cursor, batch)
-    edges = pc.min_max(batch.columns["open_time"])
     # The bounds let TimescaleDB leave the chunks outside alone.
-    bounds = {"low": to_datetime(edges["min"].as_py()), "high": to_datetime(edges["max"].as_py())}
-    names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+    bounds = {"low": to_datetime(given.first_ms), "high": to_datetime(given.last_ms)}
+    if _copy_into_empty(cursor, table, given, bounds):
+        return SaveResult(inserted=given.rows)
+    _stage(cursor, given)
+    held, conflicts = _compare_stage(cursor, table, bounds)
+    inserted = 0
+    if held < given.rows:
+        inserted = _insert_from_stage(cursor, table, bounds)
+        held, conflicts = _compare_stage(cursor, table, bounds)
+    if held != given.rows:
+        raise _not_all_held(table, held, given.rows)
+    shown = _load_conflicts(cursor, table, bounds) if conflicts else ()
+    return SaveResult(inserted, held - inserted - conflicts, conflicts, shown)
+
+
+def _not_all_held(table: str, held: int, given: int) -> SeriesError:
+    return SeriesError(
+        f"table public.{table} holds {held} of the {given} candles just given; nothing of this chunk "
+        "was committed. Check its primary key on time, its triggers and rules, and the TimescaleDB release"
+    )
+
+
+def _copy_into_empty(cursor: Cursor, table: str, given: CopyRows, bounds: dict[str, datetime]) -> bool:
+    """Copy the rows straight into the table when it has none between the bounds; return whether that was so."""
     target = sql.Identifier(table)
+    held = sql.SQL("from public.{} where time between %(low)s and %(high)s").format(target)
+    cursor.execute(sql.SQL("select exists (select {})").format(held), bounds)
+    if fetch_one(cursor)[0]:
+        return False
+    cursor.execute("savepoint ohlcv_copy")
+    try:
+        _copy(cursor, sql.SQL("public.{}").format(target), given)
+    except UniqueViolation:  # another session has just inserted one of them
+        cursor.execute("rollback to savepoint ohlcv_copy; release savepoint ohlcv_copy")
+        return False
+    cursor.execute("release savepoint ohlcv_copy")
+    cursor.execute(sql.SQL("select count(*) {}").format(held), bounds)
+    if (held_now := fetch_one(cursor)[0]) != given.rows:
+        raise _not_all_held(table, held_now, given.rows)
+    return True
+
+
+def stage_candles(cursor: Cursor, batch: CandleBatch) -> None:
+    """Copy `batch` into the session's stage, `pg_temp.ohlcv_stage`, which empties itself at the transaction's end."""
+    _stage(cursor, encode_candles(batch))
+
+
+def _stage(cursor: Cursor, given: CopyRows) -> None:
+    values = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(k)) for n, k in VALUE_COLUMNS)
+    cursor.execute(
+        sql.SQL(
+            "create temporary table if not exists ohlcv_stage (time timestamptz not null, {}) on commit delete rows"
+        ).format(values)
+    )
+    cursor.execute("truncate pg_temp.ohlcv_stage")
+    _copy(cursor, sql.SQL("pg_temp.ohlcv_stage"), given)
+
+
+def _copy(cursor: Cursor, target: sql.Composable, given: CopyRows) -> None:
+    names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+    statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(target, names)
+    cursor.copy_expert(statement, pa.BufferReader(given.stream), size=_COPY_BLOCK_BYTES)
+
+
+def _insert_from_stage(cursor: Cursor, table: str, bounds: dict[str, datetime]) -> int:
+    """Insert the staged rows that the table lacks and return how many they were."""
+    names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
     # The anti-join skips what is there at a third of the price of ON CONFLICT, and in compressed
     # chunks at a thousandth; ON CONFLICT stays for a row that another session inserts meanwhile.
     cursor.execute(
@@ -97,14 +178,18 @@ def insert_candles(cursor: Cursor, table: str, batch: CandleBatch) -> SaveResult
                               where stored.time = given.time and stored.time between %(low)s and %(high)s)
             on conflict (time) do nothing
             """
-        ).format(table=target, names=names),
+        ).format(table=sql.Identifier(table), names=names),
         bounds,
     )
-    inserted = int(cursor.rowcount)
+    return int(cursor.rowcount)
 
-    of_stored = sql.SQL(", ").join(sql.SQL("stored.{}").format(sql.Identifier(name)) for name, _ in VALUE_COLUMNS)
-    of_given = sql.SQL(", ").join(sql.SQL("given.{}").format(sql.Identifier(name)) for name, _ in VALUE_COLUMNS)
-    parts = {"table": target, "stored": of_stored, "given": of_given}
+
+_STORED_VALUES = sql.SQL(", ").join(sql.SQL("stored.{}").format(sql.Identifier(name)) for name, _ in VALUE_COLUMNS)
+_GIVEN_VALUES = sql.SQL(", ").join(sql.SQL("given.{}").format(sql.Identifier(name)) for name, _ in VALUE_COLUMNS)
+
+
+def _compare_stage(cursor: Cursor, table: str, bounds: dict[str, datetime]) -> tuple[int, int]:
+    """Return how many of the staged rows the table holds, and how many of these with other values."""
     cursor.execute(
         sql.SQL(
             """
@@ -112,34 +197,14 @@ def insert_candles(cursor: Cursor, table: str, batch: CandleBatch) -> SaveResult
             from pg_temp.ohlcv_stage as given
             join public.{table} as stored on stored.time = given.time and stored.time between %(low)s and %(high)s
             """
-        ).format(**parts),
+        ).format(table=sql.Identifier(table), stored=_STORED_VALUES, given=_GIVEN_VALUES),
         bounds,
     )
     held, conflicts = fetch_one(cursor)
-    if held != batch.rows:
-        raise SeriesError(
-            f"table public.{table} holds {held} of the {batch.rows} candles just given; nothing of this chunk "
-            "was committed. Check its primary key on time, its triggers and rules, and the TimescaleDB release"
-        )
-    shown = _load_conflicts(cursor, parts, bounds) if conflicts else ()
-    return SaveResult(inserted, held - inserted - conflicts, conflicts, shown)
+    return int(held), int(conflicts)
 
 
-def stage_candles(cursor: Cursor, batch: CandleBatch) -> None:
-    """Copy `batch` into the session's stage, `pg_temp.ohlcv_stage`, which empties itself at the transaction's end."""
-    values = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(k)) for n, k in VALUE_COLUMNS)
-    cursor.execute(
-        sql.SQL(
-            "create temporary table if not exists ohlcv_stage (time timestamptz not null, {}) on commit delete rows"
-        ).format(values)
-    )
-    cursor.execute("truncate pg_temp.ohlcv_stage")
-    cursor.copy_expert("copy pg_temp.ohlcv_stage from stdin (format csv)", _as_csv(batch), size=1 << 18)
-
-
-def _load_conflicts(
-    cursor: Cursor, parts: dict[str, sql.Composable], bounds: dict[str, datetime]
-) -> tuple[Conflict, ...]:
+def _load_conflicts(cursor: Cursor, table: str, bounds: dict[str, datetime]) -> tuple[Conflict, ...]:
     cursor.execute(
         sql.SQL(
             """
@@ -147,25 +212,16 @@ def _load_conflicts(
             join public.{table} as stored on stored.time = given.time and stored.time between %(low)s and %(high)s
             where ({stored}) is distinct from ({given}) order by stored.time limit {shown}
             """
-        ).format(shown=sql.Literal(_CONFLICTS_SHOWN), **parts),
+        ).format(
+            table=sql.Identifier(table),
+            stored=_STORED_VALUES,
+            given=_GIVEN_VALUES,
+            shown=sql.Literal(_CONFLICTS_SHOWN),
+        ),
         bounds,
     )
     width = len(VALUE_COLUMNS)
     return tuple(Conflict(from_datetime(row[0]), row[1 : 1 + width], row[1 + width :]) for row in cursor.fetchall())
-
-
-def _as_csv(batch: CandleBatch) -> pa.BufferReader:
-    """Return the batch as a CSV stream for COPY: ISO time with milliseconds, numbers as the exchange wrote them."""
-    columns = batch.columns
-    time = columns["open_time"].cast(pa.timestamp("ms", tz="UTC"))
-    sink = pa.BufferOutputStream()
-    pa_csv.write_csv(
-        columns.set_column(0, "time", time),
-        sink,
-        # Nothing needs quotes: validation let only plain decimals through.
-        pa_csv.WriteOptions(include_header=False, quoting_style="none"),
-    )
-    return pa.BufferReader(sink.getvalue())
 
 
 def get_last_timestamp(cursor: Cursor, table: str) -> int | None:

@@ -83,11 +83,7 @@ def _leave_edges_open(plan: SeriesPlan, fetched: FetchedChunk, exchange: Exchang
     edges = [hole.span for hole in fetched.holes if _is_edge(plan, hole.span, now_ms)]
     if not edges:
         return fetched
-    spans = [
-        FetchedSpan(part, one.batch.within(part), one.source, one.archive_checksum)
-        for one in fetched.spans
-        for part in subtract([one.span], edges)
-    ]
+    spans = [one.within(part) for one in fetched.spans for part in subtract([one.span], edges)]
     return FetchedChunk(
         tuple(spans),
         tuple(hole for hole in fetched.holes if hole.span not in edges),

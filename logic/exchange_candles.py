@@ -92,11 +92,7 @@ class ExchangeCandles:
             return right
         interval = self._series.interval
         stretches = self._stretches(right, differences, [Source.ARCHIVE_MONTHLY, Source.ARCHIVE_DAILY])
-        spans = [
-            FetchedSpan(part, one.batch.within(part), one.source, one.archive_checksum)
-            for one in right.spans
-            for part in subtract([one.span], stretches)
-        ]
+        spans = [one.within(part) for one in right.spans for part in subtract([one.span], stretches)]
         holes = list(right.holes)
         for stretch in stretches:
             by_rest = fetch_by_rest(self._series, stretch, self.exchange)

@@ -177,12 +177,7 @@ def _save_inside(look: Look, spans: Sequence[Span], fetched: Sequence[FetchedSpa
     One transaction: a gap is healed by candles that a source gave, never by rows that merely are there.
     """
     series = look.series
-    parts = [
-        FetchedSpan(part, one.batch.within(part), one.source, one.archive_checksum)
-        for one in fetched
-        for span in spans
-        if (part := one.span.intersect(span)) is not None
-    ]
+    parts = [one.within(part) for one in fetched for span in spans if (part := one.span.intersect(span)) is not None]
     lacking = [hole for part in parts for hole in missing_spans(part.batch.open_times(), series.interval, part.span)]
     come = subtract([part.span for part in parts], lacking)
     by = ", ".join(sorted({part.source.value for part in parts if part.batch.rows}))

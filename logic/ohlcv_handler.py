@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ExchangeUnavailable, FetcherError, SeriesError
+from core.gaps import Hole
 from core.plan import NOTHING, Chunk, Estimate, SourceChoice, estimate
 from core.ranges import Span, merge
 from core.series import Market, Series
@@ -19,7 +20,7 @@ from db.catalog import sync_symbols, update_life
 from db.connection import Database
 from db.ledger import LedgerTotals, load_totals, void_entries
 from db.locks import try_lock_series
-from db.operations import get_last_timestamp, has_rows, save_ohlcv
+from db.operations import PreparedSpan, get_last_timestamp, has_rows, save_ohlcv
 from db.schema import create_table_if_not_exists, refresh_all_series_view, table_exists
 from logic.chunk_fetch import FetchedChunk, fetch_chunk
 from logic.exchange import Exchange
@@ -191,6 +192,23 @@ def _prepare_tables(
         refresh_all_series_view(cursor)
 
 
+@dataclass(frozen=True, slots=True)
+class _ReadyChunk:
+    """A fetched chunk, hashed and encoded by the thread that fetched it: the database need not wait."""
+
+    prepared: tuple[PreparedSpan, ...]
+    holes: tuple[Hole, ...]
+    uncovered: tuple[Span, ...]
+
+    @classmethod
+    def of(cls, fetched: FetchedChunk) -> _ReadyChunk:
+        return cls(tuple(map(PreparedSpan.of, fetched.spans)), fetched.holes, fetched.uncovered)
+
+    @property
+    def spans(self) -> list[Span]:
+        return [one.record.span for one in self.prepared]
+
+
 def run_full_fetch(
     database: Database,
     exchange: Exchange,
@@ -202,9 +220,9 @@ def run_full_fetch(
 ) -> None:
     """Fetch and commit the chunks of all plans, in order, reading ahead across series; then close each series."""
 
-    def fetch(job: tuple[SeriesTask, SeriesPlan, Chunk]) -> FetchedChunk | None:
+    def fetch(job: tuple[SeriesTask, SeriesPlan, Chunk]) -> _ReadyChunk | None:
         task, plan, chunk = job
-        return None if task.is_over else fetch_chunk(plan, chunk, exchange)
+        return None if task.is_over else _ReadyChunk.of(fetch_chunk(plan, chunk, exchange))
 
     work = [(task, [(task, task.plan, c) for c in task.plan.chunks] if task.plan else []) for task in tasks]
     jobs = (job for _, of_series in work for job in of_series)
@@ -253,7 +271,7 @@ def _commit(
     task: SeriesTask,
     plan: SeriesPlan,
     chunk: Chunk,
-    future: Future[FetchedChunk | None],
+    future: Future[_ReadyChunk | None],
     options: BackfillOptions,
     now_ms: int,
 ) -> None:
@@ -262,14 +280,15 @@ def _commit(
         return
     series, result = task.wanted.series, task.result
     with database.transaction(f"save {series} {chunk.span}") as cursor:
-        saved = save_ohlcv(cursor, task.row.id, series.table_name, fetched.spans, options.run_id, now_ms)
-        note_gaps(cursor, task, fetched, exchange.now_ms(series.market), options.run_id)
+        saved = save_ohlcv(cursor, task.row.id, series.table_name, fetched.prepared, options.run_id, now_ms)
+        note_gaps(cursor, task, fetched.spans, fetched.holes, exchange.now_ms(series.market), options.run_id)
     result.saved += saved
     result.chunks += 1
-    for span in fetched.spans:
-        result.rows_by_source[span.source] = result.rows_by_source.get(span.source, 0) + span.batch.rows
+    for one in fetched.prepared:
+        source = one.record.source
+        result.rows_by_source[source] = result.rows_by_source.get(source, 0) + one.record.rows
     result.open_gaps += _gaps(plan, fetched.uncovered)
-    task.covered = merge([*task.covered, *(span.span for span in fetched.spans)])
+    task.covered = merge([*task.covered, *fetched.spans])
     _log.debug("%s: chunk %s committed, %d inserted, %d already there", series, chunk, saved.inserted, saved.equal)
     report_conflicts(series, saved)
     keep_state(task, options.state_dir, options.run_id, now_ms, "running", None)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from psycopg2.extensions import cursor as Cursor
 
-from core.gaps import GapStatus, observe
+from core.gaps import GapStatus, Hole, observe
 from core.ranges import Span, merge
 from core.series import Series
 from db.connection import Database
 from db.gaps import load_open_gaps, save_gaps
 from db.operations import SaveResult
 from logic.checker import fill_missing
-from logic.chunk_fetch import FetchedChunk
 from logic.exchange import Exchange
 from logic.gap_looks import Look, look_at_gaps
 from logic.series_task import SeriesTask
@@ -21,15 +21,17 @@ from logic.series_task import SeriesTask
 _log = logging.getLogger(__name__)
 
 
-def note_gaps(cursor: Cursor, task: SeriesTask, fetched: FetchedChunk, now_ms: int, run_id: str) -> None:
-    """Enter the holes of a chunk into the gap ledger, in the transaction of its candles."""
-    if not fetched.spans:
+def note_gaps(
+    cursor: Cursor, task: SeriesTask, spans: Sequence[Span], holes: Sequence[Hole], now_ms: int, run_id: str
+) -> None:
+    """Enter the holes of a chunk into the gap ledger, in the transaction of its candles; `spans` are what it covers."""
+    if not spans:
         return
-    scope = merge(span.span for span in fetched.spans)
+    scope = merge(spans)
     reach = Span(scope[0].start_ms, scope[-1].end_ms)
     known = load_open_gaps(cursor, task.row.id, reach)
-    if known or fetched.holes:
-        after = observe(known, scope, fetched.holes, task.wanted.series, now_ms, f"fetched by run {run_id}")
+    if known or holes:
+        after = observe(known, scope, holes, task.wanted.series, now_ms, f"fetched by run {run_id}")
         save_gaps(cursor, task.row.id, known, after)
 
 

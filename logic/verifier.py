@@ -16,6 +16,7 @@ from core.archive_names import (
 from core.candles import CandleBatch, content_hash, missing_spans
 from core.compare import Difference, Kind, compare
 from core.errors import ArchiveUnavailable, SeriesError
+from core.fetched import SpanRecord
 from core.gaps import Answer, Gap, GapStatus, Hole, observe, reopened
 from core.plan import Source, SourceChoice
 from core.ranges import Span, merge, subtract
@@ -206,7 +207,9 @@ class Verifier:
             if not is_intact or now_published - {entry.archive_checksum}:
                 delete_entry(cursor, entry.id)
                 for one in right.spans:
-                    insert_entry(cursor, self.result.row.id, one, self.run_id, self.now_ms, is_stored=True)
+                    insert_entry(
+                        cursor, self.result.row.id, SpanRecord.of(one), self.run_id, self.now_ms, is_stored=True
+                    )
             set_verified(cursor, self.result.row.id, entry.span, self.now_ms, right.label, seen)
             known = load_open_gaps(cursor, self.result.row.id, entry.span)
             now_ms = self.exchange.now_ms(self._series.market)
@@ -247,7 +250,7 @@ class Verifier:
                 )
             delete_entry(cursor, entry.id)
             for one in right.spans:
-                insert_entry(cursor, row.id, one, self.run_id, self.now_ms, is_stored=True)
+                insert_entry(cursor, row.id, SpanRecord.of(one), self.run_id, self.now_ms, is_stored=True)
             set_verified(cursor, row.id, entry.span, self.now_ms, right.label, seen)
             known = load_open_gaps(cursor, row.id, entry.span)
             now_ms = self.exchange.now_ms(self._series.market)

@@ -9,9 +9,11 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
 from core.candles import EXCHANGE_ROW, SCHEMA, CandleBatch
+from core.fetched import FetchedSpan
 from core.ranges import Span
 from core.series import Series
 from core.times import from_datetime
+from db.operations import PreparedSpan, SaveResult, save_ohlcv
 from db.schema import VALUE_COLUMNS
 from demo.generated_market import generate_series
 
@@ -26,6 +28,12 @@ def batch_of(rows: Sequence[Sequence[object]]) -> CandleBatch:
 
 def generated_batch(series: Series, span: Span, seed: int = 1) -> CandleBatch:
     return batch_of(list(generate_series(series, span, seed)))
+
+
+def save_spans(
+    cursor: Cursor, series_id: int, table: str, spans: Sequence[FetchedSpan], run_id: str, at_ms: int
+) -> SaveResult:
+    return save_ohlcv(cursor, series_id, table, [PreparedSpan.of(span) for span in spans], run_id, at_ms)
 
 
 def truth_rows(rows: Sequence[Sequence[object]]) -> list[Row]:

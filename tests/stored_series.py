@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from candles import Row, batch_of, stored_rows, truth_rows
+from candles import Row, batch_of, save_spans, stored_rows, truth_rows
 
 from core.fetched import FetchedSpan
 from core.gaps import Gap
@@ -19,7 +19,6 @@ from core.wanted import WantedSeries
 from db.catalog import CatalogRow, load_catalog, sync_symbols
 from db.connection import Database
 from db.gaps import load_open_gaps
-from db.operations import save_ohlcv
 from db.schema import create_table_if_not_exists
 from demo.candle_store import CandleStore
 from demo.clock import ReplayClock
@@ -105,7 +104,7 @@ def stored_series(
         create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
         for piece in pieces or [span]:
             batch = batch_of(store.rows(series, piece.start_ms, piece.end_ms))
-            save_ohlcv(cursor, series_id, series.table_name, [FetchedSpan(piece, batch, source)], "run", now_ms)
+            save_spans(cursor, series_id, series.table_name, [FetchedSpan(piece, batch, source)], "run", now_ms)
     with ReplayExchange(store, ReplayClock(now_ms, speed=0.0)) as replay:
         addresses = ExchangeAddresses(
             dict.fromkeys(("spot", "um", "cm"), replay.url),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from random import Random
 
 import pytest
-from candles import Row, batch_of, generated_batch, stored_rows, truth_rows
+from candles import Row, batch_of, generated_batch, save_spans, stored_rows, truth_rows
 
 from core.candles import CandleBatch
 from core.errors import SeriesError
@@ -19,7 +19,6 @@ from db.checks import count_doubles, has_key
 from db.connection import Database
 from db.corrections import correct_candles, load_corrected, restore_key, undo_corrections
 from db.ledger import load_entries
-from db.operations import save_ohlcv
 from db.schema import create_table_if_not_exists
 from demo.generated_market import generate_series
 
@@ -53,7 +52,7 @@ def commit(database: Database, pieces: Sequence[Span] = (HALF_HOUR,), series: Se
     with database.transaction("commit") as cursor:
         row = sync_symbols(cursor, [WantedSeries(series)], authoritative=False)[series]
         create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
-        save_ohlcv(cursor, row.id, series.table_name, fetched, "first", NOW_MS)
+        save_spans(cursor, row.id, series.table_name, fetched, "first", NOW_MS)
     return row.id
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from candles import generated_batch
+from candles import generated_batch, save_spans
 from psycopg2.extensions import connection as Connection
 
 import db.migrate
@@ -21,7 +21,6 @@ from db.checks import is_watched, last_foreign_change
 from db.connection import Database
 from db.ledger import hash_stored, load_entries, moment_of, set_proven, set_verified
 from db.migrate import migrate
-from db.operations import save_ohlcv
 from db.schema import create_table_if_not_exists
 
 BTC, ETH = parse_series("BTCUSDT"), parse_series("um:ETHUSDT")
@@ -42,7 +41,7 @@ def commit(database: Database, series: Series = BTC) -> int:
     with database.transaction("commit") as cursor:
         row = sync_symbols(cursor, [WantedSeries(series)], authoritative=False)[series]
         create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
-        save_ohlcv(cursor, row.id, series.table_name, fetched, "first", START_MS)
+        save_spans(cursor, row.id, series.table_name, fetched, "first", START_MS)
     return row.id
 
 
@@ -191,7 +190,7 @@ def test_a_span_committed_after_a_change_is_proven_while_older_ones_are_not(
     later = minutes(20, 30)
     with database.transaction("commit") as cursor:
         fetched = FetchedSpan(later, generated_batch(BTC, later), Source.ARCHIVE_DAILY)
-        save_ohlcv(cursor, series_id, BTC.table_name, [fetched], "second", START_MS)
+        save_spans(cursor, series_id, BTC.table_name, [fetched], "second", START_MS)
     assert proven(database, series_id) == [False, False, True]
 
 
@@ -200,7 +199,7 @@ def test_a_span_whose_stored_candles_conflict_is_not_proven(database: Database, 
     with database.transaction("commit") as cursor:
         cursor.execute("delete from public.ohlcv_ledger")
         fetched = FetchedSpan(minutes(0, 20), other, Source.ARCHIVE_DAILY)
-        assert save_ohlcv(cursor, series_id, BTC.table_name, [fetched], "second", START_MS).conflicts == 20
+        assert save_spans(cursor, series_id, BTC.table_name, [fetched], "second", START_MS).conflicts == 20
     assert proven(database, series_id) == [False]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from random import Random
 
 import pytest
-from candles import batch_of, generated_batch, stored_rows, truth_rows
+from candles import batch_of, generated_batch, save_spans, stored_rows, truth_rows
 
 from core.candles import CandleBatch, content_hash
 from core.fetched import FetchedSpan
@@ -18,7 +18,7 @@ from db.catalog import sync_symbols
 from db.connection import Database
 from db.healing import save_healed
 from db.ledger import LedgerEntry, hash_stored, load_entries
-from db.operations import SaveResult, save_ohlcv
+from db.operations import SaveResult
 from db.schema import create_table_if_not_exists
 from demo.generated_market import generate_series
 
@@ -49,7 +49,7 @@ def commit(
     with database.transaction("commit") as cursor:
         row = sync_symbols(cursor, [WantedSeries(series)], authoritative=False)[series]
         create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
-        save_ohlcv(cursor, row.id, series.table_name, fetched, "first", NOW_MS)
+        save_spans(cursor, row.id, series.table_name, fetched, "first", NOW_MS)
     return row.id
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from candles import batch_of, generated_batch, stored_rows, truth_rows
+from candles import batch_of, generated_batch, save_spans, stored_rows, truth_rows
 
 import db.migrate
 from core.candles import content_hash
@@ -21,7 +21,7 @@ from db.connection import Database
 from db.gaps import load_open_gaps
 from db.ledger import load_entries, moment_of, set_proven
 from db.migrate import applied_versions, is_migrated, migrate
-from db.operations import insert_candles, save_ohlcv
+from db.operations import insert_candles
 from db.schema import create_table_if_not_exists, refresh_all_series_view
 from demo.generated_market import generate_series
 
@@ -151,7 +151,7 @@ def test_spans_of_version_1_are_not_proven_until_they_were_looked_at(first_versi
         series_id = sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)[BTC].id
         assert not create_table_if_not_exists(cursor, BTC, timescale=False, compress_after_days=0)
         fetched = FetchedSpan(later, generated_batch(BTC, later), Source.ARCHIVE_DAILY)
-        save_ohlcv(cursor, series_id, BTC.table_name, [fetched], "new", later.end_ms)
+        save_spans(cursor, series_id, BTC.table_name, [fetched], "new", later.end_ms)
         old, new = load_entries(cursor, series_id, BTC.table_name)
         assert (old.is_proven, new.is_proven) == (False, True)
         set_proven(cursor, [old.id], moment_of(cursor))

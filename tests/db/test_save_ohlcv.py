@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import psycopg2
 import pytest
-from candles import batch_of, generated_batch, stored_rows, truth_rows
+from candles import batch_of, generated_batch, save_spans, stored_rows, truth_rows
 
 from core.candles import CandleBatch, content_hash
 from core.errors import SeriesError
@@ -15,7 +15,7 @@ from core.wanted import WantedSeries
 from db.catalog import sync_symbols
 from db.connection import Database
 from db.ledger import cut_entry, load_entries, load_totals, void_entries
-from db.operations import SaveResult, find_holes, get_last_timestamp, save_ohlcv
+from db.operations import SaveResult, find_holes, get_last_timestamp
 from db.schema import create_table_if_not_exists
 from demo.generated_market import generate_series
 
@@ -39,7 +39,7 @@ def save(
     series: Series = BTC,
 ) -> SaveResult:
     with database.transaction("save") as cursor:
-        return save_ohlcv(cursor, series_id, series.table_name, [FetchedSpan(span, batch, source)], "run", DAY.end_ms)
+        return save_spans(cursor, series_id, series.table_name, [FetchedSpan(span, batch, source)], "run", DAY.end_ms)
 
 
 def ledger(database: Database) -> list[tuple[object, ...]]:

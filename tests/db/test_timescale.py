@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import psycopg2
 import pytest
-from candles import generated_batch, stored_rows
+from candles import generated_batch, save_spans, stored_rows
 
 from core.candles import content_hash
 from core.fetched import FetchedSpan
@@ -23,7 +23,7 @@ from db.connection import Database
 from db.corrections import correct_candles, undo_corrections
 from db.ledger import hash_stored
 from db.migrate import migrate
-from db.operations import SaveResult, save_ohlcv
+from db.operations import SaveResult
 from db.schema import create_table_if_not_exists, refresh_all_series_view
 from db.timescale import use_timescale_if_there
 from logic.series_check import check_series
@@ -76,13 +76,13 @@ def test_backfilling_into_compressed_chunks_loses_and_doubles_nothing(timescale:
         series_id = sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)[BTC].id
         create_table_if_not_exists(cursor, BTC, timescale=True, compress_after_days=90)
         refresh_all_series_view(cursor)
-        save_ohlcv(cursor, series_id, BTC.table_name, [FetchedSpan(some, batch.within(some), Source.REST)], "a", 0)
+        save_spans(cursor, series_id, BTC.table_name, [FetchedSpan(some, batch.within(some), Source.REST)], "a", 0)
     with timescale.transaction("compress") as cursor:
         cursor.execute("select count(compress_chunk(c)) from show_chunks('public.ohlcv_btcusdt') c")
         assert cursor.fetchone()[0] >= 2
     with timescale.transaction("save") as cursor:
         whole = [FetchedSpan(TWO_MONTHS, batch, Source.ARCHIVE_MONTHLY)]
-        result = save_ohlcv(cursor, series_id, BTC.table_name, whole, "b", 0)
+        result = save_spans(cursor, series_id, BTC.table_name, whole, "b", 0)
         assert result == SaveResult(inserted=batch.rows - 40_000, equal=40_000)
         rows = stored_rows(cursor, BTC.table_name)
         cursor.execute("select count(*) from public.ohlcv where symbol = 'BTCUSDT'")
@@ -98,7 +98,7 @@ def test_hands_in_compressed_chunks_are_seen_and_corrected(timescale: Database) 
     with timescale.transaction("prepare") as cursor:
         series_id = sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)[BTC].id
         create_table_if_not_exists(cursor, BTC, timescale=True, compress_after_days=90)
-        save_ohlcv(cursor, series_id, BTC.table_name, [FetchedSpan(TWO_MONTHS, batch, Source.REST)], "a", 0)
+        save_spans(cursor, series_id, BTC.table_name, [FetchedSpan(TWO_MONTHS, batch, Source.REST)], "a", 0)
     with timescale.transaction("compress") as cursor:
         cursor.execute("select compress_chunk(c) from show_chunks('public.ohlcv_btcusdt') c")
         assert faults_of_shape(cursor, BTC.table_name) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from candles import batch_of, truth_rows
+from candles import batch_of, save_spans, truth_rows
 from program import Program
 from small_market import BTC, HALT, NOW_MS, SERIES, truth
 
@@ -15,7 +15,6 @@ from core.series import parse_series
 from core.times import MS_PER_HOUR, MS_PER_MINUTE, parse_time
 from db.connection import Database
 from db.locks import try_lock_series
-from db.operations import save_ohlcv
 from demo.faults import Answer
 from demo.generated_market import generate_series
 from demo.server import ReplayExchange
@@ -251,7 +250,7 @@ def test_a_chunk_that_is_committed_during_a_check_is_not_called_damage(
                 fetched = FetchedSpan(
                     later, batch_of(exchange.store.rows(series, later.start_ms, later.end_ms)), Source.REST
                 )
-                save_ohlcv(theirs, series_id, series.table_name, [fetched], "run", NOW_MS)
+                save_spans(theirs, series_id, series.table_name, [fetched], "run", NOW_MS)
         assert process.wait(60) == 0
     finally:
         blocker.close()

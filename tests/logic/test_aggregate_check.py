@@ -6,7 +6,7 @@ from itertools import chain
 from random import Random
 
 import pytest
-from candles import batch_of
+from candles import batch_of, save_spans
 
 from core.errors import EXIT_INCOMPLETE, EXIT_OK
 from core.fetched import FetchedSpan
@@ -20,7 +20,6 @@ from core.wanted import WantedSeries
 from db.catalog import CatalogRow, load_catalog, sync_symbols, update_life
 from db.connection import Database
 from db.gaps import save_gaps
-from db.operations import save_ohlcv
 from db.schema import create_table_if_not_exists
 from demo.aggregation import all_intervals
 from demo.candle_rows import Row
@@ -57,7 +56,7 @@ def commit(database: Database, made: dict[str, list[Row]], span: Span = SPAN) ->
             create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
             whole = Span(series.interval.floor(span.start_ms), series.interval.ceil(span.end_ms))
             fetched = FetchedSpan(whole, batch_of(candles), Source.REST)
-            save_ohlcv(cursor, rows[series].id, series.table_name, [fetched], "run", NOW_MS)
+            save_spans(cursor, rows[series].id, series.table_name, [fetched], "run", NOW_MS)
     return catalog(database)
 
 
@@ -102,7 +101,7 @@ def test_a_month_that_holds_the_listing_is_judged(database: Database) -> None:
         minute_id = sync_symbols(cursor, wanted, authoritative=True)[MINUTES].id
         create_table_if_not_exists(cursor, MINUTES, timescale=False, compress_after_days=0)
         fetched = FetchedSpan(listed, batch_of(made["1m"]), Source.REST)
-        save_ohlcv(cursor, minute_id, MINUTES.table_name, [fetched], "run", NOW_MS)
+        save_spans(cursor, minute_id, MINUTES.table_name, [fetched], "run", NOW_MS)
     assert rows["1M"].listing_ms is None
     results, _ = judge(database)
     assert (results["1M"].compared, results["1M"].not_judged) == (1, 1)
@@ -214,7 +213,7 @@ def test_where_1m_begins_later_the_rest_is_judged(database: Database) -> None:
         create_table_if_not_exists(cursor, MINUTES, timescale=False, compress_after_days=0)
         candles = [row for row in made["1m"] if row[0] >= late_ms]
         fetched = FetchedSpan(Span(late_ms, SPAN.end_ms), batch_of(candles), Source.REST)
-        save_ohlcv(cursor, minute_id, MINUTES.table_name, [fetched], "run", NOW_MS)
+        save_spans(cursor, minute_id, MINUTES.table_name, [fetched], "run", NOW_MS)
     results, exit_code = judge(database)
     assert (results["1h"].not_judged, results["1h"].differing, exit_code) == (49, 0, EXIT_OK)
     hours = sum(row[0] >= late_ms + 30 * MS_PER_MINUTE for row in made["1h"])

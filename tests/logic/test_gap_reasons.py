@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from candles import batch_of
+from candles import batch_of, save_spans
 from stored_series import StoredSeries, stored_series
 
 from core.fetched import FetchedSpan
@@ -23,7 +23,6 @@ from core.wanted import WantedSeries
 from db.catalog import sync_symbols
 from db.connection import Database
 from db.gaps import save_gaps
-from db.operations import save_ohlcv
 from db.schema import create_table_if_not_exists
 from demo.aggregation import all_intervals
 from demo.candle_rows import Row
@@ -73,7 +72,7 @@ def store_other(stored: StoredSeries, series: Series, span: Span, halts: tuple[S
         series_id = sync_symbols(cursor, wanted, authoritative=True)[series].id
         create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
         batch = batch_of(list(generate_series(series, span, 3, halts=halts)))
-        save_ohlcv(cursor, series_id, series.table_name, [FetchedSpan(span, batch, Source.REST)], "run", NOW_MS)
+        save_spans(cursor, series_id, series.table_name, [FetchedSpan(span, batch, Source.REST)], "run", NOW_MS)
         absent = [Gap(halt, NOW_MS, NOW_MS, GapStatus.ABSENT) for halt in halts]
         save_gaps(cursor, series_id, [], absent)
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from candles import batch_of, truth_rows
+from candles import batch_of, save_spans, truth_rows
 from stored_series import StoredSeries, stored_series
 
 from core.archive_names import Period, day_of, month_of
@@ -28,7 +28,6 @@ from db.connection import Database
 from db.corrections import undo_corrections
 from db.ledger import LedgerEntry, load_entries
 from db.locks import try_lock_series, unlock_series
-from db.operations import save_ohlcv
 from db.schema import create_table_if_not_exists
 from demo.archive_files import ArchiveFiles
 from demo.candle_store import CandleStore
@@ -82,7 +81,7 @@ def committed(
         if cursor_ms < span.end_ms:
             fetched.append(rest_span(store, series, Span(cursor_ms, span.end_ms)))
         with database.transaction("commit") as cursor:
-            save_ohlcv(cursor, stored.series_id, stored.table, fetched, "run", NOW_MS)
+            save_spans(cursor, stored.series_id, stored.table, fetched, "run", NOW_MS)
         stored.replay.clear_requests()
         yield stored
 
@@ -558,7 +557,7 @@ def test_a_span_that_grew_while_other_series_were_verified_is_verified_as_it_is_
                 wanted = [WantedSeries(BTC), WantedSeries(eth)]
                 eth_id = sync_symbols(cursor, wanted, authoritative=True)[eth].id
                 create_table_if_not_exists(cursor, eth, timescale=False, compress_after_days=0)
-                save_ohlcv(cursor, eth_id, eth.table_name, [rest_span(stored.replay.store, eth, hour)], "run", NOW_MS)
+                save_spans(cursor, eth_id, eth.table_name, [rest_span(stored.replay.store, eth, hour)], "run", NOW_MS)
                 cursor.execute(
                     f"update public.{eth.table_name} set close = 1 where time = %s", (to_datetime(hour.start_ms),)
                 )
@@ -572,7 +571,7 @@ def test_a_span_that_grew_while_other_series_were_verified_is_verified_as_it_is_
                     )
                     theirs.execute("delete from public.ohlcv_ledger where series_id = %s", (eth_id,))
                     whole = rest_span(stored.replay.store, eth, Span(hour.start_ms, later.end_ms))
-                    save_ohlcv(theirs, eth_id, eth.table_name, [whole], "run", NOW_MS)
+                    save_spans(theirs, eth_id, eth.table_name, [whole], "run", NOW_MS)
                 return rows
 
             with database.transaction("read") as cursor:
@@ -627,7 +626,7 @@ def test_what_is_stored_twice_over_a_table_of_another_series_is_not_touched(data
             create_table_if_not_exists(cursor, eth, timescale=False, compress_after_days=0)
             rows = list(generate_series(eth, SPAN, 3))
             fetched = FetchedSpan(SPAN, batch_of(rows), Source.REST)
-            save_ohlcv(cursor, eth_id, eth.table_name, [fetched], "run", NOW_MS)
+            save_spans(cursor, eth_id, eth.table_name, [fetched], "run", NOW_MS)
         change(stored, "close = 1", minute(4, "03:00"))
         verify(stored, repair=True)
         with database.transaction("read") as cursor:

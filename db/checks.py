@@ -12,7 +12,7 @@ from core.intervals import Interval
 from core.ranges import Span
 from core.times import from_datetime, to_datetime
 from db.connection import fetch_one
-from db.schema import VALUE_COLUMNS
+from db.schema import VALUE_COLUMNS, has_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,20 +115,6 @@ def faults_of_shape(cursor: Cursor, table: str) -> list[str]:
     if not has_key(cursor, table):
         faults.append("it has no primary key on time")
     return faults
-
-
-def has_key(cursor: Cursor, table: str) -> bool:
-    """Whether a valid unique index on `time` alone keeps candles from being doubled."""
-    cursor.execute(
-        """
-        select exists (
-            select from pg_index join pg_attribute on attrelid = indrelid and attnum = indkey[0]
-            where indrelid = ('public.' || quote_ident(%s))::regclass and indisunique and indisvalid
-              and indnkeyatts = 1 and indpred is null and attname = 'time')
-        """,
-        (table,),
-    )
-    return bool(fetch_one(cursor)[0])
 
 
 def is_watched(cursor: Cursor, table: str) -> bool:

@@ -32,6 +32,20 @@ def table_exists(cursor: Cursor, table: str) -> bool:
     return bool(fetch_one(cursor)[0])
 
 
+HAS_KEY = """
+    exists (select from pg_index join pg_attribute on attrelid = indrelid and attnum = indkey[0]
+            where indrelid = ('public.' || quote_ident(%(table)s))::regclass and indisunique and indisvalid
+              and indnkeyatts = 1 and indpred is null and attname = 'time')
+"""
+"""Whether a valid unique index on `time` alone keeps the candles of %(table)s from being doubled, as a condition."""
+
+
+def has_key(cursor: Cursor, table: str) -> bool:
+    """Whether a valid unique index on `time` alone keeps candles from being doubled."""
+    cursor.execute(f"select {HAS_KEY}", {"table": table})
+    return bool(fetch_one(cursor)[0])
+
+
 def create_table_if_not_exists(cursor: Cursor, series: Series, timescale: bool, compress_after_days: int) -> bool:
     """Create the series' table (a hypertable with `timescale`) and return True; False when it is there."""
     if table_exists(cursor, series.table_name):

@@ -13,10 +13,11 @@ from core.intervals import Interval
 from core.ranges import Span, merge, span_or_none, subtract
 from core.series import Series
 from db.catalog import load_catalog, set_checked
-from db.checks import count_rows_in_each, count_rows_within, has_key
+from db.checks import count_rows_in_each, count_rows_within
 from db.gaps import load_open_gaps, save_gaps
 from db.ledger import LedgerEntry, is_as_recorded, load_entries, moment_of, set_proven
 from db.operations import SaveResult, find_holes
+from db.schema import has_key
 from logic.gap_looks import Look, LookResult, look_at_gaps
 from logic.verifier import Against, SeriesVerification, Verifier
 

@@ -20,13 +20,12 @@ from db.checks import (
     faults_of_shape,
     find_off_grid,
     find_row_edges,
-    has_key,
     is_watched,
     last_foreign_change,
 )
 from db.gaps import load_open_gaps
 from db.ledger import LedgerEntry, hash_stored, is_as_recorded, load_entries
-from db.schema import table_exists
+from db.schema import has_key, table_exists
 from logic.checker import survey_table
 
 _ALL_TIME = Span(0, 4_102_444_800_000)  # to 2100

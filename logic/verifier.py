@@ -22,11 +22,12 @@ from core.plan import Source, SourceChoice
 from core.ranges import Span, merge, subtract
 from core.series import Series
 from db.catalog import CatalogRow
-from db.checks import count_doubles, find_row_edges, has_key
+from db.checks import count_doubles, find_row_edges
 from db.connection import Database
 from db.corrections import correct_candles, restore_key
 from db.gaps import load_open_gaps, save_gaps
 from db.ledger import LedgerEntry, Moment, delete_entry, hash_stored, insert_entry, moment_of, set_tried, set_verified
+from db.schema import has_key
 from db.stored_candles import load_candles
 from logic.chunk_fetch import fetch_by_rest
 from logic.exchange import Exchange

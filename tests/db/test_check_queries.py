@@ -18,11 +18,10 @@ from db.checks import (
     count_rows_within,
     faults_of_shape,
     find_off_grid,
-    has_key,
 )
 from db.connection import Database
 from db.operations import insert_candles
-from db.schema import create_table_if_not_exists
+from db.schema import create_table_if_not_exists, has_key
 from demo.generated_market import generate_series
 
 BTC = parse_series("BTCUSDT")

@@ -15,11 +15,11 @@ from core.series import Series, parse_series
 from core.times import MS_PER_MINUTE, parse_time, to_datetime
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols
-from db.checks import count_doubles, has_key
+from db.checks import count_doubles
 from db.connection import Database
 from db.corrections import correct_candles, load_corrected, restore_key, undo_corrections
 from db.ledger import load_entries
-from db.schema import create_table_if_not_exists
+from db.schema import create_table_if_not_exists, has_key
 from demo.generated_market import generate_series
 
 BTC, ETH = parse_series("BTCUSDT"), parse_series("um:ETHUSDT")

@@ -8,7 +8,7 @@ from core.candles import CandleBatch, content_hash
 from core.errors import SeriesError
 from core.fetched import FetchedSpan
 from core.plan import Source
-from core.ranges import Span
+from core.ranges import Span, merge
 from core.series import Series, parse_series
 from core.times import MS_PER_DAY, MS_PER_MINUTE, parse_time
 from core.wanted import WantedSeries
@@ -143,26 +143,43 @@ def documented_hash_query() -> str:
     return text.split("```sql hash\n", 1)[1].split("```", 1)[0]
 
 
-def test_a_run_every_minute_keeps_one_ledger_row_a_day(database: Database) -> None:
+def test_a_run_every_minute_keeps_few_ledger_rows_that_say_all(database: Database) -> None:
     series_id, batch = enter(database), generated_batch(BTC, DAY)
-    for minute in range(0, 50):
+    most = 0
+    for minute in range(200):
         start_ms = DAY.start_ms + minute * MS_PER_MINUTE
         span = Span(start_ms, start_ms + MS_PER_MINUTE)
         save(database, series_id, batch.within(span), span)
-    whole = Span(DAY.start_ms, DAY.start_ms + 50 * MS_PER_MINUTE)
-    assert ledger(database) == [(whole.start_ms, whole.end_ms, "rest", 50, content_hash(batch.within(whole)))]
+        most = max(most, len(ledger(database)))
+    assert most <= 33
+    rows = ledger(database)
+    spans = [Span(row[0], row[1]) for row in rows]
+    assert merge(spans) == [Span(DAY.start_ms, DAY.start_ms + 200 * MS_PER_MINUTE)]
+    assert sum(row[3] for row in rows) == 200
+    assert [row[4] for row in rows] == [content_hash(batch.within(span)) for span in spans]
+
+
+def test_folded_ledger_rows_hold_about_a_day_at_most(database: Database) -> None:
+    series_id, batch = enter(database), generated_batch(BTC, Span(DAY.start_ms, DAY.end_ms + MS_PER_DAY))
+    width_ms = 40 * MS_PER_MINUTE
+    for start_ms in range(DAY.start_ms, DAY.end_ms + MS_PER_DAY, width_ms):
+        span = Span(start_ms, start_ms + width_ms)
+        save(database, series_id, batch.within(span), span)
+    assert max(row[3] for row in ledger(database)) <= 1_440
+    assert sum(row[3] for row in ledger(database)) == 2_880
 
 
 def test_a_ledger_row_that_no_longer_fits_its_table_is_not_folded_away(database: Database) -> None:
     series_id, batch = enter(database), generated_batch(BTC, DAY)
-    first, second = Span(DAY.start_ms, DAY.start_ms + 600_000), Span(DAY.start_ms + 600_000, DAY.start_ms + 660_000)
-    save(database, series_id, batch.within(first), first)
-    execute(database, "update public.ohlcv_btcusdt set close = close + 1 where time = '2024-03-01 00:03Z'")
-    save(database, series_id, batch.within(second), second)
-    assert [(row[0], row[1]) for row in ledger(database)] == [
-        (first.start_ms, first.end_ms),
-        (second.start_ms, second.end_ms),
-    ]
+    spans = [Span(DAY.start_ms + n * MS_PER_MINUTE, DAY.start_ms + (n + 1) * MS_PER_MINUTE) for n in range(66)]
+    for number, span in enumerate(spans):
+        save(database, series_id, batch.within(span), span)
+        if number == 3:
+            execute(database, "update public.ohlcv_btcusdt set close = close + 1 where time = '2024-03-01 00:03Z'")
+    rows = ledger(database)
+    assert [(row[0], row[1]) for row in rows[:4]] == [(span.start_ms, span.end_ms) for span in spans[:4]]
+    assert rows[3][4] == content_hash(batch.within(spans[3]))
+    assert rows[4][3] >= 32  # what came after it is folded
 
 
 def test_coverage_is_merged_and_can_be_voided(database: Database) -> None:

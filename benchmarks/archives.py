@@ -28,8 +28,7 @@ from psycopg2.extras import execute_values
 from core.archive_names import Period, file_stem, month_of
 from core.fetched import FetchedSpan
 from core.plan import Source
-from core.ranges import Span
-from core.series import Series, parse_series
+from core.series import parse_series
 from core.times import add_months, parse_time
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.intervals import Interval
-from core.ranges import Span
+from core.ranges import Span, span_or_none, subtract
 
 DECIMAL_COLUMNS = (
     "open",
@@ -58,6 +58,8 @@ EXCHANGE_ROW = {
 }
 EXCHANGE_ROW_LENGTH = 12
 
+_BLOCK_ROWS = 16_384
+
 
 @dataclass(frozen=True, slots=True)
 class CandleBatch:
@@ -89,6 +91,8 @@ class CandleBatch:
     def within(self, span: Span) -> CandleBatch:
         """Return the candles whose open time lies in `span`."""
         times = self.columns["open_time"]
+        if self.rows == 0 or (span.start_ms <= times[0].as_py() and times[-1].as_py() < span.end_ms):
+            return self
         inside = pc.and_(pc.greater_equal(times, span.start_ms), pc.less(times, span.end_ms))
         return CandleBatch(self.columns.filter(inside))
 
@@ -96,6 +100,27 @@ class CandleBatch:
         """Return the candles whose open time is one of `times` (epoch ms)."""
         wanted = pa.array(times, pa.int64())
         return CandleBatch(self.columns.filter(pc.is_in(self.columns["open_time"], wanted)))
+
+    def missing(self, interval: Interval, span: Span) -> list[Span]:
+        """Return the grid slots of `span` that no candle stands for, as merged spans (as `missing_spans`)."""
+        whole = span_or_none(interval.ceil(span.start_ms), interval.ceil(span.end_ms))
+        if whole is None or not self._is_unbroken(interval):
+            return missing_spans(self.open_times(), interval, span)
+        times = self.columns["open_time"]
+        return subtract([whole], [Span(times[0].as_py(), interval.add(times[-1].as_py(), 1))])
+
+    def _is_unbroken(self, interval: Interval) -> bool:
+        """Whether the candles stand on the grid one right after the other. False where that is not quickly seen."""
+        if self.rows < 2 or interval.step_ms is None:
+            return False
+        times = self.columns["open_time"].combine_chunks()
+        if interval.floor(first_ms := times[0].as_py()) != first_ms:
+            return False
+        return bool(pc.min_max(pc.pairwise_diff(times)).as_py() == {"min": interval.step_ms, "max": interval.step_ms})
+
+    def blocks(self) -> list[pa.RecordBatch]:
+        """Return the candles in blocks that are worked on one after the other, to keep the memory low."""
+        return list(self.columns.to_batches(_BLOCK_ROWS))
 
     def row_text(self, index: int) -> str:
         """Return one candle as readable text, for messages."""
@@ -120,30 +145,33 @@ def content_hash(batch: CandleBatch) -> str:
     of `SCHEMA`, joined by commas, numbers without trailing zeros. `docs/storage.md` gives the SQL
     that computes the same over stored rows.
     """
-    if batch.rows == 0:
-        return hashlib.sha256(b"").hexdigest()
-    lines = pc.binary_join_element_wise(value_lines(batch), "\n", "")
     digest = hashlib.sha256()
-    for chunk in lines.chunks:
+    for block in batch.blocks():
+        lines = pc.binary_join_element_wise(_value_lines(block), "\n", "")
         # The characters of a string column lie one after the other: no Python string a row is made.
-        first, last = chunk.offset, chunk.offset + len(chunk)
-        offsets = memoryview(chunk.buffers()[1]).cast("i")
-        digest.update(memoryview(chunk.buffers()[2])[offsets[first] : offsets[last]])
+        first, last = lines.offset, lines.offset + len(lines)
+        offsets = memoryview(lines.buffers()[1]).cast("i")
+        digest.update(memoryview(lines.buffers()[2])[offsets[first] : offsets[last]])
     return digest.hexdigest()
 
 
 def value_lines(batch: CandleBatch) -> pa.ChunkedArray:
     """Return each candle as a line of text, equal for equal candles: numbers without trailing zeros."""
+    return pa.chunked_array([_value_lines(block) for block in batch.blocks()], pa.string())
+
+
+def _value_lines(block: pa.RecordBatch) -> pa.Array:
     columns = [
         _without_trailing_zeros(column) if name in DECIMAL_COLUMNS else column.cast(pa.string())
-        for name, column in zip(SCHEMA.names, batch.columns.combine_chunks().columns, strict=True)
+        for name, column in zip(SCHEMA.names, block.columns, strict=True)
     ]
     return pc.binary_join_element_wise(*columns, ",")
 
 
-def _without_trailing_zeros(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    trimmed = pc.utf8_rtrim(pc.utf8_rtrim(column, "0"), ".")
-    return pc.if_else(pc.match_substring(column, "."), trimmed, column)
+def _without_trailing_zeros(column: pa.Array) -> pa.Array:
+    trimmed = pc.ascii_rtrim(pc.ascii_rtrim(column, "0"), ".")
+    has_point = pc.match_substring(column, ".")
+    return trimmed if pc.all(has_point).as_py() else pc.if_else(has_point, trimmed, column)
 
 
 def missing_spans(open_times: Iterable[int], interval: Interval, span: Span) -> list[Span]:

@@ -23,7 +23,6 @@ _POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01, where timestamptz counts its
 _BASE = 10_000
 _BASE_DIGITS = 4
 _DIGITS_IN_64_BITS = 18
-_BLOCK_ROWS = 16_384  # so many columns at once stay in the processor's cache
 _NUMERIC_HEAD_BYTES = 8  # number of digits, weight, sign, scale: two bytes each
 
 Integers = npt.NDArray[np.int64]
@@ -36,7 +35,7 @@ class CopyRows:
     rows: int
     first_ms: int  # open times of the first and the last; 0 without rows
     last_ms: int
-    stream: bytes
+    stream: bytearray
 
 
 def encode_candles(batch: CandleBatch) -> CopyRows:
@@ -44,14 +43,16 @@ def encode_candles(batch: CandleBatch) -> CopyRows:
 
     Every value keeps its digits, trailing zeros included. The batch has to be valid (core.validation).
     """
-    columns = batch.columns.combine_chunks()
-    blocks = [_encode_block(columns.slice(first, _BLOCK_ROWS)) for first in range(0, batch.rows, _BLOCK_ROWS)]
-    times = columns["open_time"]
+    times = batch.columns["open_time"]
     first_ms, last_ms = (times[0].as_py(), times[-1].as_py()) if batch.rows else (0, 0)
-    return CopyRows(batch.rows, first_ms, last_ms, b"".join((_HEADER, *blocks, _TRAILER)))
+    stream = bytearray(_HEADER)
+    for block in batch.blocks():
+        stream += _encode_block(block)
+    stream += _TRAILER
+    return CopyRows(batch.rows, first_ms, last_ms, stream)
 
 
-def _encode_block(columns: pa.Table) -> bytearray:
+def _encode_block(columns: pa.RecordBatch) -> bytearray:
     numerics = {name: _base_digits(columns[name]) for name in DECIMAL_COLUMNS}
     row_type = _row_type({name: len(digits) for name, (digits, _, _) in numerics.items()})
     template = _template(row_type, {name: weight for name, (_, weight, _) in numerics.items()})
@@ -90,11 +91,11 @@ def _row_type(digits_of: dict[str, int]) -> np.dtype[np.void]:
     return np.dtype(fields)
 
 
-def _numbers(column: pa.ChunkedArray) -> Integers:
-    return np.asarray(column.combine_chunks().to_numpy(zero_copy_only=False), dtype=np.int64)
+def _numbers(column: pa.Array) -> Integers:
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
-def _base_digits(column: pa.ChunkedArray) -> tuple[list[Integers], int, Integers]:
+def _base_digits(column: pa.Array) -> tuple[list[Integers], int, Integers]:
     """Return a column's digits to the base 10,000, highest first, the first one's weight, and each value's scale."""
     length = _numbers(pc.binary_length(column))
     point = _numbers(pc.find_substring(column, "."))
@@ -103,10 +104,10 @@ def _base_digits(column: pa.ChunkedArray) -> tuple[list[Integers], int, Integers
     after_point = -(-int(scale.max()) // _BASE_DIGITS)
     shift = after_point * _BASE_DIGITS
     if before_point.max() + shift <= _DIGITS_IN_64_BITS:
-        narrow = column.cast(pa.decimal64(_DIGITS_IN_64_BITS, shift)).combine_chunks()
+        narrow = column.cast(pa.decimal64(_DIGITS_IN_64_BITS, shift))
         digits = _split(np.frombuffer(narrow.buffers()[1], np.int64, len(narrow), narrow.offset * 8))
     else:
-        wide = column.cast(pa.decimal256(76, shift)).combine_chunks()
+        wide = column.cast(pa.decimal256(76, shift))
         digits = _split_wide(np.frombuffer(wide.buffers()[1], np.uint32, 8 * len(wide), wide.offset * 32))
     digits += [np.zeros(len(scale), np.int64)] * (after_point - len(digits))
     return digits[::-1], len(digits) - after_point - 1, scale

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import orjson
 
-from core.candles import CandleBatch, coalesce, merge_batches, missing_spans
+from core.candles import CandleBatch, coalesce, merge_batches
 from core.errors import ExchangeBanned, ExchangeUnavailable, SeriesError, UnusableAnswer
 from core.ranges import Span
 from core.rest_rules import COIN_M_MAX_SPAN_MS, page_rows, page_weight, pages
@@ -200,7 +200,7 @@ class BinanceRest:
         span = Span(start_ms, end_ms)
         batch = self._fetch_windows(series, list(pages(self.market, series.interval, span, self.rows)))
         for _ in range(_MAX_ROUNDS):
-            holes = missing_spans(batch.open_times(), series.interval, span)
+            holes = batch.missing(series.interval, span)
             if not holes:
                 return batch
             again = [self._ask_again(series, window, batch) for window in self._windows_over(series, holes, span)]
@@ -210,7 +210,7 @@ class BinanceRest:
                 return batch
             _log.warning("%s: %d candles in %s came only on asking again", series, merged.rows - batch.rows, span)
             batch = merged
-        if not missing_spans(batch.open_times(), series.interval, span):
+        if not batch.missing(series.interval, span):
             return batch
         raise SeriesError(f"{series}: the exchange's answers for {span} keep changing; nothing of it was stored")
 
@@ -233,7 +233,7 @@ class BinanceRest:
         """
         witnesses = set(known.within(window).open_times())
         found = self._credible(series, window, witnesses)
-        last_hole = missing_spans(found.open_times(), series.interval, window)[-1:]
+        last_hole = found.missing(series.interval, window)[-1:]
         if witnesses and last_hole and last_hole[0].end_ms >= window.end_ms:
             found = merge_batches(found, self._credible(series, last_hole[0], set()), series.interval)
         return found

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.archive_names import Period
-from core.candles import CandleBatch, coalesce, merge_batches, missing_spans
+from core.candles import CandleBatch, coalesce, merge_batches
 from core.errors import ArchiveUnavailable
 from core.fetched import FetchedSpan
 from core.gaps import Answer, Hole
@@ -70,7 +70,7 @@ def fetch_by_rest(series: Series, span: Span, exchange: Exchange) -> FetchedChun
     """Return what REST has in `span`. Raises SeriesError or ExchangeUnavailable."""
     batch = exchange.rest(series.market).fetch_binance_ohlcv(series, span.start_ms, span.end_ms)
     now_ms = exchange.now_ms(series.market)
-    holes = missing_spans(batch.open_times(), series.interval, span)
+    holes = batch.missing(series.interval, span)
     return FetchedChunk(
         (FetchedSpan(span, batch, Source.REST),),
         tuple(Hole(hole, (Answer(Source.REST, hole, now_ms, now_ms),)) for hole in holes),
@@ -113,7 +113,7 @@ def _complete(
     archive_lacks: list[Hole] = []
     if finished is not None:
         batch = whole.within(finished)
-        for span in missing_spans(batch.open_times(), series.interval, finished):
+        for span in batch.missing(series.interval, finished):
             archive_lacks.append(Hole(span, (Answer(chunk.source, span, now_ms, now_ms, checksum=checksum),)))
     if plan.rules.choice is SourceChoice.ARCHIVE:
         return FetchedChunk(_archived(chunk, batch, checksum, unfinished), tuple(archive_lacks), tuple(unfinished))

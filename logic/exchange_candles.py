@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from core.archive_names import NO_ARCHIVES, ArchiveIndex, guess_index, has_daily_files
-from core.candles import CandleBatch, coalesce, merge_batches, missing_spans
+from core.candles import CandleBatch, coalesce, merge_batches
 from core.compare import Difference, compare
 from core.fetched import FetchedSpan
 from core.gaps import Hole
@@ -100,7 +100,7 @@ class ExchangeCandles:
             spans.append(FetchedSpan(stretch, merged, Source.REST))
             holes += by_rest.holes
         final = Right.of(spans, holes)
-        lacking = missing_spans(final.batch.open_times(), interval, span)
+        lacking = final.batch.missing(interval, span)
         still = [hole for hole in holes if any(hole.span.intersect(one) == hole.span for one in lacking)]
         return Right(final.spans, tuple(still), final.batch)
 

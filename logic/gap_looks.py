@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from core.archive_names import NO_ARCHIVES, Cadence, Period, day_of, guess_index, has_daily_files, month_of
-from core.candles import coalesce, missing_spans
+from core.candles import coalesce
 from core.errors import ArchiveUnavailable
 from core.fetched import FetchedSpan
 from core.gaps import RECHECK_MS, Answer, Gap, GapStatus, Hole, observe, postponed
@@ -178,7 +178,7 @@ def _save_inside(look: Look, spans: Sequence[Span], fetched: Sequence[FetchedSpa
     """
     series = look.series
     parts = [one.within(part) for one in fetched for span in spans if (part := one.span.intersect(span)) is not None]
-    lacking = [hole for part in parts for hole in missing_spans(part.batch.open_times(), series.interval, part.span)]
+    lacking = [hole for part in parts for hole in part.batch.missing(series.interval, part.span)]
     come = subtract([part.span for part in parts], lacking)
     by = ", ".join(sorted({part.source.value for part in parts if part.batch.rows}))
     with look.database.transaction(f"save the healed candles of {series}") as cursor:
@@ -223,7 +223,7 @@ def _ask_archives(look: Look, gap: Gap) -> SaveResult:
         saved += _save_inside(look, [gap.span], [found], came_late=not gap.is_lost)
         holes += [
             Hole(span, (Answer(source, span, now_ms, now_ms, checksum=checksum),))
-            for span in missing_spans(batch.open_times(), look.series.interval, part)
+            for span in batch.missing(look.series.interval, part)
         ]
     _note_answers(look, holes)
     return saved

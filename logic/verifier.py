@@ -13,7 +13,7 @@ from core.archive_names import (
     file_stem,
     month_of,
 )
-from core.candles import CandleBatch, content_hash, missing_spans
+from core.candles import CandleBatch, content_hash
 from core.compare import Difference, Kind, compare
 from core.errors import ArchiveUnavailable, SeriesError
 from core.fetched import SpanRecord
@@ -255,7 +255,7 @@ class Verifier:
             set_verified(cursor, row.id, entry.span, self.now_ms, right.label, seen)
             known = load_open_gaps(cursor, row.id, entry.span)
             now_ms = self.exchange.now_ms(self._series.market)
-            lacking = missing_spans(right.batch.open_times(), self._series.interval, entry.span)
+            lacking = right.batch.missing(self._series.interval, entry.span)
             all_holes = [*right.holes, *map(Hole, subtract(lacking, [hole.span for hole in right.holes]))]
             after = observe(known, [entry.span], all_holes, self._series, now_ms, f"repair {self.run_id}")
             save_gaps(cursor, row.id, known, after)

@@ -72,7 +72,7 @@ def prepare(archive: Archive) -> PreparedSpan:
 def save_all(database: Database, series_id: int, table: str, archives: list[Archive]) -> None:
     """Commit the archives the program's way."""
     with ThreadPoolExecutor(2) as executor:
-        for _, future in ReadAhead(executor, prepare, archives, window=3):
+        for _, future in ReadAhead(executor, prepare, archives, 3, lambda _: 1, 3):
             with database.transaction("save") as cursor:
                 save_ohlcv(cursor, series_id, table, [future.result()], "benchmark", START_MS)
 

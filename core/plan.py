@@ -95,16 +95,19 @@ def make_plan(series: Series, uncovered: Iterable[Span], published: ArchiveIndex
     by_rest = merge(by_rest)
     if rules.choice is SourceChoice.ARCHIVE:
         return Plan(tuple(sorted(chunks, key=_start)), tuple(by_rest))
-    width_ms = rest_chunk_ms(series.interval, rules)
-    for span in _cut(by_rest, lambda ms: _rest_boundary(series.interval, ms, width_ms)):
+    interval, rows = series.interval, rest_chunk_rows(series.interval, rules)
+    for span in _cut(by_rest, lambda ms: interval.add(interval.floor(ms), rows)):
         chunks.append(Chunk(span, Source.REST))
     return Plan(tuple(sorted(chunks, key=_start)))
 
 
-def rest_chunk_ms(interval: Interval, rules: PlanRules) -> int:
-    """Return the width of a REST chunk: `chunk_days`, or as many whole days as fill one page."""
-    full_page_days = rules.page_rows * interval.typical_ms // MS_PER_DAY
-    return max(rules.chunk_days, full_page_days) * MS_PER_DAY
+def rest_chunk_rows(interval: Interval, rules: PlanRules) -> int:
+    """Return how many candles a REST chunk holds: `chunk_days`, rounded up to whole pages.
+
+    A page that ended with its day would cost the weight of a full one.
+    """
+    pages_of_days = math.ceil(rules.chunk_days * MS_PER_DAY / interval.typical_ms / rules.page_rows)
+    return pages_of_days * rules.page_rows
 
 
 def finer_chunks(chunk: Chunk, series: Series, published: ArchiveIndex, rules: PlanRules) -> Plan:
@@ -120,11 +123,6 @@ def finer_chunks(chunk: Chunk, series: Series, published: ArchiveIndex, rules: P
 
 def _start(chunk: Chunk) -> int:
     return chunk.span.start_ms
-
-
-def _rest_boundary(interval: Interval, ms: int, width_ms: int) -> int:
-    day_ms = ms // MS_PER_DAY * MS_PER_DAY
-    return interval.ceil(max(day_ms + width_ms, ms + 1))
 
 
 def _cut(spans: Iterable[Span], next_boundary: Callable[[int], int]) -> Iterator[Span]:

@@ -50,7 +50,7 @@ def test_defaults() -> None:
     }
     assert found.archive_url == "https://data.binance.vision"
     assert found.archive_list_url == "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
-    assert (found.weight_share, found.chunk_days, found.fetch_workers) == (0.8, 1, 4)
+    assert (found.weight_share, found.chunk_days, found.fetch_workers) == (0.8, 1, 8)
     assert (found.default_interval, found.default_limit) == ("1m", None)
     assert (found.start_ms, found.end_ms) == (None, None)
     assert found.symbols_file == PROJECT_ROOT / "symbols.yml"

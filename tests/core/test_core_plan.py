@@ -21,10 +21,11 @@ from core.plan import (
     estimate,
     finer_chunks,
     make_plan,
-    rest_chunk_ms,
+    rest_chunk_rows,
 )
 from core.ranges import Span, merge, total_ms
-from core.series import Series, parse_series
+from core.rest_rules import page_rows, pages
+from core.series import Market, Series, parse_series
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, add_months, parse_time
 
 AUTO, ARCHIVE, REST = SourceChoice.AUTO, SourceChoice.ARCHIVE, SourceChoice.REST
@@ -141,12 +142,12 @@ def test_rest_alone_never_takes_a_file(
 
 
 @given(st.sampled_from(["BTCUSDT/1s", "BTCUSDT/1m"]).map(parse_series), missing, rules_for(AUTO, REST))
-def test_rest_chunks_of_minutes_are_at_most_chunk_days_long(
+def test_rest_chunks_of_minutes_are_at_most_chunk_days_and_a_page_long(
     series: Series, uncovered: list[Span], rules: PlanRules
 ) -> None:
     for chunk in make_plan(series, uncovered, NO_ARCHIVES, rules).chunks:
-        assert chunk.span.end_ms - chunk.span.start_ms <= rules.chunk_days * MS_PER_DAY
-        assert day_of(chunk.span.start_ms) == day_of(chunk.span.end_ms - 1) or rules.chunk_days > 1
+        page_ms = rules.page_rows * series.interval.typical_ms
+        assert chunk.span.end_ms - chunk.span.start_ms < rules.chunk_days * MS_PER_DAY + page_ms
 
 
 @given(any_series, missing, any_rules)
@@ -164,11 +165,42 @@ def test_eight_years_of_days_are_a_handful_of_chunks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "page_rows", "chunk_days", "days"),
-    [("1m", 1000, 1, 1), ("1m", 1000, 7, 7), ("1h", 1000, 1, 41), ("1d", 1000, 31, 1000), ("1s", 1000, 1, 1)],
+    ("code", "page_rows", "chunk_days", "rows"),
+    [
+        ("1m", 1000, 1, 2000),
+        ("1m", 499, 1, 1497),
+        ("1m", 1000, 7, 11_000),
+        ("1h", 1000, 1, 1000),
+        ("1d", 1000, 31, 1000),
+        ("1M", 1000, 31, 1000),
+        ("1s", 1000, 1, 87_000),
+    ],
 )
-def test_a_rest_chunk_fills_a_page_or_holds_chunk_days(code: str, page_rows: int, chunk_days: int, days: int) -> None:
-    assert rest_chunk_ms(INTERVALS[code], PlanRules(REST, page_rows, chunk_days)) == days * MS_PER_DAY
+def test_a_rest_chunk_holds_chunk_days_in_whole_pages(code: str, page_rows: int, chunk_days: int, rows: int) -> None:
+    assert rest_chunk_rows(INTERVALS[code], PlanRules(REST, page_rows, chunk_days)) == rows
+
+
+@given(
+    st.sampled_from([Market.SPOT, Market.UM, Market.CM]),
+    st.sampled_from(["1m", "3m", "1h", "1d"]),
+    st.integers(0, 30_000_000),
+    st.integers(1, 40_000),
+)
+def test_every_page_of_a_rest_plan_is_full_but_the_last(market: Market, code: str, first: int, rows: int) -> None:
+    interval = INTERVALS[code]
+    series = parse_series(f"{market}:BTCUSDT/{code}")
+    start_ms = interval.add(interval.ceil(parse_time("2020-01-01")), first)
+    whole = Span(start_ms, interval.add(start_ms, rows))
+    per_page = page_rows(market, None)
+    plan = make_plan(series, [whole], NO_ARCHIVES, PlanRules(REST, per_page, 1))
+    held = [
+        interval.count(page.start_ms, page.end_ms)
+        for chunk in plan.chunks
+        for page in pages(market, interval, chunk.span, per_page)
+    ]
+    assert sum(held) == rows
+    if market is not Market.CM or code not in ("1h", "1d"):  # COIN-M allows 200 days at most
+        assert held[:-1] == [per_page] * (len(held) - 1)
 
 
 def test_a_two_hour_hole_in_an_old_month_goes_by_rest() -> None:

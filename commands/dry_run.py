@@ -29,10 +29,12 @@ def run_dry(arguments: argparse.Namespace, settings: Settings, wanted: Wanted | 
         if database is not None:
             with database.transaction("read what is covered") as cursor:
                 if is_migrated(cursor):
-                    totals = load_totals(cursor)
+                    wanted_series = {one.series for one in series}
+                    rows = [row for row in load_catalog(cursor) if row.series in wanted_series]
+                    totals = load_totals(cursor, [row.id for row in rows])
                     known = {
                         row.series: Known(known_life(row), totals[row.id].covered if row.id in totals else ())
-                        for row in load_catalog(cursor)
+                        for row in rows
                     }
         planned = plan_backfill(series, exchange, SourceChoice(arguments.source), settings.chunk_days, known)
     finally:

@@ -19,8 +19,8 @@ from db.catalog import CatalogRow, load_catalog
 from db.connection import Database
 from db.ledger import LedgerTotals, VerificationAge, load_totals, load_verification_ages
 from db.migrate import is_migrated
-from db.operations import count_rows, get_first_timestamp, get_last_timestamp
-from db.schema import table_exists
+from db.operations import get_first_timestamp, get_last_timestamp
+from db.schema import existing_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class StoredSeries:
     """One series of the catalog with what its table and the ledger say. Times are epoch ms (open times)."""
 
     row: CatalogRow
-    rows: int  # counted in the table
+    rows: int  # by the ledger: counting would read whole tables, which is what `check` is for
     first_ms: int | None
     last_ms: int | None
     covered: tuple[Span, ...]  # merged
@@ -76,13 +76,13 @@ def choose_series(cursor: Cursor, symbols: Sequence[str] | None, default_interva
 
 def load_stored(cursor: Cursor, symbols: Sequence[str] | None, default_interval: str) -> list[StoredSeries]:
     """Return what is stored of every series of the catalog, or of those of --symbols."""
-    totals, ages = load_totals(cursor), load_verification_ages(cursor)
+    chosen = choose_series(cursor, symbols, default_interval)
+    totals = load_totals(cursor, [row.id for row in chosen])
+    ages = load_verification_ages(cursor)
+    there = sorted(existing_tables(cursor, [row.series.table_name for row in chosen]))
+    first, last = get_first_timestamp(cursor, there), get_last_timestamp(cursor, there)
     stored = []
-    for row in choose_series(cursor, symbols, default_interval):
+    for row in chosen:
         table, total = row.series.table_name, totals.get(row.id, LedgerTotals((), 0))
-        first_ms, last_ms, rows = None, None, 0
-        if table_exists(cursor, table):
-            first_ms, last_ms = get_first_timestamp(cursor, table), get_last_timestamp(cursor, table)
-            rows = count_rows(cursor, table)
-        stored.append(StoredSeries(row, rows, first_ms, last_ms, total.covered, ages.get(row.id)))
+        stored.append(StoredSeries(row, total.rows, first.get(table), last.get(table), total.covered, ages.get(row.id)))
     return stored

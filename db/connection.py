@@ -74,6 +74,25 @@ class Database:
         except psycopg2.Error as error:
             raise self._translated(error, doing) from error
 
+    @contextmanager
+    def commits_in_background(self) -> Iterator[None]:
+        """Let the commits inside not wait for the disk; at the end, wait until all of them are safe there.
+
+        A crash of the server meanwhile can lose the last of them, each whole: candles and the ledger row that
+        vouches for them go together, so the next run fetches them again (PostgreSQL manual, "Asynchronous Commit").
+        Raises DatabaseUnavailable when the end cannot be confirmed.
+        """
+        with self.transaction("set up the session") as cursor:
+            cursor.execute("set synchronous_commit = off")
+        try:
+            yield
+        finally:
+            if not self._connection.closed:
+                with self.transaction("make the commits safe") as cursor:
+                    cursor.execute("reset synchronous_commit")
+                    # A commit that writes waits for the log of all commits before it; this one writes a note there.
+                    cursor.execute("select pg_logical_emit_message(true, 'ohlcv', 'run ends')")
+
     def close(self) -> None:
         """Close the connection; advisory locks go with it."""
         self._connection.close()

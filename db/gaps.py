@@ -29,6 +29,19 @@ def load_open_gaps(cursor: Cursor, series_id: int, span: Span | None = None) -> 
     return [_gap(row) for row in cursor.fetchall()]
 
 
+def load_all_open_gaps(cursor: Cursor, series_ids: Sequence[int]) -> dict[int, list[Gap]]:
+    """Return the missing and absent gaps of these series by series id, in order; series without any are left out."""
+    cursor.execute(
+        f"select series_id, id, {_COLUMNS} from public.ohlcv_gaps where series_id = any(%s) and status <> 'healed'"
+        " order by series_id, gap_start",
+        (list(series_ids),),
+    )
+    found: dict[int, list[Gap]] = {}
+    for series_id, *row in cursor.fetchall():
+        found.setdefault(series_id, []).append(_gap(tuple(row)))
+    return found
+
+
 def save_gaps(cursor: Cursor, series_id: int, before: Sequence[Gap], after: Sequence[Gap]) -> None:
     """Make the rows of the gaps `before` into those of `after`: update, insert, and drop what was merged away."""
     kept = {gap.id for gap in after}

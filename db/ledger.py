@@ -149,15 +149,17 @@ def _fold_newest(cursor: Cursor, series_id: int, table: str) -> None:
     )
 
 
-def load_totals(cursor: Cursor) -> dict[int, LedgerTotals]:
-    """Return the merged coverage and the summed rows by series id."""
+def load_totals(cursor: Cursor, series_ids: Sequence[int]) -> dict[int, LedgerTotals]:
+    """Return the merged coverage and the summed rows of these series by series id."""
     cursor.execute(
         """
         select series_id, sum(rows)::bigint, lower(covered), upper(covered)
         from (select series_id, sum(rows) as rows, range_agg(tstzrange(span_start, span_end)) as ranges
-              from public.ohlcv_ledger group by series_id) as totals, unnest(ranges) as covered
+              from public.ohlcv_ledger where series_id = any(%s) group by series_id) as totals,
+             unnest(ranges) as covered
         group by series_id, covered order by series_id, covered
-        """
+        """,
+        (list(series_ids),),
     )
     spans: dict[int, list[Span]] = {}
     rows: dict[int, int] = {}

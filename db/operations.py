@@ -25,6 +25,7 @@ from db.schema import COLUMNS, HAS_KEY, VALUE_COLUMNS
 
 _CONFLICTS_SHOWN = 20
 _COPY_BLOCK_BYTES = 1 << 18
+_TABLES_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +133,17 @@ def _copy_into_empty(cursor: Cursor, table: str, given: CopyRows, bounds: dict[s
     """
     target = sql.Identifier(table)
     held = sql.SQL("from public.{} where time between %(low)s and %(high)s").format(target)
-    is_empty = sql.SQL("select not exists (select {}) and " + HAS_KEY).format(held)
+    # Two statements at a time, for a run of many small series is a matter of round trips.
+    is_empty = sql.SQL("savepoint ohlcv_copy; select not exists (select {}) and " + HAS_KEY).format(held)
     cursor.execute(is_empty, {**bounds, "table": table})
     if not fetch_one(cursor)[0]:
         return False
-    cursor.execute("savepoint ohlcv_copy")
     try:
         _copy(cursor, sql.SQL("public.{}").format(target), given)
     except UniqueViolation:  # another session has just inserted one of them
         cursor.execute("rollback to savepoint ohlcv_copy; release savepoint ohlcv_copy")
         return False
-    cursor.execute("release savepoint ohlcv_copy")
-    cursor.execute(sql.SQL("select count(*) {}").format(held), bounds)
+    cursor.execute(sql.SQL("release savepoint ohlcv_copy; select count(*) {}").format(held), bounds)
     if (held_now := fetch_one(cursor)[0]) != given.rows:
         raise _not_all_held(table, held_now, given.rows)
     return True
@@ -231,20 +231,27 @@ def _load_conflicts(cursor: Cursor, table: str, bounds: dict[str, datetime]) -> 
     return tuple(Conflict(from_datetime(row[0]), row[1 : 1 + width], row[1 + width :]) for row in cursor.fetchall())
 
 
-def get_last_timestamp(cursor: Cursor, table: str) -> int | None:
-    """Return the open time (epoch ms) of the newest stored candle, or None."""
-    return _edge(cursor, table, "max")
+def get_last_timestamp(cursor: Cursor, tables: Sequence[str]) -> dict[str, int | None]:
+    """Return the open time (epoch ms) of the newest candle by table, None for an empty one; `tables` have to exist."""
+    return _edges(cursor, tables, "max")
 
 
-def get_first_timestamp(cursor: Cursor, table: str) -> int | None:
-    """Return the open time (epoch ms) of the oldest stored candle, or None."""
-    return _edge(cursor, table, "min")
+def get_first_timestamp(cursor: Cursor, tables: Sequence[str]) -> dict[str, int | None]:
+    """Return the same of the oldest candle."""
+    return _edges(cursor, tables, "min")
 
 
-def _edge(cursor: Cursor, table: str, which: str) -> int | None:
-    cursor.execute(sql.SQL("select {}(time) from public.{}").format(sql.SQL(which), sql.Identifier(table)))
-    moment = fetch_one(cursor)[0]
-    return None if moment is None else from_datetime(moment)
+def _edges(cursor: Cursor, tables: Sequence[str], which: str) -> dict[str, int | None]:
+    one = sql.SQL("select {name}, (select {which}(time) from public.{table})")
+    found: dict[str, int | None] = {}
+    for first in range(0, len(tables), _TABLES_AT_ONCE):
+        legs = [
+            one.format(name=sql.Literal(table), which=sql.SQL(which), table=sql.Identifier(table))
+            for table in tables[first : first + _TABLES_AT_ONCE]
+        ]
+        cursor.execute(sql.SQL(" union all ").join(legs))
+        found |= {table: None if moment is None else from_datetime(moment) for table, moment in cursor.fetchall()}
+    return found
 
 
 def count_rows(cursor: Cursor, table: str) -> int:
@@ -275,12 +282,6 @@ def load_newest(cursor: Cursor, table: str, count: int) -> tuple[list[str], list
         (count,),
     )
     return list(COLUMNS), [list(row) for row in cursor.fetchall()]
-
-
-def has_rows(cursor: Cursor, table: str) -> bool:
-    """Whether the table holds any candle."""
-    cursor.execute(sql.SQL("select exists (select from public.{})").format(sql.Identifier(table)))
-    return bool(fetch_one(cursor)[0])
 
 
 def get_existing_timestamps(cursor: Cursor, table: str, span: Span) -> list[int]:

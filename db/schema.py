@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
@@ -30,6 +32,16 @@ def table_exists(cursor: Cursor, table: str) -> bool:
     """Whether `public.table` is there."""
     cursor.execute("select to_regclass('public.' || quote_ident(%s)) is not null", (table,))
     return bool(fetch_one(cursor)[0])
+
+
+def existing_tables(cursor: Cursor, tables: Sequence[str]) -> set[str]:
+    """Return those of `tables` that are there in the schema public."""
+    cursor.execute(
+        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')"
+        " and relname = any(%s::name[])",
+        (list(tables),),
+    )
+    return {name for (name,) in cursor.fetchall()}
 
 
 HAS_KEY = """

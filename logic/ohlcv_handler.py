@@ -18,10 +18,11 @@ from core.series import Market, Series
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols, update_life
 from db.connection import Database
+from db.gaps import load_all_open_gaps
 from db.ledger import LedgerTotals, load_totals, void_entries
 from db.locks import try_lock_series
-from db.operations import PreparedSpan, get_last_timestamp, has_rows, save_ohlcv
-from db.schema import create_table_if_not_exists, refresh_all_series_view, table_exists
+from db.operations import PreparedSpan, get_last_timestamp, save_ohlcv
+from db.schema import create_table_if_not_exists, existing_tables, refresh_all_series_view
 from logic.chunk_fetch import FetchedChunk, fetch_chunk
 from logic.exchange import Exchange
 from logic.read_ahead import ReadAhead
@@ -29,7 +30,7 @@ from logic.results import RunSummary, SeriesResult
 from logic.series_gaps import look_after_gaps, note_gaps, report_conflicts
 from logic.series_plan import SeriesPlan, plan_series
 from logic.series_task import SeriesTask, compare_state, keep_state, shown
-from logic.symbol_life import known_life
+from logic.symbol_life import KnownLife, known_life
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +86,8 @@ def run_ohlcv_backfill(
         observer.planned(
             sum((estimate(plan.wanted.series, plan.chunks, plan.rules) for plan in _plans(tasks)), NOTHING)
         )
-        run_full_fetch(database, exchange, tasks, options, observer, executor, local_now_ms)
+        with database.commits_in_background():
+            run_full_fetch(database, exchange, tasks, options, observer, executor, local_now_ms)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
     summary.unusable_markets = {market.value: str(why) for market, why in exchange.failures().items()}
@@ -102,16 +104,25 @@ def _enter_and_lock(database: Database, wanted: Sequence[WantedSeries], options:
     with database.transaction("enter the series into the catalog") as cursor:
         rows = sync_symbols(cursor, wanted, options.authoritative)
     active = [one for one in wanted if one.active]
+    ids = [rows[one.series].id for one in active]
     with database.transaction("lock the series") as cursor:
-        ours = try_lock_series(cursor, [rows[one.series].id for one in active])
-        totals = load_totals(cursor)
+        ours = try_lock_series(cursor, ids)
+        totals = load_totals(cursor, ids)
+        gaps = load_all_open_gaps(cursor, ids)
     tasks = []
     for one in active:
         row = rows[one.series]
-        result = SeriesResult(one.series, locked=row.id not in ours)
-        if result.locked:
+        task = SeriesTask(
+            one,
+            row,
+            SeriesResult(one.series, locked=row.id not in ours),
+            covered=list(totals.get(row.id, LedgerTotals((), 0)).covered),
+            open_gaps=gaps.get(row.id, []),
+        )
+        if task.result.locked:
             _log.warning("%s: another run is working on it; left to that run", one.series)
-        tasks.append(SeriesTask(one, row, result, list(totals.get(row.id, LedgerTotals((), 0)).covered)))
+        tasks.append(task)
+    _read_tables(database, [task for task in tasks if not task.is_over])
     _void_lost_tables(database, [task for task in tasks if not task.is_over], totals)
     for task in tasks:
         if not task.is_over:
@@ -119,25 +130,47 @@ def _enter_and_lock(database: Database, wanted: Sequence[WantedSeries], options:
     return tasks
 
 
+def _read_tables(database: Database, tasks: Sequence[SeriesTask]) -> None:
+    """Learn which tables are there and what their newest candle is."""
+    with database.transaction("look for the tables") as cursor:
+        there = existing_tables(cursor, [task.wanted.series.table_name for task in tasks])
+    for task in tasks:
+        task.table_exists = task.wanted.series.table_name in there
+    existing = [task for task in tasks if task.table_exists]
+    try:
+        _read_last_candles(database, existing)
+    except SeriesError:  # one of them cannot be read: find out which
+        for task in existing:
+            try:
+                _read_last_candles(database, [task])
+            except SeriesError as error:
+                task.fail(error)
+
+
+def _read_last_candles(database: Database, tasks: Sequence[SeriesTask]) -> None:
+    with database.transaction("read the newest candles") as cursor:
+        newest = get_last_timestamp(cursor, [task.wanted.series.table_name for task in tasks])
+    for task in tasks:
+        task.last_candle_ms = newest[task.wanted.series.table_name]
+
+
 def _void_lost_tables(database: Database, tasks: Sequence[SeriesTask], totals: Mapping[int, LedgerTotals]) -> None:
     """Forget the coverage of series whose table was dropped or emptied: nothing may be skipped then."""
-    with database.transaction("compare the ledger with the tables") as cursor:
-        for task in tasks:
-            recorded = totals.get(task.row.id)
-            table = task.wanted.series.table_name
-            if recorded is None or (recorded.rows == 0 and table_exists(cursor, table)):
-                continue
-            if not table_exists(cursor, table) or not has_rows(cursor, table):
-                voided = void_entries(cursor, task.row.id)
-                task.covered = []
-                _log.warning(
-                    "%s: the ledger records %d candles, but table public.%s is gone or empty; "
-                    "its %d ledger rows are dropped and everything is fetched again",
-                    task.wanted.series,
-                    recorded.rows,
-                    table,
-                    voided,
-                )
+    for task in tasks:
+        recorded = totals.get(task.row.id)
+        if recorded is None or (task.table_exists and (recorded.rows == 0 or task.last_candle_ms is not None)):
+            continue
+        with database.transaction(f"forget the coverage of {task.wanted.series}") as cursor:
+            voided = void_entries(cursor, task.row.id)
+        task.covered = []
+        _log.warning(
+            "%s: the ledger records %d candles, but table public.%s is gone or empty; "
+            "its %d ledger rows are dropped and everything is fetched again",
+            task.wanted.series,
+            recorded.rows,
+            task.wanted.series.table_name,
+            voided,
+        )
 
 
 def _make_plans(
@@ -179,9 +212,18 @@ def _prepare_tables(
         if task.plan is None or task.is_over:
             continue
         series, life = task.wanted.series, task.plan.life
+        is_news = life.status is not None and known_life(task.row) != KnownLife(
+            life.listing_ms if life.listing_ms is not None else task.row.listing_ms,
+            life.delisting_ms,
+            life.status,
+            life.note,
+            life.silence_asked_ms,
+        )
+        if task.table_exists and not is_news:
+            continue
         with _failing_alone(task, tasks, exchange), database.transaction(f"prepare the table of {series}") as cursor:
             create_table_if_not_exists(cursor, series, options.timescale, options.compress_after_days)
-            if life.status is not None:
+            if is_news:
                 update_life(
                     cursor,
                     task.row.id,
@@ -231,13 +273,15 @@ def run_full_fetch(
     jobs = (job for _, of_series in work for job in of_series)
     fetched = iter(ReadAhead(executor, fetch, jobs, options.workers + 1, _rows_of, _ROWS_AHEAD))
     for task, of_series in work:
-        for _ in of_series:
+        for chunks_left in reversed(range(len(of_series))):
             (_, plan, chunk), future = next(fetched)
             if task.is_over:
                 future.cancel()
                 continue
             with _failing_alone(task, tasks, exchange):
                 _commit(database, exchange, task, plan, chunk, future, options, local_now_ms())
+                if chunks_left:  # after the last one `_finish` writes it
+                    keep_state(task, options.state_dir, options.run_id, local_now_ms(), "running")
             observer.committed(task.wanted.series, _rows_of((task, plan, chunk)))
         if not task.is_over:
             with _failing_alone(task, tasks, exchange):
@@ -293,12 +337,13 @@ def _commit(
     result.chunks += 1
     for one in fetched.prepared:
         source = one.record.source
+        if one.record.rows:
+            task.last_candle_ms = max(one.candles.last_ms, task.last_candle_ms or 0)
         result.rows_by_source[source] = result.rows_by_source.get(source, 0) + one.record.rows
     result.open_gaps += _gaps(plan, fetched.uncovered)
     task.covered = merge([*task.covered, *fetched.spans])
     _log.debug("%s: chunk %s committed, %d inserted, %d already there", series, chunk, saved.inserted, saved.equal)
     report_conflicts(series, saved)
-    keep_state(task, options.state_dir, options.run_id, now_ms, "running", None)
 
 
 def _gaps(plan: SeriesPlan, holes: Sequence[Span]) -> list[Span]:
@@ -314,14 +359,12 @@ def _finish(database: Database, task: SeriesTask, options: BackfillOptions, now_
     if result.locked:
         return
     result.covered_until_ms = task.covered[-1].end_ms if task.covered else None
-    last_ms: int | None = None
-    try:
-        with database.transaction(f"read the last candle of {series}") as cursor:
-            if table_exists(cursor, series.table_name):
-                last_ms = get_last_timestamp(cursor, series.table_name)
-    except SeriesError as error:
-        task.fail(error)
-    keep_state(task, options.state_dir, options.run_id, now_ms, result.outcome, last_ms)
+    if result.healed:
+        try:
+            _read_last_candles(database, [task])
+        except SeriesError as error:
+            task.fail(error)
+    keep_state(task, options.state_dir, options.run_id, now_ms, result.outcome)
     interval = series.interval
     result.unexplained = sum(interval.count(gap.start_ms, gap.end_ms) for gap in result.open_gaps)
     for gap in result.open_gaps:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from psycopg2.extensions import cursor as Cursor
 
-from core.gaps import GapStatus, Hole, observe
+from core.gaps import Gap, GapStatus, Hole, observe
 from core.ranges import Span, merge
 from core.series import Series
 from db.connection import Database
@@ -29,10 +29,12 @@ def note_gaps(
         return
     scope = merge(spans)
     reach = Span(scope[0].start_ms, scope[-1].end_ms)
-    known = load_open_gaps(cursor, task.row.id, reach)
+    has_gaps = bool(task.open_gaps) or task.gaps_changed
+    known = load_open_gaps(cursor, task.row.id, reach) if has_gaps else []
     if known or holes:
         after = observe(known, scope, holes, task.wanted.series, now_ms, f"fetched by run {run_id}")
         save_gaps(cursor, task.row.id, known, after)
+        task.gaps_changed = True
 
 
 def look_after_gaps(
@@ -48,20 +50,27 @@ def look_after_gaps(
     look = Look(database, exchange, plan, task.row.id, run_id, now_ms)
     if heal_gaps:
         inside = (span.intersect(plan.span) for span in task.covered)
-        healed = fill_missing(look, [span for span in inside if span is not None])
-        saved = healed.saved
+        saved = fill_missing(look, [span for span in inside if span is not None]).saved
+        task.gaps_changed = True
     else:
-        with database.transaction(f"read the gaps of {series}") as cursor:
-            due = [gap for gap in load_open_gaps(cursor, task.row.id, plan.span) if look.wants(gap)]
+        due = [gap for gap in _gaps_in(database, task, plan.span) if look.wants(gap)]
         saved = look_at_gaps(look, due).saved if due else SaveResult()
+        task.gaps_changed |= bool(due)
     result.saved += saved
     result.healed = saved.inserted
     report_conflicts(series, saved)
-    with database.transaction(f"read the gaps of {series}") as cursor:
-        gaps = load_open_gaps(cursor, task.row.id, plan.span)
+    gaps = _gaps_in(database, task, plan.span)
     result.open_gaps += [gap.span for gap in gaps if gap.status is GapStatus.MISSING]
     absent = [gap.span for gap in gaps if gap.status is GapStatus.ABSENT]
     result.confirmed_absent = sum(series.interval.count(span.start_ms, span.end_ms) for span in absent)
+
+
+def _gaps_in(database: Database, task: SeriesTask, span: Span) -> list[Gap]:
+    """Return the open gaps that touch `span`; asks the database only when this run has changed any."""
+    if not task.gaps_changed:
+        return [gap for gap in task.open_gaps if gap.span.intersect(span) is not None]
+    with database.transaction(f"read the gaps of {task.wanted.series}") as cursor:
+        return load_open_gaps(cursor, task.row.id, span)
 
 
 def report_conflicts(series: Series, saved: SaveResult) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.gaps import Gap
 from core.ranges import Span
 from core.times import format_ms
 from core.wanted import WantedSeries
@@ -25,6 +26,10 @@ class SeriesTask:
     row: CatalogRow
     result: SeriesResult
     covered: list[Span]
+    open_gaps: list[Gap] = field(default_factory=list)  # as the run found them
+    gaps_changed: bool = False  # this run has written gaps of it: what `open_gaps` says is old
+    table_exists: bool = True
+    last_candle_ms: int | None = None  # open time of the newest stored candle
     plan: SeriesPlan | None = None
     state: SeriesState | None = None  # what the state file said when the run began
 
@@ -56,15 +61,13 @@ def compare_state(task: SeriesTask, state_dir: Path) -> None:
         )
 
 
-def keep_state(
-    task: SeriesTask, state_dir: Path, run_id: str, now_ms: int, outcome: str, last_candle_ms: int | None
-) -> None:
+def keep_state(task: SeriesTask, state_dir: Path, run_id: str, now_ms: int, outcome: str) -> None:
     """Write how far the series got into its state file; a file that cannot be written is only said."""
     life = task.plan.life if task.plan is not None else None
     state = SeriesState(
         listing_ms=life.listing_ms if life is not None and life.listing_ms is not None else task.row.listing_ms,
         covered_until_ms=task.covered[-1].end_ms if task.covered else None,
-        last_candle_ms=last_candle_ms,
+        last_candle_ms=task.last_candle_ms,
         last_run_id=run_id,
         last_run_ms=now_ms,
         last_result=outcome,

@@ -61,7 +61,10 @@ def load_state(folder: Path, series: Series) -> SeriesState | None:
 
 
 def save_state(folder: Path, series: Series, state: SeriesState) -> None:
-    """Replace the series' state file: written beside, flushed to disk, renamed. Raises OSError."""
+    """Replace the series' state file: written beside and renamed, so that no reader meets half of one. Raises OSError.
+
+    Not forced to the disk: after a loss of power it may be gone or empty, and is rebuilt from the database.
+    """
     market, symbol, interval = _identity(series)
     document = {
         "version": VERSION,
@@ -76,8 +79,6 @@ def save_state(folder: Path, series: Series, state: SeriesState) -> None:
     try:
         with beside.open("w", encoding="utf-8") as file:
             json.dump(document, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

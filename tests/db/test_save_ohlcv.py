@@ -63,7 +63,7 @@ def test_every_digit_arrives(database: Database) -> None:
     assert save(database, series_id, batch_of(rows)) == SaveResult(inserted=1440)
     with database.transaction("read") as cursor:
         assert stored_rows(cursor, BTC.table_name) == truth_rows(rows)
-        assert get_last_timestamp(cursor, BTC.table_name) == DAY.end_ms - MS_PER_MINUTE
+        assert get_last_timestamp(cursor, [BTC.table_name])[BTC.table_name] == DAY.end_ms - MS_PER_MINUTE
 
 
 def test_rows_that_are_there_are_counted_as_equal_and_not_written_again(database: Database) -> None:
@@ -189,14 +189,14 @@ def test_coverage_is_merged_and_can_be_voided(database: Database) -> None:
         span = Span(DAY.start_ms + offset * day, DAY.end_ms + offset * day)
         save(database, series_id, generated_batch(BTC, span), span, Source.ARCHIVE_DAILY)
     with database.transaction("read") as cursor:
-        totals = load_totals(cursor)[series_id]
+        totals = load_totals(cursor, [series_id])[series_id]
         assert totals.rows == 4320
         assert totals.covered == (
             Span(DAY.start_ms, DAY.end_ms + day),
             Span(DAY.start_ms + 3 * day, DAY.end_ms + 3 * day),
         )
         assert void_entries(cursor, series_id) == 3
-        assert load_totals(cursor) == {}
+        assert load_totals(cursor, [series_id]) == {}
 
 
 def test_cutting_a_span_out_of_the_ledger_keeps_the_rest_true(database: Database) -> None:

@@ -186,8 +186,8 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(
 ) -> None:
     program.settings["DATABASE_URL"] = empty_database_url
     document = program.run_json("--symbols", "BTCUSDT", "--dry-run")
-    # Three days of November by REST in chunks of two pages (cheaper than its month's file), December by its month's file,
-    # eight days of January by theirs, today by REST.
+    # Three days of November by REST (cheaper than its month's file) in chunks of two pages, December by its
+    # month's file, eight days of January by theirs, today by REST.
     assert document["chunks"] == {"archive-daily": 8, "archive-monthly": 1, "rest": 3}
     span_ms = BTC.interval.floor(NOW_MS) - exchange.store.open_times(BTC)[0]
     assert document["expected_rows"] == span_ms // 60_000

@@ -65,5 +65,5 @@ def test_random_deletions_are_found_and_healed_exactly(
         assert (check.missing, check.absent, check.extra_rows, check.altered) == (0, absent, 0, ())
         assert check.is_complete
         with database.transaction("read") as cursor:
-            totals = load_totals(cursor)[stored.series_id]
+            totals = load_totals(cursor, [stored.series_id])[stored.series_id]
         assert (totals.rows, totals.covered) == (len(rows), (span,))

@@ -20,7 +20,7 @@ from db.connection import Database
 from db.ledger import LedgerTotals, VerificationAge, load_totals, load_verification_ages
 from db.migrate import is_migrated
 from db.operations import get_first_timestamp, get_last_timestamp
-from db.schema import existing_tables
+from db.schema import find_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def load_stored(cursor: Cursor, symbols: Sequence[str] | None, default_interval:
     chosen = choose_series(cursor, symbols, default_interval)
     totals = load_totals(cursor, [row.id for row in chosen])
     ages = load_verification_ages(cursor)
-    there = sorted(existing_tables(cursor, [row.series.table_name for row in chosen]))
+    there = sorted(find_tables(cursor, [row.series.table_name for row in chosen]))
     first, last = get_first_timestamp(cursor, there), get_last_timestamp(cursor, there)
     stored = []
     for row in chosen:

@@ -58,7 +58,7 @@ EXCHANGE_ROW = {
 }
 EXCHANGE_ROW_LENGTH = 12
 
-_BLOCK_ROWS = 16_384
+_BLOCK_ROWS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class CandleBatch:
         times = self.columns["open_time"]
         if self.rows == 0 or (span.start_ms <= times[0].as_py() and times[-1].as_py() < span.end_ms):
             return self
-        inside = pc.and_(pc.greater_equal(times, span.start_ms), pc.less(times, span.end_ms))
+        inside = pc.and_(pc.greater_equal(times, _whole(span.start_ms)), pc.less(times, _whole(span.end_ms)))
         return CandleBatch(self.columns.filter(inside))
 
     def at(self, times: Sequence[int]) -> CandleBatch:
@@ -126,6 +126,10 @@ class CandleBatch:
         """Return one candle as readable text, for messages."""
         row = self.columns.slice(index, 1).to_pylist()[0]
         return " ".join(f"{name}={value}" for name, value in row.items())
+
+
+def _whole(number: int) -> pa.Scalar:
+    return pa.scalar(number, pa.int64())
 
 
 def merge_batches(first: CandleBatch, second: CandleBatch, interval: Interval) -> CandleBatch:
@@ -161,11 +165,22 @@ def value_lines(batch: CandleBatch) -> pa.ChunkedArray:
 
 
 def _value_lines(block: pa.RecordBatch) -> pa.Array:
+    decimals = _without_trailing_zeros(stacked_decimals(block))
     columns = [
-        _without_trailing_zeros(column) if name in DECIMAL_COLUMNS else column.cast(pa.string())
-        for name, column in zip(SCHEMA.names, block.columns, strict=True)
+        decimals.slice(DECIMAL_COLUMNS.index(name) * block.num_rows, block.num_rows)
+        if name in DECIMAL_COLUMNS
+        else block[name].cast(pa.string())
+        for name in SCHEMA.names
     ]
     return pc.binary_join_element_wise(*columns, ",")
+
+
+def stacked_decimals(block: pa.RecordBatch) -> pa.Array:
+    """Return the decimal columns of a block one below the other, in the order of `DECIMAL_COLUMNS`.
+
+    What is done to all of them is then one call and not eight, which is what small batches cost.
+    """
+    return pa.concat_arrays([block[name] for name in DECIMAL_COLUMNS])
 
 
 def _without_trailing_zeros(column: pa.Array) -> pa.Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.candles import DECIMAL_COLUMNS, CandleBatch
+from core.candles import DECIMAL_COLUMNS, CandleBatch, stacked_decimals
 from core.errors import UnusableAnswer
 from core.times import format_ms
 
@@ -14,6 +14,9 @@ from core.times import format_ms
 _DECIMAL = r"^(0|[1-9][0-9]{0,19})(\.[0-9]{1,18})?$"
 _EXACT = pa.decimal128(38, 18)
 _MAX_TRADES = 2**31 - 1  # the column is a PostgreSQL integer
+# With their types given: Arrow looks for an optional module each time it has to find a type out.
+_NO_PRICE = pa.scalar(0, _EXACT)
+_FEWEST, _MOST = pa.scalar(0, pa.int64()), pa.scalar(_MAX_TRADES, pa.int64())
 
 
 def validate(batch: CandleBatch) -> None:
@@ -22,25 +25,42 @@ def validate(batch: CandleBatch) -> None:
     Checked: no empty cell; decimals in plain notation; prices above zero, low <= open, close <= high;
     volumes and trade counts not negative; open times strictly ascending.
     """
-    if batch.rows == 0:
-        return
-    columns = batch.columns
-    for name in columns.column_names:
-        _refuse_where(batch, pc.is_null(columns[name]), f"{name} is missing")
-    for name in DECIMAL_COLUMNS:
-        plain = pc.match_substring_regex(columns[name], _DECIMAL)
-        _refuse_where(batch, pc.invert(plain), f"{name} is not a plain decimal number")
-    trades = columns["trades"]
-    bad_count = pc.or_(pc.less(trades, 0), pc.greater(trades, _MAX_TRADES))
-    _refuse_where(batch, bad_count, f"trades is outside 0..{_MAX_TRADES}")
-
-    open_, high, low, close = (columns[name].cast(_EXACT) for name in ("open", "high", "low", "close"))
-    _refuse_where(batch, pc.less_equal(low, pa.scalar(0, _EXACT)), "a price is not above zero")
-    too_low = pc.or_(pc.less(high, open_), pc.less(high, close))
-    too_high = pc.or_(pc.greater(low, open_), pc.greater(low, close))
-    _refuse_where(batch, pc.or_(too_low, too_high), "open or close lies outside low..high")
-
+    first = 0
+    for block in batch.blocks():
+        if bad := _first_bad(block):
+            row, why = bad
+            raise UnusableAnswer(f"impossible candle, {why}: {batch.row_text(first + row)}")
+        first += block.num_rows
     _refuse_unsorted(batch)
+
+
+def _first_bad(block: pa.RecordBatch) -> tuple[int, str] | None:
+    """Return the index of an impossible candle and what is wrong with it, or None."""
+    for name in block.schema.names:
+        if block[name].null_count:
+            return _first_true(pc.is_null(block[name])), f"{name} is missing"
+    plain = pc.match_substring_regex(stacked_decimals(block), _DECIMAL)
+    if not pc.all(plain).as_py():
+        column, row = divmod(_first_true(pc.invert(plain)), block.num_rows)
+        return row, f"{DECIMAL_COLUMNS[column]} is not a plain decimal number"
+    trades = block["trades"]
+    bad_count = pc.or_(pc.less(trades, _FEWEST), pc.greater(trades, _MOST))
+    open_, high, low, close = (block[name].cast(_EXACT) for name in ("open", "high", "low", "close"))
+    outside = pc.or_(
+        pc.less(high, pc.max_element_wise(open_, close)), pc.greater(low, pc.min_element_wise(open_, close))
+    )
+    for bad, why in (
+        (bad_count, f"trades is outside 0..{_MAX_TRADES}"),
+        (pc.less_equal(low, _NO_PRICE), "a price is not above zero"),
+        (outside, "open or close lies outside low..high"),
+    ):
+        if pc.any(bad).as_py():
+            return _first_true(bad), why
+    return None
+
+
+def _first_true(flags: pa.Array) -> int:
+    return int(pc.index(flags, True).as_py())
 
 
 def _refuse_unsorted(batch: CandleBatch) -> None:
@@ -54,9 +74,3 @@ def _refuse_unsorted(batch: CandleBatch) -> None:
             f"candles are doubled or out of order: {format_ms(times[index].as_py())} "
             f"follows {format_ms(times[index - 1].as_py())}"
         )
-
-
-def _refuse_where(batch: CandleBatch, bad: pa.ChunkedArray, why: str) -> None:
-    if pc.any(bad).as_py():
-        index = int(pc.index(bad, True).as_py())
-        raise UnusableAnswer(f"impossible candle, {why}: {batch.row_text(index)}")

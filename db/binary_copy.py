@@ -8,13 +8,14 @@ server's source (digits to the base 10,000, leading and trailing zero digits all
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.candles import DECIMAL_COLUMNS, SCHEMA, CandleBatch
+from core.candles import DECIMAL_COLUMNS, SCHEMA, CandleBatch, stacked_decimals
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
@@ -26,6 +27,7 @@ _DIGITS_IN_64_BITS = 18
 _NUMERIC_HEAD_BYTES = 8  # number of digits, weight, sign, scale: two bytes each
 
 Integers = npt.NDArray[np.int64]
+BaseDigits = list[npt.NDArray[np.int16]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,51 +54,52 @@ def encode_candles(batch: CandleBatch) -> CopyRows:
     return CopyRows(batch.rows, first_ms, last_ms, stream)
 
 
-def _encode_block(columns: pa.RecordBatch) -> bytearray:
-    numerics = {name: _base_digits(columns[name]) for name in DECIMAL_COLUMNS}
-    row_type = _row_type({name: len(digits) for name, (digits, _, _) in numerics.items()})
-    template = _template(row_type, {name: weight for name, (_, weight, _) in numerics.items()})
-    encoded = bytearray(template * columns.num_rows)
+def _encode_block(block: pa.RecordBatch) -> bytearray:
+    digits, weight, scales = _base_digits(stacked_decimals(block))
+    row_type = _row_type(len(digits))
+    encoded = bytearray(_template(row_type, len(digits), weight) * block.num_rows)
     rows = np.frombuffer(encoded, row_type)
-    rows["open_time"]["value"] = (_numbers(columns["open_time"]) - _POSTGRES_EPOCH_MS) * 1_000
-    rows["trades"]["value"] = _numbers(columns["trades"])
-    for name, (digits, _, scale) in numerics.items():
-        rows[name]["scale"] = scale
+    rows["open_time"]["value"] = (_numbers(block["open_time"]) - _POSTGRES_EPOCH_MS) * 1_000
+    rows["trades"]["value"] = _numbers(block["trades"])
+    for number, name in enumerate(DECIMAL_COLUMNS):
+        column = slice(number * block.num_rows, (number + 1) * block.num_rows)
+        field = rows[name]
+        field["scale"] = scales[column]
         for position, digit in enumerate(digits):
-            rows[name]["digits"][:, position] = digit.astype(np.int16)
+            field["digits"][:, position] = digit[column]
     return encoded
 
 
-def _template(row_type: np.dtype[np.void], weights: dict[str, int]) -> bytes:
+@cache
+def _row_type(digits: int) -> np.dtype[np.void]:
+    """Return the layout of one row, with so many digits in each decimal; all numbers are big-endian."""
+    head = [("bytes", ">i4"), ("count", ">i2"), ("weight", ">i2"), ("sign", ">i2"), ("scale", ">i2")]
+    decimal = [*head, ("digits", ">i2", (digits,))]
+    fields: list[tuple[str, object]] = [("fields", ">i2")]
+    for name in SCHEMA.names:
+        whole = [("bytes", ">i4"), ("value", ">i8" if name == "open_time" else ">i4")]
+        fields.append((name, decimal if name in DECIMAL_COLUMNS else whole))
+    return np.dtype(fields)
+
+
+@cache
+def _template(row_type: np.dtype[np.void], digits: int, weight: int) -> bytes:
     """Return one row with everything in it that is the same for all rows."""
     row = np.zeros(1, row_type)
     row["fields"] = len(SCHEMA)
     row["open_time"]["bytes"], row["trades"]["bytes"] = 8, 4
-    for name, weight in weights.items():
-        count = row[name]["digits"].shape[1]
-        row[name]["bytes"] = _NUMERIC_HEAD_BYTES + 2 * count
-        row[name]["count"], row[name]["weight"] = count, weight
+    for name in DECIMAL_COLUMNS:
+        row[name]["bytes"] = _NUMERIC_HEAD_BYTES + 2 * digits
+        row[name]["count"], row[name]["weight"] = digits, weight
     return row.tobytes()
-
-
-def _row_type(digits_of: dict[str, int]) -> np.dtype[np.void]:
-    """Return the layout of one row; all numbers are big-endian."""
-    fields: list[tuple[str, object]] = [("fields", ">i2")]
-    for name in SCHEMA.names:
-        if name in digits_of:
-            head = [("bytes", ">i4"), ("count", ">i2"), ("weight", ">i2"), ("sign", ">i2"), ("scale", ">i2")]
-            fields.append((name, [*head, ("digits", ">i2", (digits_of[name],))]))
-        else:
-            fields.append((name, [("bytes", ">i4"), ("value", ">i8" if name == "open_time" else ">i4")]))
-    return np.dtype(fields)
 
 
 def _numbers(column: pa.Array) -> Integers:
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
-def _base_digits(column: pa.Array) -> tuple[list[Integers], int, Integers]:
-    """Return a column's digits to the base 10,000, highest first, the first one's weight, and each value's scale."""
+def _base_digits(column: pa.Array) -> tuple[BaseDigits, int, Integers]:
+    """Return the digits to the base 10,000, highest first, the first one's weight, and each value's scale."""
     length = _numbers(pc.binary_length(column))
     point = _numbers(pc.find_substring(column, "."))
     before_point = np.where(point < 0, length, point)
@@ -109,29 +112,29 @@ def _base_digits(column: pa.Array) -> tuple[list[Integers], int, Integers]:
     else:
         wide = column.cast(pa.decimal256(76, shift))
         digits = _split_wide(np.frombuffer(wide.buffers()[1], np.uint32, 8 * len(wide), wide.offset * 32))
-    digits += [np.zeros(len(scale), np.int64)] * (after_point - len(digits))
+    digits += [np.zeros(len(scale), np.int16)] * (after_point - len(digits))
     return digits[::-1], len(digits) - after_point - 1, scale
 
 
-def _split(values: Integers) -> list[Integers]:
+def _split(values: Integers) -> BaseDigits:
     """Return the digits to the base 10,000, lowest first, as many as the largest value needs."""
-    digits: list[Integers] = []
+    digits: BaseDigits = []
     while not digits or values.any():
         quotient = values // _BASE
-        digits.append(values - quotient * _BASE)
+        digits.append((values - quotient * _BASE).astype(np.int16))
         values = quotient
     return digits
 
 
-def _split_wide(words: npt.NDArray[np.uint32]) -> list[Integers]:
+def _split_wide(words: npt.NDArray[np.uint32]) -> BaseDigits:
     """Return the same for 256-bit values of eight little-endian words each: long division, word by word."""
     limbs = [words[position::8].astype(np.int64) for position in reversed(range(8))]
-    digits: list[Integers] = []
+    digits: BaseDigits = []
     while not digits or any(limb.any() for limb in limbs):
         remainder = np.zeros(len(limbs[0]), np.int64)
         for position, limb in enumerate(limbs):
             value = (remainder << 32) | limb
             limbs[position] = value // _BASE
             remainder = value - limbs[position] * _BASE
-        digits.append(remainder)
+        digits.append(remainder.astype(np.int16))
     return digits

@@ -135,7 +135,7 @@ def last_foreign_change(cursor: Cursor, table: str) -> str | None:
     cursor.execute(
         """
         select changed_at, operation, changed_by, application from public.ohlcv_foreign_changes
-        where table_name = %s order by id desc limit 1
+        where table_name = %s order by changed_at desc, id desc limit 1
         """,
         (table,),
     )

@@ -194,20 +194,32 @@ def load_verification_ages(cursor: Cursor) -> dict[int, VerificationAge]:
 
 def load_entries(cursor: Cursor, series_id: int, table: str, span: Span | None = None) -> list[LedgerEntry]:
     """Return the ledger entries of a series, or those that touch `span`, in order."""
-    bounds = (None, None) if span is None else (to_datetime(span.start_ms), to_datetime(span.end_ms))
+    start, end = (None, None) if span is None else (to_datetime(span.start_ms), to_datetime(span.end_ms))
+    # Spans are disjoint: the last one that begins at or before `span` is the first that can touch it. The newest
+    # foreign change is looked up once, because most often nobody has changed anything since.
     cursor.execute(
         """
+        with newest as (
+            select max(changed_at) as changed_at from public.ohlcv_foreign_changes where table_name = %(table)s
+        ), first as (
+            select max(span_start) as begins from public.ohlcv_ledger
+            where series_id = %(series)s and span_start <= %(start)s
+        )
         select id, span_start, span_end, source, archive_checksum, rows, content_hash, fetched_at, run_id,
-               verified_at, tried_at, proven_at is not null and not exists (
-                   select from public.ohlcv_foreign_changes as foreign_change
-                   where foreign_change.table_name = %s
-                     and (changed_at >= proven_at
-                          or (changed_in >= proven_before and changed_at >= proven_at - interval '1 day')))
-        from public.ohlcv_ledger
-        where series_id = %s and (%s::timestamptz is null or (span_end > %s and span_start < %s))
+               verified_at, tried_at, proven_at is not null and not coalesce(
+                   newest.changed_at >= proven_at
+                   or newest.changed_at >= proven_at - interval '1 day' and exists (
+                       select from public.ohlcv_foreign_changes as foreign_change
+                       where foreign_change.table_name = %(table)s
+                         and foreign_change.changed_at >= proven_at - interval '1 day'
+                         and changed_in >= proven_before), false)
+        from public.ohlcv_ledger, newest, first
+        where series_id = %(series)s
+          and (%(start)s::timestamptz is null
+               or (span_start >= coalesce(first.begins, '-infinity') and span_end > %(start)s and span_start < %(end)s))
         order by span_start
         """,
-        (table, series_id, bounds[0], *bounds),
+        {"table": table, "series": series_id, "start": start, "end": end},
     )
     return [
         LedgerEntry(
@@ -269,7 +281,7 @@ def set_verified(cursor: Cursor, series_id: int, span: Span, at_ms: int, against
     cursor.execute(
         "update public.ohlcv_ledger"
         " set verified_at = %s, verified_against = %s, proven_at = %s, proven_before = %s::xid8"
-        " where series_id = %s and span_start >= %s and span_end <= %s",
+        " where series_id = %s and span_start >= %s and span_start < %s and span_end <= %s",
         (
             to_datetime(at_ms),
             against,
@@ -277,6 +289,7 @@ def set_verified(cursor: Cursor, series_id: int, span: Span, at_ms: int, against
             seen.next_transaction,
             series_id,
             to_datetime(span.start_ms),
+            to_datetime(span.end_ms),
             to_datetime(span.end_ms),
         ),
     )

@@ -21,7 +21,7 @@ from core.times import from_datetime, to_datetime
 from db.binary_copy import CopyRows, encode_candles
 from db.connection import fetch_one
 from db.ledger import add_entry, hash_stored
-from db.schema import COLUMNS, HAS_KEY, VALUE_COLUMNS
+from db.schema import COLUMNS, VALUE_COLUMNS
 
 _CONFLICTS_SHOWN = 20
 _COPY_BLOCK_BYTES = 1 << 18
@@ -127,16 +127,12 @@ def _not_all_held(table: str, held: int, given: int) -> SeriesError:
 
 
 def _copy_into_empty(cursor: Cursor, table: str, given: CopyRows, bounds: dict[str, datetime]) -> bool:
-    """Copy the rows straight into the table when it has none between the bounds; return whether that was so.
-
-    A table that has lost its key is left to the other way, where ON CONFLICT refuses it.
-    """
+    """Copy the rows straight into the table when it has none between the bounds; return whether that was so."""
     target = sql.Identifier(table)
     held = sql.SQL("from public.{} where time between %(low)s and %(high)s").format(target)
     # Two statements at a time, for a run of many small series is a matter of round trips.
-    is_empty = sql.SQL("savepoint ohlcv_copy; select not exists (select {}) and " + HAS_KEY).format(held)
-    cursor.execute(is_empty, {**bounds, "table": table})
-    if not fetch_one(cursor)[0]:
+    cursor.execute(sql.SQL("savepoint ohlcv_copy; select exists (select {})").format(held), bounds)
+    if fetch_one(cursor)[0]:
         return False
     try:
         _copy(cursor, sql.SQL("public.{}").format(target), given)

@@ -34,28 +34,28 @@ def table_exists(cursor: Cursor, table: str) -> bool:
     return bool(fetch_one(cursor)[0])
 
 
-def existing_tables(cursor: Cursor, tables: Sequence[str]) -> set[str]:
-    """Return those of `tables` that are there in the schema public."""
+def find_tables(cursor: Cursor, tables: Sequence[str]) -> dict[str, bool]:
+    """Return which of `tables` are there in the schema public, and whether each has its key.
+
+    The key is a valid unique index on `time` alone, which keeps candles from being doubled.
+    """
     cursor.execute(
-        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')"
-        " and relname = any(%s::name[])",
+        """
+        select relname, exists (
+            select from pg_index join pg_attribute on attrelid = indrelid and attnum = indkey[0]
+            where indrelid = pg_class.oid and indisunique and indisvalid
+              and indnkeyatts = 1 and indpred is null and attname = 'time')
+        from pg_class
+        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and relname = any(%s::name[])
+        """,
         (list(tables),),
     )
-    return {name for (name,) in cursor.fetchall()}
-
-
-HAS_KEY = """
-    exists (select from pg_index join pg_attribute on attrelid = indrelid and attnum = indkey[0]
-            where indrelid = ('public.' || quote_ident(%(table)s))::regclass and indisunique and indisvalid
-              and indnkeyatts = 1 and indpred is null and attname = 'time')
-"""
-"""Whether a valid unique index on `time` alone keeps the candles of %(table)s from being doubled, as a condition."""
+    return dict(cursor.fetchall())
 
 
 def has_key(cursor: Cursor, table: str) -> bool:
-    """Whether a valid unique index on `time` alone keeps candles from being doubled."""
-    cursor.execute(f"select {HAS_KEY}", {"table": table})
-    return bool(fetch_one(cursor)[0])
+    """Whether `table` is there and has its key."""
+    return find_tables(cursor, [table]).get(table, False)
 
 
 def create_table_if_not_exists(cursor: Cursor, series: Series, timescale: bool, compress_after_days: int) -> bool:

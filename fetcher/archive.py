@@ -59,7 +59,7 @@ class ArchiveClient:
         self._list_url = list_url
         self._download_dir = download_dir
         self._sleep = sleep
-        self._session = new_session(connections)
+        self._sessions = {url: new_session(connections, url) for url in (base_url, list_url)}
         self._unreachable: dict[str, str] = {}  # by base address, why
 
     def remove_leftovers(self) -> None:
@@ -197,7 +197,7 @@ class ArchiveClient:
         if host in self._unreachable:
             raise ArchiveUnavailable(self._unreachable[host])
         try:
-            response = send(self._session, address, params, stream=True)
+            response = send(self._sessions[host], address, params, stream=True)
         except TemporaryFailure as failure:
             raise TemporaryFailure(str(failure), HostSilent) from failure
         status = response.status_code

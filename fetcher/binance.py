@@ -60,7 +60,7 @@ class BinanceRest:
         self._bans = bans
         self._clock = clock
         self._sleep = sleep
-        self._session = new_session(connections)
+        self._session = new_session(connections, base_url)
 
     def synchronize_clock(self) -> None:
         """Set the exchange clock from `/time`. Raises ExchangeUnavailable."""

@@ -22,7 +22,7 @@ from db.gaps import load_all_open_gaps
 from db.ledger import LedgerTotals, load_totals, void_entries
 from db.locks import try_lock_series
 from db.operations import PreparedSpan, get_last_timestamp, save_ohlcv
-from db.schema import create_table_if_not_exists, existing_tables, refresh_all_series_view
+from db.schema import create_table_if_not_exists, find_tables, refresh_all_series_view
 from logic.chunk_fetch import FetchedChunk, fetch_chunk
 from logic.exchange import Exchange
 from logic.read_ahead import ReadAhead
@@ -133,10 +133,18 @@ def _enter_and_lock(database: Database, wanted: Sequence[WantedSeries], options:
 def _read_tables(database: Database, tasks: Sequence[SeriesTask]) -> None:
     """Learn which tables are there and what their newest candle is."""
     with database.transaction("look for the tables") as cursor:
-        there = existing_tables(cursor, [task.wanted.series.table_name for task in tasks])
+        is_keyed = find_tables(cursor, [task.wanted.series.table_name for task in tasks])
     for task in tasks:
-        task.table_exists = task.wanted.series.table_name in there
-    existing = [task for task in tasks if task.table_exists]
+        table = task.wanted.series.table_name
+        task.table_exists = table in is_keyed
+        if not is_keyed.get(table, True):
+            task.fail(
+                SeriesError(
+                    f"table public.{table} has lost its primary key on time, which keeps candles from being doubled; "
+                    "verify --repair gives it back"
+                )
+            )
+    existing = [task for task in tasks if task.table_exists and not task.is_over]
     try:
         _read_last_candles(database, existing)
     except SeriesError:  # one of them cannot be read: find out which

@@ -73,15 +73,19 @@ def save_state(folder: Path, series: Series, state: SeriesState) -> None:
         "interval": interval,
         "state": asdict(state),
     }
-    folder.mkdir(parents=True, exist_ok=True)
     path = state_path(folder, series)
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    text = json.dumps(document, indent=1)
     try:
-        with beside.open("w", encoding="utf-8") as file:
-            json.dump(document, file, indent=1)
+        try:
+            beside.write_text(text, encoding="utf-8")
+        except FileNotFoundError:
+            folder.mkdir(parents=True, exist_ok=True)
+            beside.write_text(text, encoding="utf-8")
         beside.replace(path)
-    finally:
+    except OSError:
         beside.unlink(missing_ok=True)
+        raise
 
 
 def _identity(series: Series) -> tuple[str, str, str]:

@@ -112,11 +112,14 @@ def test_a_row_that_the_table_swallows_rolls_the_whole_chunk_back(database: Data
         assert stored_rows(cursor, BTC.table_name) == []
 
 
-def test_a_table_without_its_primary_key_is_refused(database: Database) -> None:
-    series_id = enter(database)
+def test_a_table_without_its_primary_key_takes_no_candle_twice(database: Database) -> None:
+    series_id, batch = enter(database), generated_batch(BTC, DAY)
     execute(database, "alter table public.ohlcv_btcusdt drop constraint ohlcv_btcusdt_pkey")
+    assert save(database, series_id, batch).inserted == 1440
+    assert save(database, series_id, batch).inserted == 0  # all there and equal
+    execute(database, "delete from public.ohlcv_btcusdt where time = '2024-03-01 00:03Z'")
     with pytest.raises(SeriesError, match="42P10"):
-        save(database, series_id, generated_batch(BTC, DAY))
+        save(database, series_id, batch)
 
 
 def test_an_empty_answer_is_a_fact_of_its_own_in_the_ledger(database: Database) -> None:

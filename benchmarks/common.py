@@ -69,17 +69,28 @@ def run_program(environment: Mapping[str, str], *arguments: str) -> tuple[dict[s
 def run_measured(command: Sequence[str], environment: Mapping[str, str]) -> tuple[str, float]:
     """Return what a command printed and the peak of its resident memory in MiB. Raises SystemExit when it fails.
 
-    The peak is that of the command's own process, as the kernel counted it (POSIX).
+    The peak is the kernel's count for the process itself (VmHWM), looked at often (Linux): a child's ru_maxrss would
+    begin with the memory of the process that started it.
     """
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, env=dict(environment), stdout=output, stderr=errors)  # noqa: S603
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        peak_kib = 0
+        while process.poll() is None:
+            peak_kib = max(peak_kib, _peak_kib(process.pid))
+            time.sleep(0.01)
         output.seek(0)
         errors.seek(0)
         if process.returncode != 0:
             raise SystemExit(f"{command} ended with {process.returncode}: {output.read()}{errors.read()[-2000:]}")
-        return output.read(), usage.ru_maxrss / 1024
+        return output.read(), peak_kib / 1024
+
+
+def _peak_kib(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
 
 
 def psql(server: EmbeddedServer, commands: str) -> float:

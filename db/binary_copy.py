@@ -37,7 +37,7 @@ class CopyRows:
     rows: int
     first_ms: int  # open times of the first and the last; 0 without rows
     last_ms: int
-    stream: bytearray
+    stream: pa.Buffer
 
 
 def encode_candles(batch: CandleBatch) -> CopyRows:
@@ -47,11 +47,12 @@ def encode_candles(batch: CandleBatch) -> CopyRows:
     """
     times = batch.columns["open_time"]
     first_ms, last_ms = (times[0].as_py(), times[-1].as_py()) if batch.rows else (0, 0)
-    stream = bytearray(_HEADER)
+    stream = pa.BufferOutputStream()
+    stream.write(_HEADER)
     for block in batch.blocks():
-        stream += _encode_block(block)
-    stream += _TRAILER
-    return CopyRows(batch.rows, first_ms, last_ms, stream)
+        stream.write(_encode_block(block))
+    stream.write(_TRAILER)
+    return CopyRows(batch.rows, first_ms, last_ms, stream.getvalue())
 
 
 def _encode_block(block: pa.RecordBatch) -> bytearray:

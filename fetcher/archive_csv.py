@@ -25,7 +25,7 @@ _MAX_BYTES_PER_ROW = 512
 _MAX_EXTRA_BYTES = 1 << 20
 _HEAD_BYTES = 1 << 12
 # Small blocks keep the memory low and what is worked on in the processor's cache.
-_BLOCK_BYTES = 1 << 21
+_BLOCK_BYTES = 1 << 19
 _HEADER = re.compile(rb"[A-Za-z_][A-Za-z_ ]*(,[A-Za-z_ ]+)+\r?\n")
 # Epoch ms of today has 13 digits, epoch microseconds 16 (contract section 4: decide by magnitude).
 _FIRST_MICROSECONDS = 10**14

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from commands.display import print_table
 from commands.output import span_document, time_text
+from commands.tables import print_table
 from core.gaps import Gap, GapStatus
 from core.ranges import Span, subtract
 from logic.series_check import SeriesCheck

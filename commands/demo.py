@@ -14,8 +14,8 @@ import yaml
 from commands.backfill import run_backfill
 from commands.check import run_check
 from commands.database import open_database
-from commands.display import print_table
 from commands.status import run_status
+from commands.tables import print_table
 from config.settings import Settings
 from core.errors import EXIT_OK, ConfigurationError
 from core.series import Series, parse_series

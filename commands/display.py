@@ -1,20 +1,16 @@
-"""What a person sees: a progress bar while a run goes on, tables at its end."""
+"""The progress bar that a person sees while a run goes on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from core.plan import Estimate
 from core.series import Series
 from logic.ohlcv_handler import Observer
-
-_PIPE_WIDTH = 200  # a table in a file or a pipe must not be cut to the 80 columns of no terminal
 
 
 class ProgressDisplay(Observer):
@@ -59,16 +55,3 @@ class ProgressDisplay(Observer):
             rate=f"{speed:,.0f}" if speed else "-",
             weight=f"{self._weight_used():,}",
         )
-
-
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str] = ()) -> None:
-    """Print a table on stdout; the columns in `numbers` are aligned to the right."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PIPE_WIDTH, no_color=True)
-    table = Table(title=title, box=box.SIMPLE, title_justify="left")
-    for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table, markup=False) if not rows else console.print(table)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from commands.database import database_exists, open_database
-from commands.display import print_table
 from commands.output import print_json, time_text
+from commands.tables import print_table
 from commands.wanted import resolve_wanted
 from config.settings import Settings
 from core.errors import EXIT_INCOMPLETE, EXIT_OK

@@ -6,9 +6,9 @@ import argparse
 from dataclasses import dataclass
 
 from commands.clock import local_now_ms
-from commands.display import print_table
 from commands.output import print_json, time_text
 from commands.stored import StoredSeries, load_stored, open_for_reading
+from commands.tables import print_table
 from config.settings import Settings
 from core.errors import EXIT_OK
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from commands.display import print_table
 from commands.output import time_text
+from commands.tables import print_table
 from logic.results import RunSummary
 
 

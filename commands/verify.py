@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from commands.backfill import exchange_addresses, log_level
 from commands.clock import local_now_ms
 from commands.database import database_exists, open_database
-from commands.display import print_table
 from commands.interrupt import sleep
 from commands.output import print_json, span_document, time_text
 from commands.run_log import set_up_logging
 from commands.stored import choose_series
+from commands.tables import print_table
 from commands.wanted import TimeRange, read_time_range
 from config.settings import Settings
 from core.compare import Difference, Kind

@@ -238,7 +238,7 @@ class TestAZipBomb:
 
     def test_is_refused_in_little_memory(self, bomb: Path) -> None:
         assert bomb.stat().st_size < 5 << 20
-        with pytest.raises(ArchiveUnavailable, match="unpacks to more than"):
+        with pytest.raises(ArchiveUnavailable, match="unpacks to more than|straddles"):
             read_archive(bomb, SERIES, DAY)
         assert self.peak_while_refusing(bomb) < 16 << 20
 

@@ -58,16 +58,22 @@ def program_environment(folder: Path, server: EmbeddedServer, exchange: ReplayEx
     }
 
 
-def run_program(environment: Mapping[str, str], *arguments: str) -> tuple[dict[str, Any], float, float]:
+def run_program(
+    environment: Mapping[str, str], *arguments: str, accepted: Sequence[int] = (0,)
+) -> tuple[dict[str, Any], float, float]:
     """Run the entrypoint with --json; return its document, the seconds it took and its peak memory in MiB."""
     command = [sys.executable, str(PROJECT / "ohlcv_data_fetcher.py"), *arguments, "--json"]
     began = time.monotonic()
-    output, peak_mib = run_measured(command, environment)
+    output, peak_mib = run_measured(command, environment, accepted)
     return json.loads(output), time.monotonic() - began, peak_mib
 
 
-def run_measured(command: Sequence[str], environment: Mapping[str, str]) -> tuple[str, float]:
-    """Return what a command printed and the peak of its resident memory in MiB. Raises SystemExit when it fails.
+def run_measured(
+    command: Sequence[str], environment: Mapping[str, str], accepted: Sequence[int] = (0,)
+) -> tuple[str, float]:
+    """Return what a command printed and the peak of its resident memory in MiB.
+
+    Raises SystemExit when it ends with another code than those `accepted`.
 
     The peak is the kernel's count for the process itself (VmHWM), looked at often (Linux): a child's ru_maxrss would
     begin with the memory of the process that started it.
@@ -80,7 +86,7 @@ def run_measured(command: Sequence[str], environment: Mapping[str, str]) -> tupl
             time.sleep(0.01)
         output.seek(0)
         errors.seek(0)
-        if process.returncode != 0:
+        if process.returncode not in accepted:
             raise SystemExit(f"{command} ended with {process.returncode}: {output.read()}{errors.read()[-2000:]}")
         return output.read(), peak_kib / 1024
 

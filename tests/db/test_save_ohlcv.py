@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import psycopg2
 import pytest
 from candles import batch_of, generated_batch, save_spans, stored_rows, truth_rows
@@ -254,3 +256,41 @@ def test_a_lost_connection_is_a_database_error(database: Database, database_url:
 
     with pytest.raises(DatabaseUnavailable, match="cannot save"):
         save(database, series_id, generated_batch(BTC, DAY))
+
+
+def test_rows_that_another_session_inserts_at_the_same_moment_are_counted_as_there(database: Database) -> None:
+    series_id, batch = enter(database), generated_batch(BTC, DAY)
+    theirs = psycopg2.connect(**database._connection.get_dsn_parameters())
+    with theirs.cursor() as cursor:
+        cursor.execute("insert into public.ohlcv_btcusdt values ('2024-03-01 12:00Z', 1, 1, 1, 1, 1, 1, 1, 1, 1)")
+    # Our copy finds the table empty, meets their row, and waits for them.
+    commit = threading.Timer(0.5, theirs.commit)
+    commit.start()
+    result = save(database, series_id, batch)
+    commit.join()
+    theirs.close()
+    assert (result.inserted, result.equal, result.conflicts) == (1439, 0, 1)
+
+
+def test_commits_in_the_background_are_on_the_disk_at_the_end(database: Database) -> None:
+    series_id, batch = enter(database), generated_batch(BTC, DAY)
+
+    def ask(question: str) -> object:
+        with database.transaction("ask") as cursor:
+            cursor.execute(question)
+            return cursor.fetchone()[0]
+
+    with database.commits_in_background():
+        assert ask("show synchronous_commit") == "off"
+        save(database, series_id, batch)
+        written = ask("select pg_current_wal_insert_lsn()")
+    assert ask("show synchronous_commit") == "on"
+    assert ask(f"select pg_current_wal_flush_lsn() >= '{written}'")
+
+
+def test_commits_are_made_safe_also_when_the_run_fails(database: Database) -> None:
+    with pytest.raises(SeriesError, match="reason"), database.commits_in_background():
+        raise SeriesError("reason")
+    with database.transaction("ask") as cursor:
+        cursor.execute("show synchronous_commit")
+        assert cursor.fetchone() == ("on",)

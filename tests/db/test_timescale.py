@@ -92,6 +92,27 @@ def test_backfilling_into_compressed_chunks_loses_and_doubles_nothing(timescale:
 
 
 @needs_timescale
+def test_a_hole_in_a_compressed_chunk_is_filled_by_copying_straight_into_it(timescale: Database) -> None:
+    use_timescale_if_there(timescale)
+    batch = generated_batch(BTC, TWO_MONTHS)
+    day = Span(parse_time("2024-01-10"), parse_time("2024-01-11"))
+    around = [Span(TWO_MONTHS.start_ms, day.start_ms), Span(day.end_ms, TWO_MONTHS.end_ms)]
+    with timescale.transaction("prepare") as cursor:
+        series_id = sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)[BTC].id
+        create_table_if_not_exists(cursor, BTC, timescale=True, compress_after_days=90)
+        spans = [FetchedSpan(span, batch.within(span), Source.REST) for span in around]
+        save_spans(cursor, series_id, BTC.table_name, spans, "a", 0)
+    with timescale.transaction("compress") as cursor:
+        cursor.execute("select compress_chunk(c) from show_chunks('public.ohlcv_btcusdt') c")
+    for result in (SaveResult(inserted=1440), SaveResult(equal=1440)):
+        with timescale.transaction("save") as cursor:
+            one = [FetchedSpan(day, batch.within(day), Source.ARCHIVE_DAILY)]
+            assert save_spans(cursor, series_id, BTC.table_name, one, "b", 0) == result
+    with timescale.transaction("read") as cursor:
+        assert hash_stored(cursor, BTC.table_name, TWO_MONTHS) == (batch.rows, content_hash(batch))
+
+
+@needs_timescale
 def test_hands_in_compressed_chunks_are_seen_and_corrected(timescale: Database) -> None:
     use_timescale_if_there(timescale)
     batch = generated_batch(BTC, TWO_MONTHS)

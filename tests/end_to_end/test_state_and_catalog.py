@@ -77,6 +77,20 @@ def test_a_state_file_that_cannot_be_used_is_rebuilt_with_a_warning(
     assert state_of(program, "spot_BTCUSDT_1m")["covered_until_ms"] == good["covered_until_ms"]
 
 
+def test_tables_that_others_have_spoilt_fail_alone_and_say_why(program: Program, exchange: ReplayExchange) -> None:
+    names = ["BTCUSDT", "ETHUSDT", "BTCUSDT/1h"]
+    program.run_json("--symbols", *names, "--start", "2025-01-09", "--end", "2025-01-10")
+    program.query("alter table public.ohlcv_btcusdt drop constraint ohlcv_btcusdt_pkey")
+    program.query("alter table public.ohlcv_ethusdt rename column time to opened")
+    document = program.run_json("--symbols", *names, "--start", "2025-01-09", expect=3)
+    by_name = {(one["symbol"], one["interval"]): one for one in document["series"]}
+    assert "lost its primary key" in by_name["BTCUSDT", "1m"]["error"]
+    assert by_name["ETHUSDT", "1m"]["outcome"] == "failed"
+    assert by_name["BTCUSDT", "1h"]["outcome"] == "ok"
+    hours = truth(exchange.store, SERIES["BTCUSDT/1h"], parse_time("2025-01-09"))
+    assert program.stored("ohlcv_btcusdt_1h") == truth_rows(hours)
+
+
 def test_a_state_file_that_runs_ahead_skips_nothing(program: Program, exchange: ReplayExchange) -> None:
     program.run_json("--symbols", "BTCUSDT", *RANGE, "--end", "2025-01-06")
     path = program.folder / "state" / "spot_BTCUSDT_1m.json"

@@ -9,10 +9,11 @@
 | REST | series with a month of 1h each, by REST without latency, request-weight limits lifted | 20 and 200 series |
 
 Every run is the entrypoint as a process of its own and begins with an empty database; the sizes take turns. The candles
-are generated and their archives written to disk before the first run (a minute and some 2 GiB of memory), so that the
-replay exchange has files to send and nothing to make. Prints a JSON line a run: the seconds, the peak memory and the
-processor seconds of the program, and those of this process, which are the exchange's. Then the medians, and the ratios
-of sizes with their goals. --plot draws the medians as SVG or PNG and needs matplotlib from benchmarks/requirements.txt.
+are generated and their archives written to disk before the first run (a minute and a half, 1.7 GiB of memory), so that
+the replay exchange has files to send and nothing to make. Prints a JSON line a run: the seconds, the peak memory and
+the processor seconds of the program, and those of this process, which are the exchange's. Then the medians, and the
+ratios of sizes with their goals. --plot draws the medians as SVG or PNG and needs matplotlib
+(`pip install matplotlib`).
 """
 
 from __future__ import annotations
@@ -196,9 +197,13 @@ def print_ratios(runs: Runs) -> None:
     for curve, small, large, goal in ((YEARS, 1, 8, "at most 8.4"), (REST, 20, 200, "at most 10.5")):
         upper, lower = ([run.seconds for run in runs[curve, size]] for size in (large, small))
         print_ratio(f"{curve}: seconds of {large} to {small}", upper, lower, goal=goal)
-    for curve, small, large in ((YEARS, 1, 8), (SERIES, 1, 50)):
-        upper, lower = ([run.peak_mib for run in runs[curve, size]] for size in (large, small))
-        print_ratio(f"{curve}: peak memory of {large} to {small}", upper, lower, goal="at most 1.15")
+    # A series of two months ends before three are under way: one of a year is what fifty have to be held against.
+    year = [run.peak_mib for run in runs[YEARS, 1]]
+    for name, large in (
+        ("years: peak memory of 8 to 1", (YEARS, 8)),
+        ("peak memory of 50 series to one", (SERIES, 50)),
+    ):
+        print_ratio(name, [run.peak_mib for run in runs[large]], year, goal="at most 1.15")
     highest = max(run.peak_mib for of_size in runs.values() for run in of_size)
     print_line({"highest_peak_mib": highest, "goal": f"below {MOST_MIB}"})
 
@@ -266,7 +271,7 @@ def check_plot(path: Path) -> None:
     if not path.resolve().parent.is_dir():
         raise SystemExit(f"--plot {path}: there is no such folder")
     if importlib.util.find_spec("matplotlib") is None:
-        raise SystemExit("--plot needs matplotlib. To install it:\n    pip install -r benchmarks/requirements.txt")
+        raise SystemExit("--plot needs matplotlib: pip install matplotlib==3.11.2")
 
 
 def main() -> None:

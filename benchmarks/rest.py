@@ -5,7 +5,7 @@
 Spot BTCUSDT and USD-M BTCUSDT, each with the program as a process of its own, an empty database and an exchange of its
 own, which takes --latency-ms for every answer and counts weight as published. Its clock runs as fast as the real one
 and stands one second behind the turn of a minute when the program is started: weight is counted by the minute, and a
-program that begins just before a turn would have two minutes' weight at once. A round takes some two minutes.
+program that begins just before a turn would have two minutes' weight at once. A round takes some 75 seconds.
 
 Prints a JSON line a run. What the run could not be faster than is said in four ways:
 

@@ -68,16 +68,19 @@ def add_entry(
 
     `is_stored`: the table holds the candles as given, no stored one differs.
     """
-    insert_entry(cursor, series_id, record, run_id, fetched_at_ms, is_stored)
+    values = _values(series_id, record, run_id, fetched_at_ms, is_stored)
     if record.source is not Source.REST or record.rows > _SMALL_ROWS:
+        cursor.execute(_INSERT, values)
         return
+    # Both at once, for a run of many small series is a matter of round trips.
     cursor.execute(
-        """
+        _INSERT
+        + """;
         select count(*) from (select source, rows from public.ohlcv_ledger where series_id = %s
                               order by span_start desc limit %s) as newest
         where source = %s and rows <= %s
         """,
-        (series_id, _FOLD_ENTRIES, Source.REST.value, _SMALL_ROWS),
+        (*values, series_id, _FOLD_ENTRIES, Source.REST.value, _SMALL_ROWS),
     )
     if fetch_one(cursor)[0] == _FOLD_ENTRIES:
         _fold_newest(cursor, series_id, table)
@@ -87,32 +90,28 @@ def insert_entry(
     cursor: Cursor, series_id: int, record: SpanRecord, run_id: str, fetched_at_ms: int, is_stored: bool
 ) -> None:
     """Write the ledger row of one span. `is_stored`: the table holds its candles as given."""
-    _insert(
-        cursor,
-        (
-            series_id,
-            to_datetime(record.span.start_ms),
-            to_datetime(record.span.end_ms),
-            record.source.value,
-            record.archive_checksum,
-            record.rows,
-            record.content_hash,
-            to_datetime(fetched_at_ms),
-            run_id,
-            is_stored,
-        ),
-    )
+    cursor.execute(_INSERT, _values(series_id, record, run_id, fetched_at_ms, is_stored))
 
 
-def _insert(cursor: Cursor, values: tuple[object, ...]) -> None:
-    cursor.execute(
-        """
-        insert into public.ohlcv_ledger
-            (series_id, span_start, span_end, source, archive_checksum, rows, content_hash, fetched_at, run_id,
-             proven_at)
-        values (%s, %s, %s, %s, %s, %s, %s, %s, %s, case when %s then clock_timestamp() end)
-        """,
-        values,
+_INSERT = """
+    insert into public.ohlcv_ledger
+        (series_id, span_start, span_end, source, archive_checksum, rows, content_hash, fetched_at, run_id, proven_at)
+    values (%s, %s, %s, %s, %s, %s, %s, %s, %s, case when %s then clock_timestamp() end)
+"""
+
+
+def _values(series_id: int, record: SpanRecord, run_id: str, fetched_at_ms: int, is_stored: bool) -> tuple[object, ...]:
+    return (
+        series_id,
+        to_datetime(record.span.start_ms),
+        to_datetime(record.span.end_ms),
+        record.source.value,
+        record.archive_checksum,
+        record.rows,
+        record.content_hash,
+        to_datetime(fetched_at_ms),
+        run_id,
+        is_stored,
     )
 
 
@@ -317,8 +316,8 @@ def cut_entry(
     delete_entry(cursor, entry.id)
     for left in subtract([entry.span], without):
         rows, content = hash_stored(cursor, table, left)
-        _insert(
-            cursor,
+        cursor.execute(
+            _INSERT,
             (
                 series_id,
                 to_datetime(left.start_ms),

@@ -59,8 +59,9 @@ INDEXES = {
     "ohlcv_gaps_by_series": "load_open_gaps",
     "ohlcv_corrections_pkey": "no query: a correction is told from another of the same candle by its id",
     "ohlcv_corrections_by_run": "load_corrected, undo_corrections",
-    "ohlcv_foreign_changes_pkey": "last_foreign_change, newest by id",
+    "ohlcv_foreign_changes_pkey": "no query: names a row",
     "ohlcv_foreign_changes_by_table": "load_entries (is it proven still?), last_foreign_change",
+    "ohlcv_weight_pkey": "reserve_weight",
     "ohlcv_migrations_pkey": "no query: two runs at once never apply a migration twice",
 }
 """Every index of the schema `public` with one candle table, and the query of the program that needs it."""

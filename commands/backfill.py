@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from rich.console import Console
 
 from commands.clock import local_now_ms
-from commands.database import open_database
+from commands.database import one_budget, open_database
 from commands.display import ProgressDisplay
 from commands.dry_run import run_dry
 from commands.interrupt import sleep
@@ -58,7 +58,7 @@ def run_backfill(arguments: argparse.Namespace, settings: Settings, run_id: str)
             state_dir=settings.state_dir,
         )
         display = ProgressDisplay(console, exchange.weight_used) if console is not None else nullcontext(Observer())
-        with display as observer:
+        with display as observer, one_budget(settings, exchange):
             summary = run_ohlcv_backfill(database, exchange, series, options, observer, local_now_ms)
     finally:
         database.close()

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from commands.backfill import exchange_addresses, log_level
 from commands.check_report import check_document, print_checks
 from commands.clock import local_now_ms
-from commands.database import database_exists, open_database
+from commands.database import database_exists, one_budget, open_database
 from commands.interrupt import sleep
 from commands.output import print_json
 from commands.run_log import set_up_logging
@@ -95,12 +95,13 @@ def _heal(
         state_dir=settings.state_dir,
     )
     summaries = []
-    # Most series have one range; one fetched ad hoc before its wanted range has two, and nothing is wanted between.
-    for spans in zip_longest(*(check.spans for check in before)):
-        wanted = [
-            WantedSeries(check.row.series, span.start_ms, span.end_ms)
-            for check, span in zip(before, spans, strict=True)
-            if span is not None
-        ]
-        summaries.append(run_ohlcv_backfill(database, exchange, wanted, options, Observer(), local_now_ms))
+    with one_budget(settings, exchange):
+        # Most series have one range; one fetched ad hoc before its wanted range has two, and nothing is wanted between.
+        for spans in zip_longest(*(check.spans for check in before)):
+            wanted = [
+                WantedSeries(check.row.series, span.start_ms, span.end_ms)
+                for check, span in zip(before, spans, strict=True)
+                if span is not None
+            ]
+            summaries.append(run_ohlcv_backfill(database, exchange, wanted, options, Observer(), local_now_ms))
     return summaries

@@ -3,23 +3,50 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from config.settings import Settings
 from db.connection import Database
 from db.embedded import EmbeddedServer
+from db.shared_weight import SharedWeight
+
+if TYPE_CHECKING:  # `status` need not load what only a run needs
+    from logic.exchange import Exchange
+
+_NAME = "ohlcv_data_fetcher"
 
 _log = logging.getLogger(__name__)
 
 
 def open_database(settings: Settings) -> Database:
     """Connect, starting the embedded server where no other is configured. Raises DatabaseUnavailable."""
-    name = "ohlcv_data_fetcher"
+    if settings.database is None:
+        server = EmbeddedServer(settings.embedded_pg_dir)
+        server.ensure_running()
+        _log.info("embedded PostgreSQL in %s; to look inside: %s", settings.embedded_pg_dir, server.psql_line())
+    return _connect(settings)
+
+
+def _connect(settings: Settings) -> Database:
     if settings.database is not None:
-        return Database.connect(settings.database.url, settings.database.keywords, name)
-    server = EmbeddedServer(settings.embedded_pg_dir)
-    server.ensure_running()
-    _log.info("embedded PostgreSQL in %s; to look inside: %s", settings.embedded_pg_dir, server.psql_line())
-    return Database.connect(None, server.keywords(), name)
+        return Database.connect(settings.database.url, settings.database.keywords, _NAME)
+    return Database.connect(None, EmbeddedServer(settings.embedded_pg_dir).keywords(), _NAME)
+
+
+@contextmanager
+def one_budget(settings: Settings, exchange: Exchange) -> Iterator[None]:
+    """Let all runs on the configured database, which is open already, keep one request-weight budget.
+
+    Raises DatabaseUnavailable.
+    """
+    shared = SharedWeight(_connect(settings))
+    try:
+        exchange.share_budgets(shared.reserve)
+        yield
+    finally:
+        shared.close()
 
 
 def database_exists(settings: Settings) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from commands.backfill import exchange_addresses, log_level
 from commands.clock import local_now_ms
-from commands.database import database_exists, open_database
+from commands.database import database_exists, one_budget, open_database
 from commands.interrupt import sleep
 from commands.output import print_json, span_document, time_text
 from commands.run_log import set_up_logging
@@ -64,7 +64,8 @@ def run_verify_command(arguments: argparse.Namespace, settings: Settings, run_id
         options = VerifyOptions(
             run_id, Against(arguments.against), arguments.repair, part, share, times.start_ms, times.end_ms
         )
-        summary = run_verify(database, exchange, rows, options, local_now_ms)
+        with one_budget(settings, exchange):
+            summary = run_verify(database, exchange, rows, options, local_now_ms)
     finally:
         database.close()
     _print_summary(arguments, summary)

@@ -1,4 +1,4 @@
-"""The request-weight budget of one address, shared by all threads.
+"""The request-weight budget of one address, shared by all threads and, through a reservation, by several runs.
 
 Binance counts weight per IP in UTC clock minutes (contract section 3). Rate-limit libraries offer
 sliding windows and buckets that cannot be corrected from the exchange's own count, so this is ours.
@@ -15,6 +15,11 @@ from fetcher.http import Sleep
 _MINUTE_MS = 60_000
 # The exchange's minute turns by its clock, ours follows it to within the latency of one request.
 _TURN_MARGIN_MS = 500
+# Weight is reserved in such parts of a minute's budget: few questions, and little is taken and not used.
+_PARTS = 50
+
+Reserve = Callable[[int, int, int], int]
+"""Asked with the minute, what is wanted and what all runs may use together; answers what this run may use of it."""
 
 
 class WeightBudget:
@@ -39,7 +44,10 @@ class WeightBudget:
         self._lock = threading.Lock()
         self._allowed = limit_per_minute * share
         self._minute = 0
-        self._used = 0
+        self._used = 0  # by everybody at this address, as far as the exchange has told
+        self._own = 0
+        self._reserved = 0
+        self._reserve: Reserve | None = None
         self._paused_until_s = 0.0
         self.total_used = 0  # since the start, for the progress display
 
@@ -53,13 +61,22 @@ class WeightBudget:
         with self._lock:
             self._allowed = limit_per_minute * self._share
 
+    def share(self, reserve: Reserve) -> None:
+        """Use from now on only what `reserve` grants."""
+        with self._lock:
+            self._reserve = reserve
+
     def acquire(self, weight: int) -> int:
-        """Wait until `weight` fits into the budget, count it, and return the minute it was counted in."""
+        """Wait until `weight` fits into the budget, count it, and return the minute it was counted in.
+
+        Raises what the reservation raises.
+        """
         while True:
             with self._lock:
                 wait_ms = self._wait_ms(weight)
                 if wait_ms <= 0:
                     self._used += weight
+                    self._own += weight
                     self.total_used += weight
                     return self._minute
             self._sleep(wait_ms / 1000)
@@ -68,14 +85,21 @@ class WeightBudget:
         now_ms = self._now_ms()
         minute = now_ms // _MINUTE_MS
         if minute != self._minute:
-            self._minute, self._used = minute, 0
+            self._minute, self._used, self._own, self._reserved = minute, 0, 0, 0
         paused_s = self._paused_until_s - self._monotonic_s()
         if paused_s > 0:
             return math.ceil(paused_s * 1000)
         # A single request heavier than the whole share goes alone, or it would wait for ever.
-        if self._used + weight <= self._allowed or self._used == 0:
+        if (self._used + weight <= self._allowed or self._used == 0) and self._is_reserved(weight):
             return 0
         return (minute + 1) * _MINUTE_MS + _TURN_MARGIN_MS - now_ms
+
+    def _is_reserved(self, weight: int) -> bool:
+        lacking = self._own + weight - self._reserved
+        if self._reserve is not None and lacking > 0:
+            allowed = int(self._allowed)
+            self._reserved += self._reserve(self._minute, max(lacking, allowed // _PARTS), allowed)
+        return self._reserve is None or self._own + weight <= self._reserved
 
     def correct(self, minute: int, used_by_exchange: int) -> None:
         """Take over the exchange's count from the header of an answer to a request of `minute`.

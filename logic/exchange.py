@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from core.errors import ExchangeUnavailable
@@ -103,6 +104,11 @@ class Exchange:
     def weight_per_minute(self) -> float:
         """Return the weight a minute that this run allows itself, all address pools together."""
         return sum(budget.allowed_per_minute for budget in self._budgets.values())
+
+    def share_budgets(self, reserve: Callable[[str, int, int, int], int]) -> None:
+        """Let `reserve` (address pool, minute, wanted, allowed) decide how much weight this run may use."""
+        for pool, budget in self._budgets.items():
+            budget.share(partial(reserve, pool))
 
     def open_market(self, market: Market, symbols: set[str] | None) -> Mapping[str, SymbolFacts]:
         """Set the market's clock and limits and return its symbols.

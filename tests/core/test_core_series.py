@@ -19,7 +19,9 @@ from core.series import (
     suggest,
 )
 
-OWN_TABLES = {"ohlcv_ledger", "ohlcv_migrations", "ohlcv_stage", "ohlcv_gaps", "ohlcv_corrections", "ohlcv"}
+OWN_TABLES = {f"ohlcv_{name}" for name in ("ledger", "migrations", "stage", "gaps", "corrections", "weight")} | {
+    "ohlcv"
+}
 FUTURES_INTERVALS = "1m, 3m, 5m, 15m, 30m, 1h, 2h, 4h, 6h, 8h, 12h, 1d, 3d, 1w, 1M"
 
 

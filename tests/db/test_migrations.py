@@ -30,7 +30,15 @@ START_MS = parse_time("2024-03-01")
 HALF_HOUR = Span(START_MS, START_MS + 30 * MS_PER_MINUTE)
 ROWS = list(generate_series(BTC, HALF_HOUR, 1))
 FOLDER = Path(db.migrate.__file__).parent / "migrations"
-TABLES = {"symbols", "ohlcv_ledger", "ohlcv_gaps", "ohlcv_corrections", "ohlcv_foreign_changes", "ohlcv_migrations"}
+TABLES = {
+    "symbols",
+    "ohlcv_ledger",
+    "ohlcv_gaps",
+    "ohlcv_corrections",
+    "ohlcv_foreign_changes",
+    "ohlcv_weight",
+    "ohlcv_migrations",
+}
 
 
 @pytest.fixture

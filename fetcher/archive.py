@@ -8,7 +8,7 @@ import os
 import re
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,7 +31,7 @@ from core.errors import ArchiveUnavailable
 from core.ranges import Span
 from core.series import Series
 from fetcher.archive_csv import read_archive
-from fetcher.http import Sleep, TemporaryFailure, new_session, send, transport_fault, with_retries
+from fetcher.http import BODY_TIMEOUT_S, Sleep, TemporaryFailure, new_session, read_body, send, with_retries
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ _SETTLED = re.compile("_?(SETTLED)+")  # what follows the symbol; twice over was
 _MAX_TEXT_BYTES = 8 << 20
 _MAX_LIST_PAGES = 1_000
 _LEFTOVER_AGE_S = 86_400
-_BLOCK_BYTES = 1 << 18
+_DOWNLOAD_TIMEOUT_S = 900  # a month of 1m is 2 MB, a day of 1s 3 MB
 
 Result = TypeVar("Result")
 
@@ -144,11 +144,8 @@ class ArchiveClient:
     def _attempt_download(self, address: str, part: Path) -> None:
         response = self._send(address, {}, self._base_url)
         with response, part.open("wb") as file:
-            try:
-                for block in response.iter_content(_BLOCK_BYTES):
-                    file.write(block)
-            except requests.exceptions.RequestException as error:
-                raise TemporaryFailure(transport_fault(address, error), ArchiveUnavailable) from error
+            for block in _body(response, address, _DOWNLOAD_TIMEOUT_S):
+                file.write(block)
             file.flush()
             os.fsync(file.fileno())
 
@@ -173,13 +170,10 @@ class ArchiveClient:
         def attempt() -> Result:
             with self._send(address, params, host) as response:
                 content = bytearray()
-                try:
-                    for block in response.iter_content(_BLOCK_BYTES):
-                        content += block
-                        if len(content) > _MAX_TEXT_BYTES:
-                            raise ArchiveUnavailable(f"{address} answers more than {_MAX_TEXT_BYTES} bytes")
-                except requests.exceptions.RequestException as error:
-                    raise TemporaryFailure(transport_fault(address, error), ArchiveUnavailable) from error
+                for block in _body(response, address):
+                    content += block
+                    if len(content) > _MAX_TEXT_BYTES:
+                        raise ArchiveUnavailable(f"{address} answers more than {_MAX_TEXT_BYTES} bytes")
             return read(content.decode("utf-8", errors="replace"))
 
         return self._with_retries(host, attempt)
@@ -197,7 +191,7 @@ class ArchiveClient:
         if host in self._unreachable:
             raise ArchiveUnavailable(self._unreachable[host])
         try:
-            response = send(self._sessions[host], address, params, stream=True)
+            response = send(self._sessions[host], address, params)
         except TemporaryFailure as failure:
             raise TemporaryFailure(str(failure), HostSilent) from failure
         status = response.status_code
@@ -207,6 +201,14 @@ class ArchiveClient:
         if status >= 500 or status in (408, 429):
             raise TemporaryFailure(f"{address} answers {status}", ArchiveUnavailable)
         raise ArchiveUnavailable(f"{address} answers {status}: not published, or not for this address")
+
+
+def _body(response: requests.Response, address: str, most_s: float = BODY_TIMEOUT_S) -> Iterator[bytes]:
+    """Yield the body; one that never comes whole is an archive that cannot be used, not a market."""
+    try:
+        yield from read_body(response, address, most_s)
+    except TemporaryFailure as failure:
+        raise TemporaryFailure(str(failure), ArchiveUnavailable) from failure
 
 
 class HostSilent(ArchiveUnavailable):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import orjson
+import requests
 
 from core.candles import CandleBatch, coalesce, merge_batches
 from core.errors import ExchangeBanned, ExchangeUnavailable, SeriesError, UnusableAnswer
@@ -17,7 +18,7 @@ from core.symbol_facts import SymbolFacts
 from core.times import MS_PER_DAY, format_ms
 from fetcher.ban_file import BanFile
 from fetcher.exchange_clock import ExchangeClock
-from fetcher.http import Sleep, TemporaryFailure, new_session, send, with_retries
+from fetcher.http import Sleep, TemporaryFailure, new_session, read_body, send, with_retries
 from fetcher.rest_answers import Banned, RateLimited, check_status, is_count, read_json
 from fetcher.rest_page import read_page
 from fetcher.weight_budget import WeightBudget
@@ -290,8 +291,9 @@ class BinanceRest:
         if is_count(used):
             self.budget.correct(minute, int(used))
         try:
-            check_status(response, self._clock.now_ms())
-            return read(read_json(response.content))
+            body = self._read_body(response, path)
+            check_status(response, body, self._clock.now_ms())
+            return read(read_json(body))
         except RateLimited as limit:
             wait_s = limit.wait_s if limit.wait_s is not None else 60.0
             self.budget.pause(wait_s)
@@ -308,6 +310,15 @@ class BinanceRest:
             ) from ban
         except UnusableAnswer as error:
             raise TemporaryFailure(str(error), UnusableAnswer) from error
+
+    def _read_body(self, response: requests.Response, path: str) -> bytes:
+        with response:
+            try:
+                return b"".join(read_body(response, self._url + path))
+            except TemporaryFailure:
+                if response.status_code == 200:
+                    raise
+                return b""  # the status and its headers count, such as a ban's, also when the words are cut off
 
 
 def _read_exchange_info(body: object) -> tuple[int | None, dict[str, SymbolFacts]]:

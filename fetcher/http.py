@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import requests
 import tenacity
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import LocationParseError
+from urllib3.exceptions import HTTPError, LocationParseError
 
 from core.errors import ConfigurationError, ExchangeUnavailable, FetcherError
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 30
+BODY_TIMEOUT_S = 60
+_BLOCK_BYTES = 1 << 18
 ATTEMPTS = 6
 _LONGEST_WAIT_S = 30
 
@@ -49,16 +52,37 @@ def new_session(connections: int, url: str) -> requests.Session:
     return session
 
 
-def send(session: requests.Session, url: str, params: dict[str, str], stream: bool = False) -> requests.Response:
-    """GET `url` once. Raises TemporaryFailure on any transport fault, ConfigurationError on a bad address."""
+def send(session: requests.Session, url: str, params: dict[str, str]) -> requests.Response:
+    """GET `url` once; the body is left to `read_body`.
+
+    Raises TemporaryFailure on any transport fault, ConfigurationError on a bad address.
+    """
     try:
         # A redirect is never an answer of the API; following one would end at a web page.
         return session.get(
-            url, params=params, stream=stream, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S), allow_redirects=False
+            url, params=params, stream=True, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S), allow_redirects=False
         )
     except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, LocationParseError) as error:
         raise ConfigurationError(f"{url} is not a usable address: {error}") from error
     except requests.exceptions.RequestException as error:
+        raise TemporaryFailure(transport_fault(url, error), ExchangeUnavailable) from error
+
+
+def read_body(response: requests.Response, url: str, most_s: float = BODY_TIMEOUT_S) -> Iterator[bytes]:
+    """Yield the body of an answer as it comes, for at most `most_s` seconds.
+
+    The read timeout alone bounds the time between two bytes, and a body that trickles would hold a run for ever.
+    Raises TemporaryFailure when the body is cut off or takes too long.
+    """
+    ends_s = time.monotonic() + most_s
+    try:
+        while block := response.raw.read1(_BLOCK_BYTES, decode_content=True):
+            yield block
+            if time.monotonic() > ends_s:
+                raise TemporaryFailure(
+                    f"no whole answer from {url} within {most_s:.0f} seconds; check the network", ExchangeUnavailable
+                )
+    except (requests.exceptions.RequestException, HTTPError, OSError) as error:
         raise TemporaryFailure(transport_fault(url, error), ExchangeUnavailable) from error
 
 

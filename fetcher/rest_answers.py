@@ -41,8 +41,8 @@ class _Refusal:
     message: str
 
 
-def check_status(response: requests.Response, now_ms: int) -> None:
-    """Return when the answer is a 200.
+def check_status(response: requests.Response, body: bytes, now_ms: int) -> None:
+    """Return when the answer, with this body, is a 200.
 
     Raises RateLimited, Banned, TemporaryFailure (server faults), SeriesError (this request is
     refused) or ExchangeUnavailable (geo-block, firewall, wrong address). `now_ms` is the exchange's
@@ -51,7 +51,7 @@ def check_status(response: requests.Response, now_ms: int) -> None:
     status = response.status_code
     if status == 200:
         return
-    refusal = _refusal(response)
+    refusal = _refusal(body)
     shown = f"{response.url.split('?')[0]} answers {status}: {refusal.message}"
     if status in (418, 429) or refusal.code == -1003:
         _raise_limit(response, refusal, now_ms)
@@ -105,10 +105,10 @@ def is_count(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 10
 
 
-def _refusal(response: requests.Response) -> _Refusal:
+def _refusal(body: bytes) -> _Refusal:
     try:
-        body = orjson.loads(response.content)
-        return _Refusal(int(body["code"]), str(body["msg"])[:300])
+        document = orjson.loads(body)
+        return _Refusal(int(document["code"]), str(document["msg"])[:300])
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        text = re.sub(r"<[^>]*>|\s+", " ", response.text[:2000])
+        text = re.sub(r"<[^>]*>|\s+", " ", body[:2000].decode(errors="replace"))
         return _Refusal(None, " ".join(text.split())[:200] or "(no text)")

@@ -19,9 +19,8 @@ from core.series import (
     suggest,
 )
 
-OWN_TABLES = {f"ohlcv_{name}" for name in ("ledger", "migrations", "stage", "gaps", "corrections", "weight")} | {
-    "ohlcv"
-}
+_OWN = ("ledger", "migrations", "stage", "gaps", "corrections", "weight")
+OWN_TABLES = {"ohlcv", *(f"ohlcv_{name}" for name in _OWN)}
 FUTURES_INTERVALS = "1m, 3m, 5m, 15m, 30m, 1h, 2h, 4h, 6h, 8h, 12h, 1d, 3d, 1w, 1M"
 
 

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
 import pytest
 
-from fetcher.http import new_session
+from fetcher.http import TemporaryFailure, new_session, read_body, send
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +40,40 @@ def test_without_a_word_in_the_environment_certificates_are_checked() -> None:
     session = new_session(2, "https://api.binance.com")
     assert session.verify is True
     assert not session.proxies
+
+
+@pytest.fixture
+def trickle() -> Iterator[str]:
+    """A server whose answers announce a hundred bytes and send one every twentieth of a second."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+                with contextlib.suppress(OSError):
+                    for _ in range(100):
+                        connection.sendall(b"x")
+                        time.sleep(0.05)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
+def test_a_body_that_trickles_does_not_hold_a_run_for_ever(trickle: str) -> None:
+    session = new_session(1, trickle)
+    began = time.monotonic()
+    with send(session, trickle, {}) as response, pytest.raises(TemporaryFailure, match="within 0 seconds"):
+        list(read_body(response, trickle, most_s=0.3))
+    session.close()
+    assert time.monotonic() - began < 3
+
+
+def test_a_body_that_comes_in_time_is_read_whole(trickle: str) -> None:
+    session = new_session(1, trickle)
+    with send(session, trickle, {}) as response:
+        assert b"".join(read_body(response, trickle, most_s=30)) == b"x" * 100
+    session.close()

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cache
 from enum import StrEnum
 
 from core.errors import ConfigurationError
@@ -79,6 +80,7 @@ _RESERVED = frozenset({"ledger", "gaps", "corrections", "foreign_changes", "stag
 _INTERVAL_NAMES = frozenset(interval.name.lower() for interval in INTERVALS.values())
 
 
+@cache
 def _is_ambiguous(market: Market, symbol: str) -> bool:
     lower = symbol.lower()
     if lower.upper() != symbol or "__" in lower or lower.startswith("_") or lower.endswith("_"):

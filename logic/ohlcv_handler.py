@@ -30,6 +30,7 @@ from logic.results import RunSummary, SeriesResult
 from logic.series_gaps import look_after_gaps, note_gaps, report_conflicts
 from logic.series_plan import SeriesPlan, plan_series
 from logic.series_task import SeriesTask, compare_state, keep_state, shown
+from logic.state_files import remove_leftovers
 from logic.symbol_life import KnownLife, known_life
 
 _log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ def run_ohlcv_backfill(
     committed by then stays.
     """
     began = time.monotonic()
+    remove_leftovers(options.state_dir, local_now_ms())
     tasks = _enter_and_lock(database, wanted, options)
     summary = RunSummary(options.run_id, [task.result for task in tasks])
     executor = ThreadPoolExecutor(options.workers, thread_name_prefix="fetch")

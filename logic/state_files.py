@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core.series import Series
+from core.times import MS_PER_DAY
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +87,16 @@ def save_state(folder: Path, series: Series, state: SeriesState) -> None:
     except OSError:
         beside.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path, now_ms: int) -> None:
+    """Delete the half-written files that runs killed more than a day ago left in the state folder."""
+    for path in folder.glob("*.tmp"):
+        try:
+            if now_ms - path.stat().st_mtime * 1000 > MS_PER_DAY:
+                path.unlink()
+        except OSError as error:  # gone meanwhile, or not ours to remove
+            _log.debug("%s cannot be removed: %s", path, error)
 
 
 def _identity(series: Series) -> tuple[str, str, str]:

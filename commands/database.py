@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from config.settings import Settings
+from core.errors import DatabaseUnavailable
 from db.connection import Database
 from db.embedded import EmbeddedServer
 from db.shared_weight import SharedWeight
@@ -26,6 +27,10 @@ def open_database(settings: Settings) -> Database:
         server = EmbeddedServer(settings.embedded_pg_dir)
         server.ensure_running()
         _log.info("embedded PostgreSQL in %s; to look inside: %s", settings.embedded_pg_dir, server.psql_line())
+        try:
+            return _connect(settings)
+        except DatabaseUnavailable:  # as after a first start that was killed between the server and its database
+            server.ensure_database()
     return _connect(settings)
 
 

@@ -37,6 +37,18 @@ def hide(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """The log file; that it cannot be written, as on a full disk, is said once, and the run goes on."""
+
+    _has_failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
+        """Say what is wrong instead of printing a traceback for each line."""
+        if not self._has_failed:
+            self._has_failed = True
+            print(f"the log file {self.baseFilename} cannot be written: {sys.exc_info()[1]}", file=sys.stderr)
+
+
 def set_up_logging(
     run_id: str, level: str, secrets: Iterable[str], folder: Path | None, terminal: Console | None
 ) -> None:
@@ -61,9 +73,7 @@ def set_up_logging(
     if folder is not None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = logging.handlers.RotatingFileHandler(
-                folder / LOG_FILE, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8"
-            )
+            file = _LogFile(folder / LOG_FILE, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
         except OSError as error:
             raise ConfigurationError(
                 f"the log folder cannot be written ({error}); set LOG_DIR to one that can"

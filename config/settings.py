@@ -248,7 +248,7 @@ def _secrets(values: Mapping[str, Any]) -> tuple[str, ...]:
             found |= {password, unquote(password)}
             # libpq reads a malformed address in its own way and may quote a part of the password.
             found |= {part for part in re.split(r"[/@?#:&]", password) if len(part) >= _SHORTEST_PART}
-    found |= {quote(secret, safe="") for secret in found}
+    found |= {quote(secret, safe="", errors="replace") for secret in found}
     # Longest first, so that no part of a longer secret is left standing.
     return tuple(sorted((secret for secret in found if secret), key=len, reverse=True))
 
@@ -260,6 +260,9 @@ def _passwords_in(url: str) -> set[str]:
     """Return what could be the password in `url`, however it is read; malformed addresses must be hidden above all."""
     rest = url.split("://", 1)[1]
     found = set(re.findall(r"[?&]password=([^&]*)", rest))
+    if "@" not in rest:  # libpq reads what follows the colon as a port and quotes it, unless it is one
+        after_colon = rest.split("/")[0].partition(":")[2]
+        found |= {after_colon} if after_colon and not after_colon.isdigit() else set()
     for user_info in (rest.partition("@")[0], rest.rpartition("@")[0]):
         if "@" in rest and ":" in user_info:
             found.add(user_info.partition(":")[2])

@@ -41,8 +41,8 @@ def load_symbols_file(
         document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
-    # PyYAML lets through what the conversion of a date or number raises (2023-02-30).
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    # PyYAML lets through what the conversion of a date or number raises (2023-02-30), or a tag on the wrong node.
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError, LookupError) as error:
         raise ConfigurationError(f"{path} is not valid YAML: {error}") from error
     return parse_symbols(document, path.name, default_interval, start_ms, end_ms, interval)
 

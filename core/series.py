@@ -6,8 +6,8 @@ import difflib
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import cache
 from enum import StrEnum
+from functools import cache
 
 from core.errors import ConfigurationError
 from core.intervals import INTERVALS, Interval

@@ -41,7 +41,7 @@ class Database:
         }
         try:
             connection = psycopg2.connect(url or "", **{**settings, **keywords})
-        except psycopg2.Error as error:
+        except (psycopg2.Error, ValueError) as error:  # ValueError: a NUL in a setting
             # The driver's message may quote the URL: callers print it through the log's secret filter.
             raise DatabaseUnavailable(
                 f"cannot connect to the database: {_first_line(error)}. "
@@ -125,6 +125,6 @@ def fetch_one(cursor: Cursor) -> tuple[Any, ...]:
     return row
 
 
-def _first_line(error: psycopg2.Error) -> str:
+def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -62,6 +62,11 @@ class EmbeddedServer:
                 _open_to_system_user(self.data_dir, self._socket_dir(), self._binaries)
             self._start(server_options)
 
+    def ensure_database(self) -> None:
+        """Create the database where a first start was cut off before it did. Raises DatabaseUnavailable."""
+        with _lock_file(self.data_dir.with_name(self.data_dir.name + ".lock")):
+            self._create_database()
+
     def keywords(self, database: str = DATABASE_NAME) -> Mapping[str, str]:
         """Return the libpq keywords that reach `database`."""
         if not _WINDOWS:

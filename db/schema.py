@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
@@ -34,28 +35,48 @@ def table_exists(cursor: Cursor, table: str) -> bool:
     return bool(fetch_one(cursor)[0])
 
 
-def find_tables(cursor: Cursor, tables: Sequence[str]) -> dict[str, bool]:
-    """Return which of `tables` are there in the schema public, and whether each has its key.
+@dataclass(frozen=True, slots=True)
+class TableShape:
+    """What a candle table looks like."""
 
-    The key is a valid unique index on `time` alone, which keeps candles from being doubled.
-    """
+    has_key: bool  # a valid unique index on `time` alone, which keeps candles from being doubled
+    columns: tuple[tuple[str, str], ...]  # name and type, in the table's order
+
+    @property
+    def fault(self) -> str | None:
+        """What keeps candles from being stored as they are, or None. Further columns do no harm."""
+        for name, kind in (("time", "timestamp with time zone"), *VALUE_COLUMNS):
+            found = dict(self.columns).get(name)
+            if found != kind:
+                return f"column {name} is {found or 'gone'}, not {kind}"
+        return None if self.has_key else "it has lost its primary key on time; verify --repair gives it back"
+
+
+def find_tables(cursor: Cursor, tables: Sequence[str]) -> dict[str, TableShape]:
+    """Return which of `tables` are there in the schema public, and what they look like."""
     cursor.execute(
         """
         select relname, exists (
             select from pg_index join pg_attribute on attrelid = indrelid and attnum = indkey[0]
             where indrelid = pg_class.oid and indisunique and indisvalid
-              and indnkeyatts = 1 and indpred is null and attname = 'time')
+              and indnkeyatts = 1 and indpred is null and attname = 'time'),
+            (select array_agg(array[attname::text, format_type(atttypid, atttypmod)] order by attnum)
+             from pg_attribute where attrelid = pg_class.oid and attnum > 0 and not attisdropped)
         from pg_class
         where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and relname = any(%s::name[])
         """,
         (list(tables),),
     )
-    return dict(cursor.fetchall())
+    return {
+        name: TableShape(has_key, tuple((column, kind) for column, kind in columns or ()))
+        for name, has_key, columns in cursor.fetchall()
+    }
 
 
 def has_key(cursor: Cursor, table: str) -> bool:
     """Whether `table` is there and has its key."""
-    return find_tables(cursor, [table]).get(table, False)
+    shape = find_tables(cursor, [table]).get(table)
+    return shape is not None and shape.has_key
 
 
 def create_table_if_not_exists(cursor: Cursor, series: Series, timescale: bool, compress_after_days: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import re
 import zipfile
 import zlib
@@ -44,7 +45,16 @@ def read_archive(path: Path, series: Series, period: Period) -> CandleBatch:
         validate(batch)
     except (pa.ArrowInvalid, UnusableAnswer) as error:  # before ValueError, of which ArrowInvalid is one
         raise ArchiveUnavailable(f"archive {name}.zip holds unusable rows: {error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+        ValueError,
+    ) as error:
         raise ArchiveUnavailable(f"archive {name}.zip is not a readable zip: {error}") from error
     for time_ms in (batch.open_times()[0], batch.open_times()[-1]) if batch.rows else ():
         if not period.span.start_ms <= time_ms < period.span.end_ms:

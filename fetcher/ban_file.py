@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from core.errors import ExchangeBanned
@@ -50,6 +51,8 @@ class BanFile:
                 beside.replace(self._path)
             except OSError as error:
                 _log.warning("the ban cannot be recorded in %s: %s", self._path, error)
+                with suppress(OSError):
+                    beside.unlink(missing_ok=True)
             return self._told[pool]
 
     def _until_ms(self) -> dict[str, int]:
@@ -62,7 +65,7 @@ class BanFile:
             return {str(pool): int(until_ms) for pool, until_ms in found.items()}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             if not self._has_warned:
                 self._has_warned = True
                 _log.warning("%s is unreadable and is ignored: %s", self._path, error)

@@ -34,6 +34,8 @@ _MAX_ROUNDS = 5
 _MAX_ASKED = 8
 _AGREEING = 2  # equal answers in a row that are believed
 _AGREEING_EMPTY = 3  # the same for "none", which a broken answer looks like
+_EARLIEST_MS, _LATEST_MS = 1_483_228_800_000, 4_102_444_800_000  # 2017 to 2100: the exchange opened in July 2017
+_PLAUSIBLE_LIMITS = range(100, 1_000_001)
 _COIN_M_BEGINS_MS = 1_577_836_800_000  # 2020-01-01; COIN-M futures opened in the summer of 2020
 
 Result = TypeVar("Result")
@@ -67,9 +69,10 @@ class BinanceRest:
         """Set the exchange clock from `/time`. Raises ExchangeUnavailable."""
 
         def read(body: object) -> int:
-            if not isinstance(body, dict) or not isinstance(body.get("serverTime"), int):
+            server_ms = body.get("serverTime") if isinstance(body, dict) else None
+            if type(server_ms) is not int or not _EARLIEST_MS < server_ms < _LATEST_MS:
                 raise UnusableAnswer(f"expected serverTime, got {str(body)[:100]}")
-            return int(body["serverTime"])
+            return server_ms
 
         try:
             self._clock.set(self._get("/time", {}, 1, read))
@@ -335,7 +338,7 @@ def _read_exchange_info(body: object) -> tuple[int | None, dict[str, SymbolFacts
             None,
         )
         symbols = {
-            item["symbol"]: SymbolFacts(
+            _name(item["symbol"]): SymbolFacts(
                 item["symbol"],
                 str(item.get("status") or item.get("contractStatus")),
                 _time_said(item.get("onboardDate")),
@@ -345,9 +348,17 @@ def _read_exchange_info(body: object) -> tuple[int | None, dict[str, SymbolFacts
         }
     except (KeyError, TypeError, ValueError) as error:
         raise UnusableAnswer(f"exchangeInfo has not the expected fields: {error!r}") from error
+    if limit not in _PLAUSIBLE_LIMITS:
+        limit = None  # the published one stays: with a limit of nothing a run would wait for ever
     if not symbols:
         raise UnusableAnswer("exchangeInfo lists no symbols")
     return limit, symbols
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a symbol is {value!r}")
+    return value
 
 
 def _time_said(value: object) -> int | None:

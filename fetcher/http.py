@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -19,6 +20,8 @@ BODY_TIMEOUT_S = 60
 _BLOCK_BYTES = 1 << 18
 ATTEMPTS = 6
 _LONGEST_WAIT_S = 30
+
+_log = logging.getLogger(__name__)
 
 Sleep = Callable[[float], None]
 Result = TypeVar("Result")
@@ -95,6 +98,11 @@ def transport_fault(url: str, error: Exception) -> str:
     return f"no whole answer from {url}: {what}; check the network and the address"
 
 
+def _say(state: tenacity.RetryCallState) -> None:
+    failure = state.outcome.exception() if state.outcome else None
+    _log.info("again in %.0f s: %s", state.upcoming_sleep, failure)
+
+
 def with_retries(attempt: Callable[[], Result], sleep: Sleep, attempts: int = ATTEMPTS) -> Result:
     """Return what `attempt` returns, trying up to `attempts` times as long as it raises TemporaryFailure.
 
@@ -111,6 +119,7 @@ def with_retries(attempt: Callable[[], Result], sleep: Sleep, attempts: int = AT
         stop=tenacity.stop_after_attempt(attempts),
         wait=wait,
         sleep=sleep,
+        before_sleep=_say,
         reraise=True,
     )
     try:

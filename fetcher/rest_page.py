@@ -18,14 +18,14 @@ def read_page(body: object, window: Span, limit: int) -> CandleBatch:
     rows than asked for or one outside the window, is unsorted or doubled, or holds an impossible candle.
     """
     if not isinstance(body, list):
-        raise UnusableAnswer(f"expected a list of candles, got {str(body)[:100]}")
+        raise UnusableAnswer(f"expected a list of candles, got {_shown(body)}")
     if len(body) > limit:
         raise UnusableAnswer(f"{len(body)} candles where at most {limit} were asked for")
     if not body:
         return CandleBatch.empty()
     for row in body:
         if not isinstance(row, list) or len(row) != EXCHANGE_ROW_LENGTH:
-            raise UnusableAnswer(f"a candle does not have {EXCHANGE_ROW_LENGTH} fields: {str(row)[:200]}")
+            raise UnusableAnswer(f"a candle does not have {EXCHANGE_ROW_LENGTH} fields: {_shown(row)}")
     columns = list(zip(*body, strict=True))
     for name in ("open_time", "trades"):
         # Arrow would cut the fraction off a float without a word.
@@ -43,3 +43,10 @@ def read_page(body: object, window: Span, limit: int) -> CandleBatch:
     if first_ms < window.start_ms or last_ms >= window.end_ms:
         raise UnusableAnswer(f"candles of {format_ms(first_ms)} .. {format_ms(last_ms)} where {window} was asked for")
     return batch
+
+
+def _shown(value: object) -> str:
+    try:
+        return str(value)[:200]
+    except RecursionError:
+        return "a value that is nested very deep"

@@ -17,6 +17,7 @@ _MINUTE_MS = 60_000
 _TURN_MARGIN_MS = 500
 # Weight is reserved in such parts of a minute's budget: few questions, and little is taken and not used.
 _PARTS = 50
+_MOST_PLAUSIBLE = 100
 
 Reserve = Callable[[int, int, int], int]
 """Asked with the minute, what is wanted and what all runs may use together; answers what this run may use of it."""
@@ -107,7 +108,8 @@ class WeightBudget:
         A count of a minute that is over says nothing about this one and is left out.
         """
         with self._lock:
-            if minute == self._minute:
+            # A count that no address can reach is none, and would make every minute look used up.
+            if minute == self._minute and used_by_exchange <= _MOST_PLAUSIBLE * self._allowed:
                 self._used = max(self._used, used_by_exchange)
 
     def pause(self, seconds: float) -> None:

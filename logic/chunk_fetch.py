@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 # The exchange lags after outages. A hole that reaches up to now and is younger than this is not a
 # gap yet but the end of the data: it is left uncovered, and the next run asks again.
 _YOUNG_TAIL_MS = MS_PER_DAY
+# The archives of a symbol's last days can come this late; a slip of eight days was seen (contract section 4).
+_ARCHIVES_OUT_MS = 14 * MS_PER_DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +82,33 @@ def fetch_by_rest(series: Series, span: Span, exchange: Exchange) -> FetchedChun
 def _leave_edges_open(plan: SeriesPlan, fetched: FetchedChunk, exchange: Exchange) -> FetchedChunk:
     """Return the chunk without the holes that are no gaps: the end of the data so far, the time before an archive."""
     now_ms = exchange.now_ms(plan.wanted.series.market)
-    edges = [hole.span for hole in fetched.holes if _is_edge(plan, hole.span, now_ms)]
+    interval = plan.wanted.series.interval
+    # Behind the newest candle there is nothing although by the clock there should be: either the exchange lags, or the
+    # clock is ahead and that candle is still open. It is left for the next run too, for it could not be mended.
+    edges = [
+        Span(interval.add(interval.floor(hole.span.start_ms), -1), hole.span.end_ms)
+        if plan.span is not None and hole.span.end_ms == plan.span.end_ms and hole.span.start_ms > plan.span.start_ms
+        else hole.span
+        for hole in fetched.holes
+        if is_edge(plan, hole.span, now_ms)
+    ]
     if not edges:
         return fetched
     spans = [one.within(part) for one in fetched.spans for part in subtract([one.span], edges)]
     return FetchedChunk(
         tuple(spans),
-        tuple(hole for hole in fetched.holes if hole.span not in edges),
+        tuple(hole for hole in fetched.holes if not any(hole.span.intersect(edge) for edge in edges)),
         (*fetched.uncovered, *edges),
     )
 
 
-def _is_edge(plan: SeriesPlan, hole: Span, now_ms: int) -> bool:
+def is_edge(plan: SeriesPlan, hole: Span, now_ms: int) -> bool:
+    """Whether a hole is no gap: the end of the data so far, or the time before an archive of unknown beginning."""
     if plan.span is None:
         return False
-    only_archives = plan.rules.choice is SourceChoice.ARCHIVE
     if hole.end_ms == plan.span.end_ms:
-        return hole.end_ms > now_ms - _YOUNG_TAIL_MS or (only_archives and plan.life.delisting_ms is None)
+        only_archives = plan.rules.choice is SourceChoice.ARCHIVE and plan.life.delisting_ms is None
+        return hole.end_ms > now_ms - (_ARCHIVES_OUT_MS if only_archives else _YOUNG_TAIL_MS)
     begins_unknown = plan.life.listing_ms is None and plan.wanted.start_ms is None
     return begins_unknown and hole.start_ms == plan.span.start_ms
 

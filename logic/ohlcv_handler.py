@@ -23,7 +23,7 @@ from db.ledger import LedgerTotals, load_totals, void_entries
 from db.locks import try_lock_series
 from db.operations import PreparedSpan, get_last_timestamp, save_ohlcv
 from db.schema import create_table_if_not_exists, find_tables, refresh_all_series_view
-from logic.chunk_fetch import FetchedChunk, fetch_chunk
+from logic.chunk_fetch import FetchedChunk, fetch_chunk, is_edge
 from logic.exchange import Exchange
 from logic.read_ahead import ReadAhead
 from logic.results import RunSummary, SeriesResult
@@ -135,17 +135,13 @@ def _enter_and_lock(database: Database, wanted: Sequence[WantedSeries], options:
 def _read_tables(database: Database, tasks: Sequence[SeriesTask]) -> None:
     """Learn which tables are there and what their newest candle is."""
     with database.transaction("look for the tables") as cursor:
-        is_keyed = find_tables(cursor, [task.wanted.series.table_name for task in tasks])
+        shapes = find_tables(cursor, [task.wanted.series.table_name for task in tasks])
     for task in tasks:
         table = task.wanted.series.table_name
-        task.table_exists = table in is_keyed
-        if not is_keyed.get(table, True):
-            task.fail(
-                SeriesError(
-                    f"table public.{table} has lost its primary key on time, which keeps candles from being doubled; "
-                    "verify --repair gives it back"
-                )
-            )
+        shape = shapes.get(table)
+        task.table_exists = shape is not None
+        if shape is not None and (fault := shape.fault):
+            task.fail(SeriesError(f"table public.{table} was changed, nothing is stored into it: {fault}"))
     existing = [task for task in tasks if task.table_exists and not task.is_over]
     try:
         _read_last_candles(database, existing)
@@ -206,7 +202,8 @@ def _make_plans(
     for task, future in futures:
         with _failing_alone(task, tasks, exchange):
             task.plan = future.result()
-            task.result.open_gaps += _gaps(task.plan, task.plan.unserved)
+            now_ms = exchange.now_ms(task.wanted.series.market)
+            task.result.open_gaps += _gaps(task.plan, task.plan.unserved, now_ms)
 
 
 def _fail_market(tasks: Sequence[SeriesTask], market: Market) -> None:
@@ -243,8 +240,11 @@ def _prepare_tables(
                     life.note,
                     life.silence_asked_ms,
                 )
-    with database.transaction("refresh the view over all series") as cursor:
-        refresh_all_series_view(cursor)
+    try:
+        with database.transaction("refresh the view over all series") as cursor:
+            refresh_all_series_view(cursor)
+    except SeriesError as error:  # a table was changed by hand; the candles of the others are what counts
+        _log.error("the view public.ohlcv stays as it was: %s", error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,18 +350,15 @@ def _commit(
         if one.record.rows:
             task.last_candle_ms = max(one.candles.last_ms, task.last_candle_ms or 0)
         result.rows_by_source[source] = result.rows_by_source.get(source, 0) + one.record.rows
-    result.open_gaps += _gaps(plan, fetched.uncovered)
+    result.open_gaps += _gaps(plan, fetched.uncovered, exchange.now_ms(series.market))
     task.covered = merge([*task.covered, *fetched.spans])
     _log.debug("%s: chunk %s committed, %d inserted, %d already there", series, chunk, saved.inserted, saved.equal)
     report_conflicts(series, saved)
 
 
-def _gaps(plan: SeriesPlan, holes: Sequence[Span]) -> list[Span]:
-    """Return the open holes that are gaps: not the exchange's lag at the end, not the time before a first archive."""
-    begins_unknown = plan.life.listing_ms is None and plan.wanted.start_ms is None
-    at_start = plan.span.start_ms if plan.span is not None and begins_unknown else None
-    at_end = plan.span.end_ms if plan.span is not None else None
-    return [hole for hole in holes if hole.end_ms != at_end and hole.start_ms != at_start]
+def _gaps(plan: SeriesPlan, holes: Sequence[Span], now_ms: int) -> list[Span]:
+    """Return the open holes that are gaps: not what is still to come at the end, not the time before an archive."""
+    return [hole for hole in holes if not is_edge(plan, hole, now_ms)]
 
 
 def _finish(database: Database, task: SeriesTask, options: BackfillOptions, now_ms: int) -> None:

@@ -56,7 +56,7 @@ def load_state(folder: Path, series: Series) -> SeriesState | None:
         return state
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         _log.warning("state file %s cannot be used (%s); it is rebuilt from the database", path, error)
         return None
 

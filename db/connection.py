@@ -55,7 +55,10 @@ class Database:
                     f"PostgreSQL at {database.address} is version {info.server_version // 10000}; 14 or newer is needed"
                 )
             with database.transaction("set up the session") as cursor:
-                cursor.execute("set timezone = 'UTC'; set datestyle = 'ISO'; set intervalstyle = 'postgres'")
+                cursor.execute(
+                    "set timezone = 'UTC'; set datestyle = 'ISO'; set intervalstyle = 'postgres';"
+                    " set default_transaction_isolation = 'read committed'"
+                )
         except FetcherError:
             connection.close()
             raise

@@ -258,8 +258,6 @@ def test_hostile_lines_of_an_env_file_are_refused(program: Program, copied_proje
     assert tables(program) == before and not (program.folder / "made").exists()
 
 
-
-
 @pytest.mark.parametrize(
     "line",
     [

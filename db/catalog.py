@@ -13,6 +13,7 @@ from core.errors import ConfigurationError
 from core.series import Series, make_series
 from core.times import from_datetime, to_datetime
 from core.wanted import WantedSeries
+from db.locks import lock_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,9 @@ def sync_symbols(cursor: Cursor, wanted: Sequence[WantedSeries], authoritative: 
     does not name become inactive; their candles stay. Without it (`--symbols`) new series come in
     inactive, so that an ad-hoc run does not change what an unattended run takes.
     """
-    rows = sorted(  # in one order, so that two runs at once wait for each other instead of deadlocking
+    # One run at a time: with two unique keys on the table ON CONFLICT cannot catch what another enters meanwhile.
+    lock_schema(cursor)
+    rows = sorted(
         (
             one.series.table_name,
             one.series.market.value,

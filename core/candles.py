@@ -88,6 +88,11 @@ class CandleBatch:
         """Return the open times, epoch ms."""
         return list(self.columns["open_time"].to_pylist())
 
+    @property
+    def newest_ms(self) -> int:
+        """The last open time. Not for an empty batch."""
+        return int(self.columns["open_time"][-1].as_py())
+
     def within(self, span: Span) -> CandleBatch:
         """Return the candles whose open time lies in `span`."""
         times = self.columns["open_time"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -131,6 +132,7 @@ class ReplayExchange:
         path, params = unquote(parts.path), dict(parse_qsl(parts.query, keep_blank_values=True))
         action = self.faults.take(f"{path}?{unquote(parts.query)}" if parts.query else path)
         reply = _altered(self._routes.answer(path, params), action)
+        reply = replace(reply, headers={"Date": formatdate(at_ms / 1000, usegmt=True), **reply.headers})
         status = 0 if isinstance(action, Reset) else reply.status
         with self._lock:
             self._requests.append(RequestRecord(path, params, status, reply.weight, at_ms))
@@ -164,7 +166,7 @@ def _handler_for(exchange: ReplayExchange) -> type[BaseHTTPRequestHandler]:
             if isinstance(action, Reset):
                 self.close_connection = True
                 return
-            self.send_response(reply.status)
+            self.send_response_only(reply.status)  # the Date is the exchange's, not this machine's
             self.send_header("Content-Type", reply.content_type)
             self.send_header("Content-Length", str(len(reply.body)))
             for name, value in reply.headers.items():

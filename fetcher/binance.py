@@ -15,12 +15,12 @@ from core.ranges import Span
 from core.rest_rules import COIN_M_MAX_SPAN_MS, page_rows, page_weight, pages
 from core.series import Market, Series
 from core.symbol_facts import SymbolFacts
-from core.times import MS_PER_DAY, format_ms
+from core.times import MS_PER_DAY, MS_PER_SECOND, format_ms
 from fetcher.ban_file import BanFile
 from fetcher.exchange_clock import ExchangeClock
 from fetcher.http import Sleep, TemporaryFailure, new_session, read_body, send, with_retries
-from fetcher.rest_answers import Banned, RateLimited, check_status, is_count, read_json
-from fetcher.rest_page import read_page
+from fetcher.rest_answers import Banned, RateLimited, check_status, is_count, latest_time, read_json
+from fetcher.rest_page import read_page, refuse_open
 from fetcher.weight_budget import WeightBudget
 
 _log = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ _PLAUSIBLE_LIMITS = range(100, 1_000_001)
 _COIN_M_BEGINS_MS = 1_577_836_800_000  # 2020-01-01; COIN-M futures opened in the summer of 2020
 
 Result = TypeVar("Result")
+Reader = Callable[[object, int | None], Result]
+"""Makes something of a decoded body and of the latest time (epoch ms) at which it can have been said."""
 
 
 class BinanceRest:
@@ -66,13 +68,25 @@ class BinanceRest:
         self._session = new_session(connections, base_url)
 
     def synchronize_clock(self) -> None:
-        """Set the exchange clock from `/time`. Raises ExchangeUnavailable."""
+        """Set the exchange clock from `/time`, or from the date of that answer when it is earlier.
 
-        def read(body: object) -> int:
+        Raises ExchangeUnavailable.
+        """
+
+        def read(body: object, latest_ms: int | None) -> int:
             server_ms = body.get("serverTime") if isinstance(body, dict) else None
             if type(server_ms) is not int or not _EARLIEST_MS < server_ms < _LATEST_MS:
                 raise UnusableAnswer(f"expected serverTime, got {str(body)[:100]}")
-            return server_ms
+            if latest_ms is None or server_ms <= latest_ms:
+                return server_ms
+            if server_ms > latest_ms + MS_PER_SECOND:
+                _log.warning(
+                    "market %s: /time says %s, the answer's own date is %s; the earlier counts",
+                    self.market,
+                    format_ms(server_ms),
+                    format_ms(latest_ms // 1000 * 1000),
+                )
+            return latest_ms
 
         try:
             self._clock.set(self._get("/time", {}, 1, read))
@@ -177,7 +191,7 @@ class BinanceRest:
             return self._last_by_stretches(series, listing_ms)
 
         def ask() -> int | None:
-            batch = self._get_klines(series, {"limit": "1"}, 1, self._any_time())
+            batch = self._get_klines(series, {"limit": "1"}, 1, self._any_time(), may_be_open=True)
             return batch.open_times()[0] if batch.rows else None
 
         return self._agreed(ask)
@@ -265,26 +279,34 @@ class BinanceRest:
 
     def _fetch_window(self, series: Series, window: Span) -> CandleBatch:
         slots = max(1, series.interval.count(series.interval.floor(window.start_ms), window.end_ms))
-        return self._page(series, window, limit=min(self.rows, slots), send_end=True)
+        return self._page(series, window, limit=min(self.rows, slots), send_end=True, may_be_open=False)
 
-    def _page(self, series: Series, window: Span, limit: int, send_end: bool) -> CandleBatch:
+    def _page(self, series: Series, window: Span, limit: int, send_end: bool, may_be_open: bool = True) -> CandleBatch:
         params = {"startTime": str(window.start_ms), "limit": str(limit)}
         if send_end:
             params["endTime"] = str(window.end_ms - 1)  # the exchange's bounds are inclusive
-        return self._get_klines(series, params, limit, window)
+        return self._get_klines(series, params, limit, window, may_be_open)
 
-    def _get_klines(self, series: Series, params: dict[str, str], limit: int, window: Span) -> CandleBatch:
+    def _get_klines(
+        self, series: Series, params: dict[str, str], limit: int, window: Span, may_be_open: bool
+    ) -> CandleBatch:
+        def read(body: object, latest_ms: int | None) -> CandleBatch:
+            batch = read_page(body, window, limit)
+            if latest_ms is not None and not may_be_open:
+                refuse_open(batch, series.interval, latest_ms)
+            return batch
+
         weight = page_weight(self.market, limit)
         full = {"symbol": series.symbol, "interval": series.interval.code, **params}
         try:
-            return self._get("/klines", full, weight, lambda body: read_page(body, window, limit))
+            return self._get("/klines", full, weight, read)
         except SeriesError as error:
             raise type(error)(f"{series}, {format_ms(window.start_ms)}..{format_ms(window.end_ms)}: {error}") from error
 
-    def _get(self, path: str, params: dict[str, str], weight: int, read: Callable[[object], Result]) -> Result:
+    def _get(self, path: str, params: dict[str, str], weight: int, read: Reader[Result]) -> Result:
         return with_retries(lambda: self._attempt(path, params, weight, read), self._sleep)
 
-    def _attempt(self, path: str, params: dict[str, str], weight: int, read: Callable[[object], Result]) -> Result:
+    def _attempt(self, path: str, params: dict[str, str], weight: int, read: Reader[Result]) -> Result:
         pool = POOLS[self.market]
         self._bans.refuse_while_banned(pool)
         minute = self.budget.acquire(weight)
@@ -296,7 +318,7 @@ class BinanceRest:
         try:
             body = self._read_body(response, path)
             check_status(response, body, self._clock.now_ms())
-            return read(read_json(body))
+            return read(read_json(body), latest_time(response))
         except RateLimited as limit:
             wait_s = limit.wait_s if limit.wait_s is not None else 60.0
             self.budget.pause(wait_s)
@@ -324,7 +346,7 @@ class BinanceRest:
                 return b""  # the status and its headers count, such as a ban's, also when the words are cut off
 
 
-def _read_exchange_info(body: object) -> tuple[int | None, dict[str, SymbolFacts]]:
+def _read_exchange_info(body: object, _latest_ms: int | None) -> tuple[int | None, dict[str, SymbolFacts]]:
     """Return the weight limit a minute (None: not said) and the symbols of an exchangeInfo answer."""
     if not isinstance(body, dict):
         raise UnusableAnswer(f"expected exchangeInfo, got {str(body)[:100]}")

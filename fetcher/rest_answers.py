@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 import orjson
 import requests
 
 from core.errors import ExchangeUnavailable, SeriesError, UnusableAnswer
+from core.times import from_datetime
 from fetcher.http import TemporaryFailure
 
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})")
@@ -98,6 +100,18 @@ def _raise_limit(response: requests.Response, refusal: _Refusal, now_ms: int) ->
 def _retry_after(response: requests.Response) -> float | None:
     text = response.headers.get("Retry-After", "").strip()
     return float(text) if is_count(text) else None
+
+
+def latest_time(response: requests.Response) -> int | None:
+    """Return the latest time (epoch ms) at which the answer can have been given, by its own Date header.
+
+    None: it has none. The header comes from the server's clock without the API's doing, so it is a second witness
+    beside `/time`. It names whole seconds.
+    """
+    try:
+        return from_datetime(parsedate_to_datetime(response.headers["Date"])) + 999
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
 
 
 def is_count(text: str) -> bool:

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from core.candles import EXCHANGE_ROW, EXCHANGE_ROW_LENGTH, SCHEMA, CandleBatch
 from core.errors import UnusableAnswer
+from core.intervals import Interval
 from core.ranges import Span
 from core.times import format_ms
 from core.validation import validate
@@ -43,6 +44,22 @@ def read_page(body: object, window: Span, limit: int) -> CandleBatch:
     if first_ms < window.start_ms or last_ms >= window.end_ms:
         raise UnusableAnswer(f"candles of {format_ms(first_ms)} .. {format_ms(last_ms)} where {window} was asked for")
     return batch
+
+
+def refuse_open(batch: CandleBatch, interval: Interval, latest_ms: int) -> None:
+    """Raise UnusableAnswer when the newest candle ends after `latest_ms`, the latest time it can have been.
+
+    It is unfinished then and would be stored for good: the exchange's clock was ahead when it was asked.
+    """
+    if not batch.rows:
+        return
+    last_ms = batch.newest_ms
+    ends_ms = interval.add(interval.floor(last_ms), 1)
+    if ends_ms > latest_ms:
+        raise UnusableAnswer(
+            f"the candle of {format_ms(last_ms)} ends at {format_ms(ends_ms)}, but the answer's own date is "
+            f"{format_ms(latest_ms // 1000 * 1000)}: it is not finished, and the exchange's clock was ahead"
+        )
 
 
 def _shown(value: object) -> str:

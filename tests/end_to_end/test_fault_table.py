@@ -216,6 +216,29 @@ def exchange_clock_steps(program: Program, exchange: ReplayExchange) -> None:
     exchange.handle = handle  # type: ignore[method-assign]
 
 
+def time_is_ahead_by(ms: int) -> Prepare:
+    """`/time` alone is wrong; the Date of every answer is right."""
+
+    def change(body: bytes) -> bytes:
+        return json.dumps({"serverTime": json.loads(body)["serverTime"] + ms}).encode()
+
+    return fault("/time", AlterBody(change), ALWAYS)
+
+
+def exchange_clock_falls_back(program: Program, exchange: ReplayExchange) -> None:
+    """`/time` and its Date are half an hour ahead; every later request finds the true clock."""
+    answer = exchange.handle
+
+    def handle(target: str) -> Any:
+        exchange.clock.set(REST_NOW_MS + (30 * MS_PER_MINUTE if "/time" in target else 0))
+        try:
+            return answer(target)
+        finally:
+            exchange.clock.set(REST_NOW_MS)
+
+    exchange.handle = handle  # type: ignore[method-assign]
+
+
 def connections_reset(program: Program, exchange: ReplayExchange) -> None:
     """Answer every request with a reset (RST) instead of an orderly end."""
     answer = exchange.handle
@@ -738,6 +761,15 @@ NETWORK = [
         "other",
         exchange_clock_steps,
         after=all_that_had_closed_by_the_earlier_clock,
+    ),
+    Case("exchange clock 40 seconds ahead", 0, "the earlier counts", "all", time_is_ahead_by(40_000)),
+    Case("exchange clock three hours ahead", 0, "the earlier counts", "all", time_is_ahead_by(3 * MS_PER_HOUR)),
+    Case(
+        "exchange clock that falls back after it was asked",
+        3,
+        "it is not finished, and the exchange's clock was ahead",
+        "part",
+        exchange_clock_falls_back,
     ),
     Case("exchange clock without a time", 5, "expected serverTime", "none", fault("/time", Answer(200, {"now": 1}))),
     Case(

@@ -182,6 +182,23 @@ class TestWhatIsAccepted:
         with pytest.raises(UnusableAnswer, match="was asked for"):
             read_page(ROWS, Span(ROWS[0][0] + 1, SPAN.end_ms), 8)
 
+    @pytest.mark.parametrize("date", ["Fri, 01 Mar 2024 00:07:59 GMT", "Fri, 01 Mar 2024 00:07:30 GMT"])
+    def test_a_candle_that_ends_after_the_answers_own_date_is_not_taken(
+        self, rest: BinanceRest, http: responses.RequestsMock, date: str
+    ) -> None:
+        """The date names whole seconds: 00:07:59 may be a hair before 00:08:00, but not 00:08:00 itself."""
+        http.get(KLINES, json=ROWS, headers={"Date": date})
+        with pytest.raises(UnusableAnswer, match="ends at 2024-03-01T00:08Z, but the answer's own date is"):
+            fetch(rest)
+        assert len(http.calls) == ATTEMPTS
+
+    @pytest.mark.parametrize("date", ["Fri, 01 Mar 2024 00:08:00 GMT", "Sun, 01 Mar 2026 00:00:00 GMT", "x", ""])
+    def test_a_candle_that_ended_by_the_answers_own_date_is_taken(
+        self, rest: BinanceRest, http: responses.RequestsMock, date: str
+    ) -> None:
+        http.get(KLINES, json=ROWS, headers={"Date": date})
+        assert rows_of(fetch(rest)) == columns_of(ROWS)
+
     def test_an_empty_list_is_a_page_without_candles(self) -> None:
         assert read_page([], SPAN, 8).rows == 0
 

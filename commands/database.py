@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from commands.interrupt import cancel_when_stopped
 from config.settings import Settings
 from core.errors import DatabaseUnavailable
 from db.connection import Database
@@ -36,8 +37,11 @@ def open_database(settings: Settings) -> Database:
 
 def _connect(settings: Settings) -> Database:
     if settings.database is not None:
-        return Database.connect(settings.database.url, settings.database.keywords, _NAME)
-    return Database.connect(None, EmbeddedServer(settings.embedded_pg_dir).keywords(), _NAME)
+        database = Database.connect(settings.database.url, settings.database.keywords, _NAME)
+    else:
+        database = Database.connect(None, EmbeddedServer(settings.embedded_pg_dir).keywords(), _NAME)
+    cancel_when_stopped(database.cancel)
+    return database
 
 
 @contextmanager

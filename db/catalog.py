@@ -77,8 +77,18 @@ def sync_symbols(cursor: Cursor, wanted: Sequence[WantedSeries], authoritative: 
     return {row.series: row for row in load_catalog(cursor) if row.series in ours}
 
 
+def _series(market: str, symbol: str, interval: str) -> Series:
+    try:
+        return make_series(market, symbol, interval)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"table public.symbols, row {market} {symbol} {interval}: {error}") from error
+
+
 def load_catalog(cursor: Cursor) -> list[CatalogRow]:
-    """Return every series of the catalog that has a table name, by market, symbol and interval."""
+    """Return every series of the catalog that has a table name, by market, symbol and interval.
+
+    Raises ConfigurationError for a row, changed by hand, that names no possible series.
+    """
     cursor.execute(
         'select id, market, symbol, "interval", active, listing, delisting, status, note, silence_asked_at,'
         " checked_at, wanted_from, wanted_until from public.symbols where table_name is not null"
@@ -87,7 +97,7 @@ def load_catalog(cursor: Cursor) -> list[CatalogRow]:
     return [
         CatalogRow(
             id_,
-            make_series(market, symbol, interval),
+            _series(market, symbol, interval),
             active,
             _ms(listing),
             _ms(delisting),
@@ -107,13 +117,10 @@ def load_symbols_from_db(cursor: Cursor) -> list[WantedSeries]:
     cursor.execute(
         'select market, symbol, "interval", wanted_from, wanted_until from public.symbols where active order by id'
     )
-    wanted = []
-    for market, symbol, interval, start, end in cursor.fetchall():
-        try:
-            wanted.append(WantedSeries(make_series(market, symbol, interval), _ms(start), _ms(end)))
-        except ConfigurationError as error:
-            raise ConfigurationError(f"table public.symbols, row {market} {symbol} {interval}: {error}") from error
-    return wanted
+    return [
+        WantedSeries(_series(market, symbol, interval), _ms(start), _ms(end))
+        for market, symbol, interval, start, end in cursor.fetchall()
+    ]
 
 
 def update_life(

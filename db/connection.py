@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg2
@@ -23,6 +23,16 @@ _HINTS = {
     "53100": "the server's disk is full: make room there, then run again",
 }
 
+# A server whose machine has gone says nothing; without these the run would wait for it for hours.
+_NOTICE_A_LOST_SERVER = {
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "6",
+    "tcp_user_timeout": "90000",  # ms; where the system has it
+}
+# These hold every symbol. Another encoding lacks letters of some (contract section 2: symbols may be non-ASCII).
+_USABLE_ENCODINGS = ("UTF8", "SQL_ASCII")
+
 
 class Database:
     """One connection. Sessions run in UTC with ISO dates, whatever the server's own settings are."""
@@ -38,6 +48,7 @@ class Database:
             "connect_timeout": "10",
             "application_name": application_name,
             "client_encoding": "UTF8",
+            **_NOTICE_A_LOST_SERVER,
         }
         try:
             connection = psycopg2.connect(url or "", **{**settings, **keywords})
@@ -58,6 +69,12 @@ class Database:
                 cursor.execute(
                     "set timezone = 'UTC'; set datestyle = 'ISO'; set intervalstyle = 'postgres';"
                     " set default_transaction_isolation = 'read committed'"
+                )
+            encoding = info.parameter_status("server_encoding")
+            if encoding not in _USABLE_ENCODINGS:
+                raise DatabaseUnavailable(
+                    f"the database at {database.address} has the encoding {encoding}, which cannot hold every symbol "
+                    "of the exchange; create one with: create database NAME encoding 'UTF8' template template0"
                 )
         except FetcherError:
             connection.close()
@@ -95,6 +112,11 @@ class Database:
                     cursor.execute("reset synchronous_commit")
                     # A commit that writes waits for the log of all commits before it; this one writes a note there.
                     cursor.execute("select pg_logical_emit_message(true, 'ohlcv', 'run ends')")
+
+    def cancel(self) -> None:
+        """End the statement under way, if any; from another thread. The server rolls its transaction back."""
+        with suppress(psycopg2.Error):  # the connection is closed, or the server cannot be reached
+            self._connection.cancel()
 
     def close(self) -> None:
         """Close the connection; advisory locks go with it."""

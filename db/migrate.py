@@ -7,22 +7,47 @@ from pathlib import Path
 
 from psycopg2.extensions import cursor as Cursor
 
-from core.errors import DatabaseUnavailable
+from core.errors import DatabaseUnavailable, SeriesError
 from db.connection import Database, fetch_one
 from db.locks import lock_schema
 
+OWN_TABLES = (
+    "symbols",
+    "ohlcv_ledger",
+    "ohlcv_gaps",
+    "ohlcv_corrections",
+    "ohlcv_foreign_changes",
+    "ohlcv_weight",
+    "ohlcv_migrations",
+)
 _FOLDER = Path(__file__).parent / "migrations"
+
+_MADE_ANEW = (
+    "restore the project's own tables from a backup, or have all of them made anew: "
+    'docs/storage.md, "When one of them is gone"'
+)
 
 _log = logging.getLogger(__name__)
 
 
 def migrate(database: Database) -> None:
-    """Apply the migrations that the database lacks. Raises DatabaseUnavailable when it is newer than this code."""
+    """Apply the migrations that the database lacks.
+
+    Raises DatabaseUnavailable when it is newer than this code, or some of the project's own tables are gone.
+    """
     known = _known_migrations()
     with database.transaction("read the schema version") as cursor:
         applied = applied_versions(cursor)
-    if applied == set(known):
-        return
+        if applied == set(known):
+            _require_own_tables(cursor)
+            return
+    try:
+        _apply(database, known)
+    except SeriesError as error:  # a statement failed, so what is there is not what the migrations made
+        raise DatabaseUnavailable(f"{error}; {_MADE_ANEW}") from error
+
+
+def _apply(database: Database, known: dict[int, Path]) -> None:
     with database.transaction("bring the schema up to date") as cursor:
         lock_schema(cursor)
         cursor.execute(
@@ -45,14 +70,25 @@ def migrate(database: Database) -> None:
 
 
 def is_migrated(cursor: Cursor) -> bool:
-    """Whether the project's tables are there to be read. Raises DatabaseUnavailable when of another version."""
+    """Whether the project's tables are there to be read.
+
+    Raises DatabaseUnavailable when they are of another version or not complete.
+    """
     applied = applied_versions(cursor)
     if applied and applied != set(_known_migrations()):
         raise DatabaseUnavailable(
             f"the database's schema has version {max(applied)}, this program reads version {max(_known_migrations())}: "
             "run a backfill once, which brings it up to date (or update the program where the schema is the newer)"
         )
+    if applied:
+        _require_own_tables(cursor)
     return bool(applied)
+
+
+def _require_own_tables(cursor: Cursor) -> None:
+    cursor.execute("select name from unnest(%s) as name where to_regclass('public.' || name) is null", ([*OWN_TABLES],))
+    if gone := [f"public.{name}" for (name,) in cursor.fetchall()]:
+        raise DatabaseUnavailable(f"the project's own table {', '.join(gone)} is gone; {_MADE_ANEW}")
 
 
 def _known_migrations() -> dict[int, Path]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg2
 import pytest
+from servers import database_server, execute, fresh_database
 
 from db.connection import Database
 from db.embedded import EmbeddedServer
@@ -31,31 +29,26 @@ def recordings() -> Path:
 
 @pytest.fixture(scope="session")
 def pg_server() -> Iterator[EmbeddedServer]:
-    # Not below pytest's own temporary folder: another pytest that starts closes that to other users,
-    # and as root the server runs as another user.
-    folder = Path(tempfile.mkdtemp(prefix="ohlcv-tests-"))
-    server = EmbeddedServer(folder / "pg")
-    # Tests lose no data when the machine loses power: fsync may rest.
-    server.ensure_running("-c fsync=off -c max_connections=50")
-    _execute(server, f"create database {_TEMPLATE}")
-    database = Database.connect(None, server.keywords(_TEMPLATE), "tests")
-    migrate(database)
-    database.close()
-    yield server
-    server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    with database_server("ohlcv-tests-") as server:
+        execute(server, f"create database {_TEMPLATE}")
+        database = Database.connect(None, server.keywords(_TEMPLATE), "tests")
+        migrate(database)
+        database.close()
+        yield server
 
 
 @pytest.fixture
 def database_url(pg_server: EmbeddedServer) -> Iterator[str]:
     """The URL of a database with the project's schema and no series."""
-    yield from _fresh_database(pg_server, _TEMPLATE)
+    with fresh_database(pg_server, f"test_{next(_numbers)}", _TEMPLATE) as url:
+        yield url
 
 
 @pytest.fixture
 def empty_database_url(pg_server: EmbeddedServer) -> Iterator[str]:
     """The URL of a database in which nothing of the project exists yet."""
-    yield from _fresh_database(pg_server, "template1")
+    with fresh_database(pg_server, f"test_{next(_numbers)}") as url:
+        yield url
 
 
 @pytest.fixture
@@ -63,25 +56,3 @@ def database(database_url: str) -> Iterator[Database]:
     connected = Database.connect(database_url, {}, "tests")
     yield connected
     connected.close()
-
-
-def _fresh_database(server: EmbeddedServer, template: str) -> Iterator[str]:
-    name = f"test_{next(_numbers)}"
-    _execute(server, f"create database {name} template {template}")
-    yield url_of(server, name)
-    _execute(server, f"drop database {name} with (force)")
-
-
-def url_of(server: EmbeddedServer, name: str) -> str:
-    where = server.keywords(name)
-    return f"postgresql://{where['user']}@/{name}?host={where['host']}"
-
-
-def _execute(server: EmbeddedServer, statement: str) -> None:
-    connection = psycopg2.connect(**server.keywords("postgres"))
-    connection.autocommit = True
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-    finally:
-        connection.close()

@@ -8,7 +8,7 @@ from candles import batch_of, generated_batch, save_spans, stored_rows, truth_ro
 
 import db.migrate
 from core.candles import content_hash
-from core.errors import DatabaseUnavailable, SeriesError
+from core.errors import DatabaseUnavailable
 from core.fetched import FetchedSpan
 from core.plan import Source
 from core.ranges import Span
@@ -187,7 +187,7 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(first_version: Dat
     with first_version.transaction("be in the way") as cursor:
         cursor.execute("create table public.ohlcv_foreign_changes (mine integer)")
     before = objects(first_version), versions(first_version)
-    with pytest.raises(SeriesError, match="ohlcv_foreign_changes.*42P07"):
+    with pytest.raises(DatabaseUnavailable, match="ohlcv_foreign_changes.*42P07"):
         migrate(first_version)
     assert (objects(first_version), versions(first_version)) == before
     with first_version.transaction("make room") as cursor:

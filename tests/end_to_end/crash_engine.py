@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 from candles import Row, stored_rows, truth_rows
 from hostile_market import HALT, SERIES, SPAN, market
 from program import Program, serve
+from servers import database_server, execute, fresh_database, url_of
 
 from core.errors import EXIT_LOCKED
 from core.ranges import Span, merge
@@ -38,7 +37,6 @@ from logic.state_files import SeriesState, load_state
 
 NAMES = [str(series) for series in SERIES]
 REST_SPAN = Span(parse_time("2024-02-13"), parse_time("2024-02-19"))  # the halt is inside
-SERVER_OPTIONS = "-c fsync=off -c max_connections=50"  # the machine itself does not crash
 _TWO_DAYS_S = 2 * 86_400
 
 
@@ -136,18 +134,16 @@ class Bench:
         name = f"run_{next(self._numbers)}"
         folder = self.folder / name
         folder.mkdir()
-        self.execute(f"create database {name} template {'full' if job.is_on_full_tables else 'template1'}")
-        program = self._program(folder, name)
-        if job.is_on_full_tables:
-            shutil.copytree(self.folder / "full" / "state", folder / "state")
-            damage(program, job)
-        yield program
-        self.execute(f"drop database {name} with (force)")
+        template = "full" if job.is_on_full_tables else "template1"
+        with fresh_database(self.server, name, template) as url:
+            program = self._program(folder, url)
+            if job.is_on_full_tables:
+                shutil.copytree(self.folder / "full" / "state", folder / "state")
+                damage(program, job)
+            yield program
         shutil.rmtree(folder)
 
-    def _program(self, folder: Path, database: str) -> Program:
-        where = self.server.keywords(database)
-        url = f"postgresql://{where['user']}@/{database}?host={where['host']}"
+    def _program(self, folder: Path, url: str) -> Program:
         program = Program(folder, environment_in(folder, url), url)
         serve(program, self.exchange)
         return program
@@ -159,7 +155,7 @@ class Bench:
             return
         folder.mkdir()
         self.execute("create database full_tables")
-        done = self._program(folder, "full_tables").run(*ARCHIVES.arguments)
+        done = self._program(folder, url_of(self.server, "full_tables")).run(*ARCHIVES.arguments)
         assert done.returncode == 0, done.stderr
         self.execute('alter database full_tables rename to "full"')
 
@@ -243,7 +239,7 @@ class Bench:
             return
         stored, truth = stored_rows(cursor, table), self.truth(series, job.span)
         if stored != truth:
-            picture.faults.append(f"{name}: {_row_difference(stored, truth)}")
+            picture.faults.append(f"{name}: {row_difference(stored, truth)}")
         entries = load_entries(cursor, ids[0], table)
         for entry in entries:
             if hash_stored(cursor, table, entry.span) != (entry.rows, entry.content_hash):
@@ -257,7 +253,7 @@ class Bench:
 
     def execute(self, statement: str) -> None:
         """Run a statement in the server's own database."""
-        execute_on(self.server, statement)
+        execute(self.server, statement)
 
 
 def _look_at_the_rest(picture: Picture, cursor: Any) -> None:
@@ -277,11 +273,12 @@ def _look_at_the_rest(picture: Picture, cursor: Any) -> None:
     )
     picture.corrections = cursor.fetchall()
     # A server's process notices a moment later that its client has ended.
-    if not _comes_true(lambda: not _advisory_locks(cursor), 5):
+    if not comes_true(lambda: not advisory_locks(cursor), 5):
         picture.faults.append("an advisory lock is still held")
 
 
-def _advisory_locks(cursor: Any) -> list[tuple[Any, ...]]:
+def advisory_locks(cursor: Any) -> list[tuple[Any, ...]]:
+    """Return the advisory locks that are held in the cursor's database."""
     cursor.execute(
         "select pid, classid, objid from pg_locks where locktype = 'advisory'"
         " and database = (select oid from pg_database where datname = current_database())"
@@ -302,7 +299,8 @@ def _look_at_state(picture: Picture, folder: Path, series: Series) -> None:
     picture.states[str(series)] = state
 
 
-def _row_difference(stored: list[Row], truth: list[Row]) -> str:
+def row_difference(stored: list[Row], truth: list[Row]) -> str:
+    """Say how rows that are stored differ from what is true."""
     missing, extra = set(truth) - set(stored), set(stored) - set(truth)
     times = sorted({int(str(row[0])) for row in missing | extra})
     return f"{len(missing)} rows missing or different, {len(extra)} not the exchange's, first {format_ms(times[0])}"
@@ -332,17 +330,6 @@ def environment_in(folder: Path, url: str) -> dict[str, str]:
     }
 
 
-def execute_on(server: EmbeddedServer, statement: str) -> None:
-    """Run a statement outside of any transaction."""
-    connection = psycopg2.connect(**server.keywords("postgres"))
-    connection.autocommit = True
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-    finally:
-        connection.close()
-
-
 def count_ledger(program: Program) -> int:
     """Return how many spans are committed; 0 also where there is no ledger yet."""
     if program.query("select to_regclass('public.ohlcv_ledger') is null") == [(True,)]:
@@ -362,10 +349,11 @@ def committed(program: Program) -> tuple[Any, ...]:
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
     """Wait until `condition` holds; fail loudly when it does not come true."""
-    assert _comes_true(condition, seconds), "what was waited for did not come"
+    assert comes_true(condition, seconds), "what was waited for did not come"
 
 
-def _comes_true(condition: Callable[[], bool], seconds: float) -> bool:
+def comes_true(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait until `condition` holds, for at most `seconds`; return whether it does."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -393,10 +381,10 @@ def started(program: Program, *arguments: str) -> Iterator[subprocess.Popen[str]
         process.wait()
 
 
-def temporary_files(program: Program) -> list[str]:
+def temporary_files(program: Program, of_series: Sequence[Series] = SERIES) -> list[str]:
     """Return the files in the state folder that are neither a series' state nor the record of bans."""
     state_dir = program.folder / "state"
-    kept = {f"{series.file_stem}.json" for series in SERIES} | {"exchange_bans.json"}
+    kept = {f"{series.file_stem}.json" for series in of_series} | {"exchange_bans.json"}
     files = (path for path in sorted(state_dir.rglob("*")) if path.is_file())
     return [str(path.relative_to(state_dir)) for path in files if path.name not in kept]
 
@@ -450,19 +438,14 @@ def random_share(dice: random.Random) -> float:
 @contextmanager
 def open_bench() -> Iterator[Bench]:
     """Start a server and an exchange; stop both at the end, and only then remove the folder."""
-    # Not below pytest's own temporary folder: as root the server runs as another user, who must be able to pass.
-    folder = Path(tempfile.mkdtemp(prefix="ohlcv-crashes-"))
-    server = EmbeddedServer(folder / "pg")
-    server.ensure_running(SERVER_OPTIONS)
     limits = WeightLimits(spot=10**8, futures=10**8)
-    try:
-        clock = ReplayClock(SPAN.end_ms + 25_000, speed=0.0)
+    clock = ReplayClock(SPAN.end_ms + 25_000, speed=0.0)
+    with (
+        database_server("ohlcv-crashes-") as server,
         # A little slow, as a network is: else a run is mostly the start of Python, and few kills fall amid its work.
-        with ReplayExchange(market(), clock, weight_limits=limits, latency_s=0.015) as exchange:
-            yield Bench(folder, exchange, server)
-    finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        ReplayExchange(market(), clock, weight_limits=limits, latency_s=0.015) as exchange,
+    ):
+        yield Bench(server.data_dir.parent, exchange, server)
 
 
 @dataclass(slots=True)

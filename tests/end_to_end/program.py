@@ -17,6 +17,8 @@ from db.connection import Database
 from demo.server import ReplayExchange
 
 PROJECT = Path(__file__).resolve().parents[2]
+# The program's own connections, in pg_stat_activity.
+BACKEND = "application_name = 'ohlcv_data_fetcher' and datname = current_database()"
 
 
 @dataclass

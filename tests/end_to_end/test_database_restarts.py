@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -15,7 +16,6 @@ from crash_engine import (
     HEAL,
     REPAIR,
     REST,
-    SERVER_OPTIONS,
     SLOW_REST,
     Bench,
     Job,
@@ -24,14 +24,14 @@ from crash_engine import (
     started,
     wait_for,
 )
-from program import Program
+from program import BACKEND, Program
+from servers import SERVER_OPTIONS
 
 from core.errors import EXIT_DATABASE
 from demo.faults import Stall
 
 # The second series comes slowly, so that no run can be over before the server is gone.
 SLOW = {"rest": SLOW_REST, "archives": "BTCUSD_PERP-5m-2024-02.zip", "heal": "klines", "repair": "klines"}
-BACKEND = "application_name = 'ohlcv_data_fetcher' and datname = current_database()"
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,6 @@ def test_a_run_that_waits_for_a_lock_survives_the_crash_of_the_server(bench: Ben
     lose_the_database(bench, REST, wait_in_copy, lambda bench, program: None)
 
 
-@pytest.mark.xfail(strict=True, reason="a signal is noticed only when the database has answered")
 def test_a_run_that_waits_for_a_lock_can_be_stopped(bench: Bench) -> None:
     with (
         bench.program(REST) as program,
@@ -161,3 +160,20 @@ def test_a_run_that_waits_for_a_lock_can_be_stopped(bench: Bench) -> None:
 def waits_for_lock(program: Program) -> bool:
     found = program.query(f"select count(*) from pg_stat_activity where {BACKEND} and wait_event_type = 'Lock'")
     return found == [(1,)]
+
+
+def test_a_run_whose_server_says_nothing_any_more_can_be_stopped(bench: Bench) -> None:
+    """As when the server's machine is gone: neither an answer nor an end of the connection."""
+    with bench.program(REST) as program:
+        with started(program, *REST.arguments) as process, locked_table(program, "ohlcv_btcusdt"):
+            wait_for(lambda: waits_for_lock(program))
+            ((pid,),) = program.query(f"select pid from pg_stat_activity where {BACKEND} and wait_event_type = 'Lock'")
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                process.send_signal(signal.SIGINT)
+                assert process.wait(15) == 130
+            finally:
+                os.kill(pid, signal.SIGCONT)
+        wait_for(lambda: program.query(f"select 1 from pg_stat_activity where {BACKEND}") == [])
+        code = program.run(*REST.arguments).returncode
+        assert bench.picture(program, REST, code).differences(bench.undisturbed(REST)[0]) == []

@@ -20,8 +20,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,10 +28,10 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(PROJECT), str(PROJECT / "tests"), str(PROJECT / "tests" / "end_to_end")]
 
-import psycopg2  # noqa: E402
 from candles import Row, truth_rows  # noqa: E402
 from hostile_market import FAULTS, hurry  # noqa: E402
 from program import Program, serve  # noqa: E402
+from servers import database_server, fresh_database  # noqa: E402
 
 from core.ranges import Span  # noqa: E402
 from core.series import Series, parse_series  # noqa: E402
@@ -99,6 +98,8 @@ class HostileScript:
         self._dice = dice
         self._lock = threading.Lock()
         self.share = SHARE
+        # One fault in twenty is a ban: more, and hardly a run would get anywhere.
+        self.ban_share = 0.05
         self.met: Counter[str] = Counter()
 
     def take(self, target: str) -> Action | None:
@@ -107,47 +108,12 @@ class HostileScript:
             if self._dice.random() >= self.share:
                 return None
             is_rest = any(part in target for part in ("/api/", "/fapi/", "/dapi/"))
-            # One fault in twenty is a ban: more, and hardly a run would get anywhere.
-            if is_rest and self._dice.random() < 0.05:
+            if is_rest and self._dice.random() < self.ban_share:
                 action: Action = BAN
             else:
                 action = self._dice.choice([*FAULTS, *MORE_FAULTS])
             self.met[f"{type(action).__name__} {getattr(action, 'status', '')}".strip()] += 1
             return action
-
-
-@contextmanager
-def database_server() -> Iterator[EmbeddedServer]:
-    """A PostgreSQL for this command alone."""
-    folder = Path(tempfile.mkdtemp(prefix="ohlcv-long-"))
-    server = EmbeddedServer(folder / "pg")
-    server.ensure_running("-c fsync=off -c max_connections=50")
-    try:
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def fresh_database(server: EmbeddedServer, name: str) -> Iterator[str]:
-    """The URL of an empty database."""
-    execute(server, f"create database {name} template template1")
-    where = server.keywords(name)
-    try:
-        yield f"postgresql://{where['user']}@/{name}?host={where['host']}"
-    finally:
-        execute(server, f"drop database {name} with (force)")
-
-
-def execute(server: EmbeddedServer, statement: str) -> None:
-    connection = psycopg2.connect(**server.keywords("postgres"))
-    connection.autocommit = True
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-    finally:
-        connection.close()
 
 
 def market(seed: int) -> CandleStore:

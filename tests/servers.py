@@ -1,0 +1,57 @@
+"""PostgreSQL servers of their own for tests and long runs, and fresh databases on them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg2
+
+from db.embedded import EmbeddedServer
+
+# The machine itself does not crash: fsync may rest.
+SERVER_OPTIONS = "-c fsync=off -c max_connections=50"
+
+
+@contextmanager
+def database_server(prefix: str = "ohlcv-long-") -> Iterator[EmbeddedServer]:
+    """Start a server whose data lie in a new folder; at the end stop it, and only then remove that folder."""
+    # Not below pytest's own temporary folder: another pytest that starts closes that to other users,
+    # and as root the server runs as another user, who must be able to pass.
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    server = EmbeddedServer(folder / "pg")
+    try:
+        server.ensure_running(SERVER_OPTIONS)
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def fresh_database(server: EmbeddedServer, name: str, template: str = "template1") -> Iterator[str]:
+    """The URL of a new database, dropped at the end."""
+    execute(server, f"create database {name} template {template}")
+    try:
+        yield url_of(server, name)
+    finally:
+        execute(server, f"drop database {name} with (force)")
+
+
+def url_of(server: EmbeddedServer, name: str) -> str:
+    where = server.keywords(name)
+    return f"postgresql://{where['user']}@/{name}?host={where['host']}"
+
+
+def execute(server: EmbeddedServer, statement: str) -> None:
+    """Run a statement in the server's own database, outside of any transaction."""
+    connection = psycopg2.connect(**server.keywords("postgres"))
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    finally:
+        connection.close()

@@ -14,9 +14,9 @@ import logging
 import os
 import sys
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from core.errors import EXIT_FAULT, FetcherError, Interrupted
+from core.errors import EXIT_FAULT, FetcherError, Interrupted, shortened
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -101,6 +101,12 @@ def report(arguments: argparse.Namespace, message: str, exit_code: int) -> None:
         print(json.dumps({"error": message, "exit_code": exit_code}))  # noqa: T201
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """End with 2, without repeating a word of any length."""
+        super().error(shortened(message))
+
+
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     """Return the parsed command line; argparse itself ends wrong usage with exit code 2."""
     return build_parser().parse_args(_with_default_command(argv))
@@ -117,7 +123,7 @@ def _with_default_command(argv: list[str]) -> list[str]:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="ohlcv_data_fetcher.py",
         description="Keeps a complete, exact copy of Binance candles in PostgreSQL or TimescaleDB.",
         epilog=EXIT_CODES,
@@ -125,7 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", help="backfill when none is given")
-    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common = _Parser(add_help=False, allow_abbrev=False)
     common.add_argument("--json", action="store_true", help="one JSON document on stdout, logs on stderr")
     loudness = common.add_mutually_exclusive_group()
     loudness.add_argument("--verbose", action="store_true", help="one line for every committed chunk")

@@ -83,7 +83,9 @@ def _url(value: str) -> str:
 def _path(value: str) -> Path:
     # Against the project, not the working folder: cron starts in the user's home.
     try:
-        return (PROJECT_ROOT / Path(value).expanduser()).resolve()
+        path = (PROJECT_ROOT / Path(value).expanduser()).resolve()
+        path.exists()  # raises what no system allows, such as a name that is too long
+        return path
     except (RuntimeError, OSError, ValueError) as error:
         raise ValueError(f"a path ({error})") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ from core.errors import ConfigurationError
 from core.series import make_series, parse_interval, parse_market, split_notation, suggest
 from core.times import parse_time
 from core.wanted import Wanted, WantedPattern, WantedSeries
+
+# A few aliases can make a value whose whole text would fill the memory.
+_brief = reprlib.Repr()
+_brief.maxlevel, _brief.maxstring, _brief.maxother = 3, 80, 80
+_shown = _brief.repr
 
 _TOP_KEYS = ("defaults", "symbols", "exclude")
 _DEFAULT_KEYS = ("market", "interval", "start", "end")
@@ -101,13 +107,13 @@ def _entry(item: object, where: str, defaults: dict[str, Any]) -> list[WantedSer
         notation = split_notation(_text(keys["symbol"], where))
         if notation.market is not None and "market" in keys:
             raise ConfigurationError(f"the symbol already names the market {notation.market}")
-        market = str(notation.market or keys.get("market", defaults["market"]))
+        market = str(notation.market or _text(keys.get("market", defaults["market"]), f"{where}, market"))
         intervals = _intervals(keys, notation.interval, defaults["interval"], where)
         start_ms = _time(keys["start"], f"{where}, start") if "start" in keys else defaults["start"]
         end_ms = _time(keys["end"], f"{where}, end") if "end" in keys else defaults["end"]
         active = keys.get("active", True)
         if not isinstance(active, bool):
-            raise ConfigurationError(f"active: {active!r} is not true or false")
+            raise ConfigurationError(f"active: {_shown(active)} is not true or false")
         wanted: list[WantedSeries | WantedPattern] = []
         for interval in intervals:
             if notation.is_pattern:
@@ -145,7 +151,9 @@ def _given(top: dict[str, Any], key: str, default: object) -> object:
 
 def _mapping(value: object, where: str, allowed: tuple[str, ...]) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ConfigurationError(f"{where}: expected a mapping with the keys {', '.join(allowed)}, found {value!r}")
+        raise ConfigurationError(
+            f"{where}: expected a mapping with the keys {', '.join(allowed)}, found {_shown(value)}"
+        )
     for key in value:
         if key not in allowed:
             near = suggest(str(key), list(allowed))
@@ -155,13 +163,13 @@ def _mapping(value: object, where: str, allowed: tuple[str, ...]) -> dict[str, A
 
 def _list(value: object, where: str) -> list[Any]:
     if not isinstance(value, list):
-        raise ConfigurationError(f"{where}: expected a list, found {value!r}")
+        raise ConfigurationError(f"{where}: expected a list, found {_shown(value)}")
     return value
 
 
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str):
-        raise ConfigurationError(f"{where}: {value!r} is not text; put it in quotes")
+        raise ConfigurationError(f"{where}: {_shown(value)} is not text; put it in quotes")
     return value
 
 

@@ -17,10 +17,27 @@ EXIT_EXCHANGE = 5
 EXIT_DATABASE = 6
 
 
+_LONGEST, _HEAD, _TAIL = 1_000, 600, 300  # characters
+
+
+def shortened(message: str) -> str:
+    """Return `message` without the middle of it when it is very long, as where it quotes a nonsensical value.
+
+    What was tried stands at the beginning of our messages, what to do next at the end.
+    """
+    if len(message) <= _LONGEST:
+        return message
+    left_out = len(message) - _HEAD - _TAIL
+    return f"{message[:_HEAD]} [... {left_out:,} characters ...] {message[-_TAIL:]}"
+
+
 class FetcherError(Exception):
     """Root of all errors that are raised on purpose."""
 
     exit_code = EXIT_FAULT
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shortened(message))
 
 
 class ConfigurationError(FetcherError):

@@ -14,7 +14,6 @@ from db.embedded import EmbeddedServer
 from db.migrate import migrate
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-_TEMPLATE = "migrated_template"
 _numbers = itertools.count(1)
 
 
@@ -30,17 +29,24 @@ def recordings() -> Path:
 @pytest.fixture(scope="session")
 def pg_server() -> Iterator[EmbeddedServer]:
     with database_server("ohlcv-tests-") as server:
-        execute(server, f"create database {_TEMPLATE}")
-        database = Database.connect(None, server.keywords(_TEMPLATE), "tests")
-        migrate(database)
-        database.close()
         yield server
 
 
+@pytest.fixture(scope="session")
+def migrated_template(pg_server: EmbeddedServer) -> str:
+    """The name of a database with the project's schema, to be copied."""
+    name = "migrated_template"
+    execute(pg_server, f"create database {name}")
+    database = Database.connect(None, pg_server.keywords(name), "tests")
+    migrate(database)
+    database.close()
+    return name
+
+
 @pytest.fixture
-def database_url(pg_server: EmbeddedServer) -> Iterator[str]:
+def database_url(pg_server: EmbeddedServer, migrated_template: str) -> Iterator[str]:
     """The URL of a database with the project's schema and no series."""
-    with fresh_database(pg_server, f"test_{next(_numbers)}", _TEMPLATE) as url:
+    with fresh_database(pg_server, f"test_{next(_numbers)}", migrated_template) as url:
         yield url
 
 

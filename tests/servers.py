@@ -1,7 +1,16 @@
-"""PostgreSQL servers of their own for tests and long runs, and fresh databases on them."""
+"""PostgreSQL servers of their own for tests and long runs, and fresh databases on them.
+
+TEST_POSTGRES_BIN, a folder with initdb, pg_ctl and postgres, makes them servers of that version:
+
+    TEST_POSTGRES_BIN=/usr/lib/postgresql/15/bin .venv/bin/python -m pytest tests/db tests/logic tests/end_to_end
+
+Without it they are the packaged one, as are always those that the program starts itself. As root the folder must be
+one that other users can read, because the server runs as another user.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +23,16 @@ from db.embedded import EmbeddedServer
 
 # The machine itself does not crash: fsync may rest.
 SERVER_OPTIONS = "-c fsync=off -c max_connections=50"
+OTHER_BINARIES = os.environ.get("TEST_POSTGRES_BIN", "")
+
+
+class _Server(EmbeddedServer):
+    """The server of TEST_POSTGRES_BIN where that is set. Clients stay the packaged ones: they serve every version."""
+
+    def _binary(self, name: str) -> str:
+        if OTHER_BINARIES and name in ("initdb", "pg_ctl"):  # which start the postgres beside them
+            return str(Path(OTHER_BINARIES).absolute() / name)
+        return super()._binary(name)
 
 
 @contextmanager
@@ -22,7 +41,7 @@ def database_server(prefix: str = "ohlcv-long-") -> Iterator[EmbeddedServer]:
     # Not below pytest's own temporary folder: another pytest that starts closes that to other users,
     # and as root the server runs as another user, who must be able to pass.
     folder = Path(tempfile.mkdtemp(prefix=prefix))
-    server = EmbeddedServer(folder / "pg")
+    server = _Server(folder / "pg")
     try:
         server.ensure_running(SERVER_OPTIONS)
         yield server

@@ -234,7 +234,7 @@ def test_a_dropped_key_is_a_fault(table: Database) -> None:
         f"alter table public.{TABLE} add primary key (open, time)",
         f"create unique index on public.{TABLE} (quote_volume)",
         f"create unique index on public.{TABLE} (time) where time > '2024-02-20 10:15Z'",
-        f"create unique index on public.{TABLE} (date_trunc('minute', time, 'UTC'))",
+        f"create unique index on public.{TABLE} (date_trunc('minute', time at time zone 'UTC'))",
         f"create index on public.{TABLE} (time)",
     ],
     ids=["time first of two", "time second", "another column", "partial", "expression", "not unique"],

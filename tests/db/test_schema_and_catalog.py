@@ -215,6 +215,7 @@ def test_a_user_without_rights_is_told_which_are_needed(database: Database, empt
     admin = Database.connect(empty_database_url, {}, "admin")
     with admin.transaction("create a role") as cursor:
         cursor.execute("drop role if exists reader; create role reader login")
+        cursor.execute("revoke create on schema public from public")  # PostgreSQL 14 grants it to everybody
     admin.close()
     reader = Database.connect(empty_database_url.replace("postgres@", "reader@"), {}, "tests")
     with pytest.raises(DatabaseUnavailable, match="grant the user CREATE"):

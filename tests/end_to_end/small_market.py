@@ -42,18 +42,23 @@ def truth(store: CandleStore, series: Series, start_ms: int = 0, now_ms: int = N
 
 @pytest.fixture
 def program(tmp_path: Path, database_url: str) -> Program:
+    return program_in(tmp_path, database_url)
+
+
+def program_in(folder: Path, url: str) -> Program:
+    """Return a program that keeps everything in `folder` and at `url`, and knows no exchange yet."""
     environment = {
-        "DATABASE_URL": database_url,
-        "STATE_DIR": str(tmp_path / "state"),
-        "LOG_DIR": str(tmp_path / "logs"),
-        "SYMBOLS_FILE": str(tmp_path / "symbols.yml"),
-        "EMBEDDED_PG_DIR": str(tmp_path / "pgdata"),
+        "DATABASE_URL": url,
+        "STATE_DIR": str(folder / "state"),
+        "LOG_DIR": str(folder / "logs"),
+        "SYMBOLS_FILE": str(folder / "symbols.yml"),
+        "EMBEDDED_PG_DIR": str(folder / "pgdata"),
         # A test that forgets its exchange must not ask the real one.
         **{name: "http://127.0.0.1:9" for name in ("BINANCE_API_URL", "BINANCE_UM_API_URL", "BINANCE_CM_API_URL")},
         "BINANCE_ARCHIVE_URL": "http://127.0.0.1:9",
         "BINANCE_ARCHIVE_LIST_URL": "http://127.0.0.1:9",
     }
-    return Program(tmp_path, environment, database_url)
+    return Program(folder, environment, url)
 
 
 @pytest.fixture

@@ -49,6 +49,8 @@ def print_checks(checks: Sequence[SeriesCheck], now_ms: int) -> None:
 
 def _verdict(check: SeriesCheck) -> str:
     if check.is_complete:
+        if not check.spans and not check.stored:
+            return "empty"  # not active, and nothing of it was ever fetched
         if check.row.delisting_ms is None:
             return "complete"
         return "complete, delisted" if check.row.silence_asked_ms is None else "complete, silent"

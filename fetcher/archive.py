@@ -30,8 +30,17 @@ from core.candles import CandleBatch
 from core.errors import ArchiveUnavailable
 from core.ranges import Span
 from core.series import Series
-from fetcher.archive_csv import read_archive
-from fetcher.http import BODY_TIMEOUT_S, Sleep, TemporaryFailure, new_session, read_body, send, with_retries
+from fetcher.archive_csv import most_bytes, read_archive
+from fetcher.http import (
+    BODY_TIMEOUT_S,
+    BodyTooLarge,
+    Sleep,
+    TemporaryFailure,
+    new_session,
+    read_body,
+    send,
+    with_retries,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +115,7 @@ class ArchiveClient:
         published = self.published_checksum(series, period)
         name = f"{file_stem(series, period)}.zip"
         address = f"{self._base_url}/{folder(series, period.cadence)}{name}"
-        path = self._download(address, name, published)
+        path = self._download(address, name, published, most_bytes(series, period))
         try:
             return read_archive(path, series, period), published
         finally:
@@ -118,7 +127,7 @@ class ArchiveClient:
         address = f"{self._base_url}/{folder(series, period.cadence)}{name}.CHECKSUM"
         return self._get(address, {}, self._base_url, lambda text: _read_checksum(text, name))
 
-    def _download(self, address: str, name: str, published: str) -> Path:
+    def _download(self, address: str, name: str, published: str, most: int) -> Path:
         """Return the path of a whole file whose sha256 is `published`.
 
         The checksum is part of the name, so a file that an earlier run left whole can be used.
@@ -130,7 +139,7 @@ class ArchiveClient:
             if whole.is_file() and _sha256(whole) == published:
                 return whole
             for _ in range(2):  # the file may be replaced between its checksum and itself
-                self._with_retries(self._base_url, lambda: self._attempt_download(address, part))
+                self._with_retries(self._base_url, lambda: self._attempt_download(address, part, most))
                 found = _sha256(part)
                 if found == published:
                     part.replace(whole)
@@ -141,10 +150,10 @@ class ArchiveClient:
         finally:
             _remove(part)
 
-    def _attempt_download(self, address: str, part: Path) -> None:
+    def _attempt_download(self, address: str, part: Path, most: int) -> None:
         response = self._send(address, {}, self._base_url)
         with response, part.open("wb") as file:
-            for block in _body(response, address, _DOWNLOAD_TIMEOUT_S):
+            for block in _body(response, address, most, _DOWNLOAD_TIMEOUT_S):
                 file.write(block)
             file.flush()
             os.fsync(file.fileno())
@@ -169,11 +178,7 @@ class ArchiveClient:
 
         def attempt() -> Result:
             with self._send(address, params, host) as response:
-                content = bytearray()
-                for block in _body(response, address):
-                    content += block
-                    if len(content) > _MAX_TEXT_BYTES:
-                        raise ArchiveUnavailable(f"{address} answers more than {_MAX_TEXT_BYTES} bytes")
+                content = b"".join(_body(response, address, _MAX_TEXT_BYTES))
             return read(content.decode("utf-8", errors="replace"))
 
         return self._with_retries(host, attempt)
@@ -203,10 +208,14 @@ class ArchiveClient:
         raise ArchiveUnavailable(f"{address} answers {status}: not published, or not for this address")
 
 
-def _body(response: requests.Response, address: str, most_s: float = BODY_TIMEOUT_S) -> Iterator[bytes]:
+def _body(
+    response: requests.Response, address: str, most_bytes: int, most_s: float = BODY_TIMEOUT_S
+) -> Iterator[bytes]:
     """Yield the body; one that never comes whole is an archive that cannot be used, not a market."""
     try:
-        yield from read_body(response, address, most_s)
+        yield from read_body(response, address, most_bytes, most_s)
+    except BodyTooLarge as error:
+        raise ArchiveUnavailable(str(error)) from error
     except TemporaryFailure as failure:
         raise TemporaryFailure(str(failure), ArchiveUnavailable) from failure
 
@@ -224,7 +233,7 @@ def _reaches(names: list[str], until_ms: int) -> bool:
 def _read_checksum(text: str, name: str) -> str:
     match = _CHECKSUM.fullmatch(text)
     if match is None or match[2] != name:
-        raise TemporaryFailure(f"the CHECKSUM file of {name} reads {text[:120]!r}", ArchiveUnavailable)
+        raise TemporaryFailure(f"the CHECKSUM file of {name} reads {text[:200]!r}", ArchiveUnavailable)
     return match[1].lower()
 
 

@@ -40,8 +40,8 @@ def read_archive(path: Path, series: Series, period: Period) -> CandleBatch:
     """
     name = file_stem(series, period)
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(_only_member(archive, path.name, name)) as stream:
-            batch = _parse(_Bounded(stream, _most_bytes(series, period), path.name))
+        with zipfile.ZipFile(path) as archive, archive.open(_only_member(archive, name)) as stream:
+            batch = _parse(_Bounded(stream, most_bytes(series, period), name))
         validate(batch)
     except (pa.ArrowInvalid, UnusableAnswer) as error:  # before ValueError, of which ArrowInvalid is one
         raise ArchiveUnavailable(f"archive {name}.zip holds unusable rows: {error}") from error
@@ -62,15 +62,16 @@ def read_archive(path: Path, series: Series, period: Period) -> CandleBatch:
     return batch
 
 
-def _only_member(archive: zipfile.ZipFile, file_name: str, name: str) -> zipfile.ZipInfo:
+def _only_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     members = archive.infolist()
     if [member.filename for member in members] != [f"{name}.csv"]:
         names = ", ".join(member.filename[:80] for member in members[:5])
-        raise ArchiveUnavailable(f"archive {file_name} holds {names or 'nothing'} instead of {name}.csv")
+        raise ArchiveUnavailable(f"archive {name}.zip holds {names or 'nothing'} instead of {name}.csv")
     return members[0]
 
 
-def _most_bytes(series: Series, period: Period) -> int:
+def most_bytes(series: Series, period: Period) -> int:
+    """Return a size in bytes that neither an archive file nor what it unpacks to reaches."""
     return series.interval.count(period.span.start_ms, period.span.end_ms) * _MAX_BYTES_PER_ROW + _MAX_EXTRA_BYTES
 
 
@@ -94,7 +95,7 @@ class _Bounded(io.RawIOBase):
         block, self._waiting = self._waiting or self._stream.read(size), b""
         self._taken += len(block)
         if self._taken > self._limit:
-            raise ArchiveUnavailable(f"archive {self._name} unpacks to more than {self._limit} bytes")
+            raise ArchiveUnavailable(f"archive {self._name}.zip unpacks to more than {self._limit} bytes")
         return block
 
 

@@ -18,7 +18,7 @@ from core.symbol_facts import SymbolFacts
 from core.times import MS_PER_DAY, MS_PER_SECOND, format_ms
 from fetcher.ban_file import BanFile
 from fetcher.exchange_clock import ExchangeClock
-from fetcher.http import Sleep, TemporaryFailure, new_session, read_body, send, with_retries
+from fetcher.http import BodyTooLarge, Sleep, TemporaryFailure, new_session, read_body, send, with_retries
 from fetcher.rest_answers import Banned, RateLimited, check_status, is_count, latest_time, read_json
 from fetcher.rest_page import read_page, refuse_open
 from fetcher.weight_budget import WeightBudget
@@ -30,6 +30,7 @@ _PATHS = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1", Market.CM: "/dapi/v1"}
 POOLS = {Market.SPOT: "spot", Market.UM: "futures", Market.CM: "futures"}
 _INFO_WEIGHT = {Market.SPOT: 20, Market.UM: 1, Market.CM: 1}
 _MAX_SYMBOLS_NAMED = 100
+_MOST_BODY_BYTES = 64 << 20  # all of spot's exchangeInfo with permission sets has some 16 MB, a page 0.3 MB
 _MAX_ROUNDS = 5
 _MAX_ASKED = 8
 _AGREEING = 2  # equal answers in a row that are believed
@@ -333,13 +334,13 @@ class BinanceRest:
                 "programs use the same address",
                 until_ms,
             ) from ban
-        except UnusableAnswer as error:
+        except (UnusableAnswer, BodyTooLarge) as error:
             raise TemporaryFailure(str(error), UnusableAnswer) from error
 
     def _read_body(self, response: requests.Response, path: str) -> bytes:
         with response:
             try:
-                return b"".join(read_body(response, self._url + path))
+                return b"".join(read_body(response, self._url + path, _MOST_BODY_BYTES))
             except TemporaryFailure:
                 if response.status_code == 200:
                     raise

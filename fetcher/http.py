@@ -36,6 +36,10 @@ class TemporaryFailure(Exception):
         self.wait_s = wait_s  # at least this long before the next attempt
 
 
+class BodyTooLarge(Exception):
+    """An answer has more bytes than anything that was asked for."""
+
+
 def new_session(connections: int, url: str) -> requests.Session:
     """Return a session for the host of `url`, which keeps up to `connections` connections open.
 
@@ -71,15 +75,21 @@ def send(session: requests.Session, url: str, params: dict[str, str]) -> request
         raise TemporaryFailure(transport_fault(url, error), ExchangeUnavailable) from error
 
 
-def read_body(response: requests.Response, url: str, most_s: float = BODY_TIMEOUT_S) -> Iterator[bytes]:
-    """Yield the body of an answer as it comes, for at most `most_s` seconds.
+def read_body(
+    response: requests.Response, url: str, most_bytes: int, most_s: float = BODY_TIMEOUT_S
+) -> Iterator[bytes]:
+    """Yield the body of an answer as it comes, for at most `most_s` seconds and `most_bytes` (unpacked).
 
     The read timeout alone bounds the time between two bytes, and a body that trickles would hold a run for ever.
-    Raises TemporaryFailure when the body is cut off or takes too long.
+    Raises TemporaryFailure when the body is cut off or takes too long, BodyTooLarge when it has more bytes.
     """
     ends_s = time.monotonic() + most_s
+    taken = 0
     try:
         while block := response.raw.read1(_BLOCK_BYTES, decode_content=True):
+            taken += len(block)
+            if taken > most_bytes:
+                raise BodyTooLarge(f"{url} answers more than {most_bytes:,} bytes")
             yield block
             if time.monotonic() > ends_s:
                 raise TemporaryFailure(

@@ -48,8 +48,11 @@ def fetch_chunk(plan: SeriesPlan, chunk: Chunk, exchange: Exchange) -> FetchedCh
     try:
         batch, checksum = exchange.archives.fetch(series, chunk.period)
     except ArchiveUnavailable as error:
-        _log.info("%s: %s; using finer sources", series, error)
         finer = finer_chunks(chunk, series, plan.published, plan.rules)
+        if finer.chunks:
+            _log.info("%s: %s; using finer sources", series, error)
+        else:
+            _log.warning("%s: %s; nothing finer is allowed", series, error)
         parts = [fetch_chunk(plan, part, exchange) for part in finer.chunks]
         return FetchedChunk(
             tuple(span for part in parts for span in part.spans),

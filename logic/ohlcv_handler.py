@@ -13,7 +13,7 @@ from pathlib import Path
 from core.errors import ExchangeUnavailable, FetcherError, SeriesError
 from core.gaps import Hole
 from core.plan import NOTHING, Chunk, Estimate, SourceChoice, estimate
-from core.ranges import Span, merge
+from core.ranges import Span, merge, subtract
 from core.series import Market, Series
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols, update_life
@@ -373,8 +373,17 @@ def _finish(database: Database, task: SeriesTask, options: BackfillOptions, now_
             task.fail(error)
     keep_state(task, options.state_dir, options.run_id, now_ms, result.outcome)
     interval = series.interval
-    result.unexplained = sum(interval.count(gap.start_ms, gap.end_ms) for gap in result.open_gaps)
-    for gap in result.open_gaps:
+    gaps = merge(result.open_gaps)
+    result.unexplained = sum(interval.count(gap.start_ms, gap.end_ms) for gap in gaps)
+    unserved = subtract(gaps, task.covered)
+    for gap in unserved:
+        _log.warning(
+            "%s: %s was not fetched, no usable archive file has it; the next run tries again, and asks REST unless "
+            "--source archive is given",
+            series,
+            gap,
+        )
+    for gap in subtract(gaps, unserved):
         _log.warning(
             "%s: gap %s is not explained yet; it is asked for again half an hour after the last answer", series, gap
         )

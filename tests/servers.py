@@ -2,7 +2,7 @@
 
 TEST_POSTGRES_BIN, a folder with initdb, pg_ctl and postgres, makes them servers of that version:
 
-    TEST_POSTGRES_BIN=/usr/lib/postgresql/15/bin .venv/bin/python -m pytest tests/db tests/logic tests/end_to_end
+    TEST_POSTGRES_BIN=FOLDER .venv/bin/python -m pytest tests/db tests/logic tests/end_to_end
 
 Without it they are the packaged one, as are always those that the program starts itself. As root the folder must be
 one that other users can read, because the server runs as another user.

@@ -313,6 +313,7 @@ PAGES: dict[str, tuple[Action, str]] = {
     "with negative trades": (with_field(8, -1), "trades is outside 0"),
     "of cut JSON": (AlterBody(lambda body: body[:-20]), "the answer is not whole JSON"),
     "of nothing": (AlterBody(lambda body: b""), "the answer is not whole JSON (0 bytes"),
+    "of too many bytes": (AlterBody(lambda body: body + b" " * (64 << 20)), "answers more than 67,108,864 bytes"),
     "of HTML": (AlterBody(lambda body: HTML.encode()), "begins '<html><body>Welcome"),
     "that is an object": (AlterBody(lambda body: b'{"code":-1000,"msg":"?"}'), "expected a list of candles"),
 }
@@ -435,7 +436,7 @@ def check_names_the_gap(stage: Stage) -> None:
 
 
 FETCHED = ": ok, inserted 2,784"
-NO_FILE = "gap 2024-02-01 .. 2024-02-02 is not explained yet"
+NO_FILE = "2024-02-01 .. 2024-03-01 was not fetched, no usable archive file has it"
 FILES: list[tuple[str, str, Make]] = [
     ("truncated", "its CHECKSUM file says", zips_alone(lambda body: body[: len(body) // 2])),
     ("cut off in transfer, once", FETCHED, file_fault("", CutBody(), times=1, after=1)),
@@ -443,6 +444,11 @@ FILES: list[tuple[str, str, Make]] = [
         "corrupt under a valid CHECKSUM",
         "not a readable zip",
         forged(lambda name: with_flipped_bit(packed({name: csv_of_february()}))),
+    ),
+    (
+        "of too many bytes",
+        "answers more than 2,473,984 bytes",
+        zips_alone(lambda body: body + b"\0" * (3 << 20)),
     ),
     ("that is no zip", "is not a readable zip", forged(lambda name: b"PK" + b"\0" * 5000)),
     (

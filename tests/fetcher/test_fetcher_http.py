@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import socket
 import threading
 import time
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fetcher.http import TemporaryFailure, new_session, read_body, send
+from fetcher.http import BodyTooLarge, TemporaryFailure, new_session, read_body, send
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +68,7 @@ def test_a_body_that_trickles_does_not_hold_a_run_for_ever(trickle: str) -> None
     session = new_session(1, trickle)
     began = time.monotonic()
     with send(session, trickle, {}) as response, pytest.raises(TemporaryFailure, match="within 0 seconds"):
-        list(read_body(response, trickle, most_s=0.3))
+        list(read_body(response, trickle, 1_000, most_s=0.3))
     session.close()
     assert time.monotonic() - began < 3
 
@@ -75,5 +76,34 @@ def test_a_body_that_trickles_does_not_hold_a_run_for_ever(trickle: str) -> None
 def test_a_body_that_comes_in_time_is_read_whole(trickle: str) -> None:
     session = new_session(1, trickle)
     with send(session, trickle, {}) as response:
-        assert b"".join(read_body(response, trickle, most_s=30)) == b"x" * 100
+        assert b"".join(read_body(response, trickle, 1_000, most_s=30)) == b"x" * 100
     session.close()
+
+
+@pytest.fixture
+def gzip_bomb() -> Iterator[str]:
+    """A server whose answer unpacks to fifty megabytes of blanks."""
+    body = gzip.compress(b" " * 50_000_000)
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(4096)
+                connection.sendall(head + body)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
+def test_a_body_that_unpacks_to_too_much_is_not_unpacked_whole(gzip_bomb: str) -> None:
+    session = new_session(1, gzip_bomb)
+    taken = 0
+    with send(session, gzip_bomb, {}) as response, pytest.raises(BodyTooLarge, match="more than 1,000,000 bytes"):
+        for block in read_body(response, gzip_bomb, 1_000_000):
+            taken += len(block)
+    session.close()
+    assert taken <= 1_000_000

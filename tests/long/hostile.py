@@ -100,6 +100,7 @@ class HostileScript:
         self.share = SHARE
         # One fault in twenty is a ban: more, and hardly a run would get anywhere.
         self.ban_share = 0.05
+        self.actions: list[Action] = [*FAULTS, *MORE_FAULTS]
         self.met: Counter[str] = Counter()
 
     def take(self, target: str) -> Action | None:
@@ -111,7 +112,7 @@ class HostileScript:
             if is_rest and self._dice.random() < self.ban_share:
                 action: Action = BAN
             else:
-                action = self._dice.choice([*FAULTS, *MORE_FAULTS])
+                action = self._dice.choice(self.actions)
             self.met[f"{type(action).__name__} {getattr(action, 'status', '')}".strip()] += 1
             return action
 

@@ -1,4 +1,4 @@
-"""Remembers bans between runs, so that a cron line does not send requests into one (which prolongs it)."""
+"""Remembers bans between runs, and pauses for runs at the same time: a request into either makes matters worse."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pathlib import Path
 
 from core.errors import ExchangeBanned
 from core.times import format_ms
+from fetcher.rest_answers import LONGEST_BACK_OFF_S
 
 _log = logging.getLogger(__name__)
 
 
 class BanFile:
-    """Until when which address pool (`spot`, `futures`) is banned, by this machine's clock. Thread-safe.
+    """Until when which address pool (`spot`, `futures`) is banned or pauses, by this machine's clock. Thread-safe.
 
     Read anew before every request: another run on this machine may have been told meanwhile.
     """
@@ -42,18 +43,32 @@ class BanFile:
 
     def record(self, pool: str, for_ms: int) -> int:
         """Note that `pool` is banned for `for_ms` from now and return until when (epoch ms)."""
+        return self._note(pool, for_ms)
+
+    def record_pause(self, pool: str, for_ms: int) -> None:
+        """Note that no request may go to `pool` for `for_ms` from now (Retry-After)."""
+        self._note(_pause_of(pool), for_ms)
+
+    def pause_left_ms(self, pool: str) -> int:
+        """Return how long `pool` pauses yet; 0: not at all."""
         with self._lock:
-            self._told[pool] = max(self._until_ms().get(pool, 0), self._now_ms() + for_ms)
+            until_ms = self._until_ms().get(_pause_of(pool), 0)
+        # One that seems longer was noted before this machine's clock was set back.
+        return min(max(0, until_ms - self._now_ms()), LONGEST_BACK_OFF_S * 1000)
+
+    def _note(self, key: str, for_ms: int) -> int:
+        with self._lock:
+            self._told[key] = max(self._until_ms().get(key, 0), self._now_ms() + for_ms)
             beside = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 beside.write_text(json.dumps(self._until_ms()), encoding="utf-8")
                 beside.replace(self._path)
             except OSError as error:
-                _log.warning("the ban cannot be recorded in %s: %s", self._path, error)
+                _log.warning("what the exchange asks to wait cannot be recorded in %s: %s", self._path, error)
                 with suppress(OSError):
                     beside.unlink(missing_ok=True)
-            return self._told[pool]
+            return self._told[key]
 
     def _until_ms(self) -> dict[str, int]:
         recorded = self._load()
@@ -70,3 +85,7 @@ class BanFile:
                 self._has_warned = True
                 _log.warning("%s is unreadable and is ignored: %s", self._path, error)
             return {}
+
+
+def _pause_of(pool: str) -> str:
+    return f"{pool} pause"

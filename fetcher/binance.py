@@ -309,9 +309,7 @@ class BinanceRest:
 
     def _attempt(self, path: str, params: dict[str, str], weight: int, read: Reader[Result]) -> Result:
         pool = POOLS[self.market]
-        self._bans.refuse_while_banned(pool)
-        minute = self.budget.acquire(weight)
-        self._bans.refuse_while_banned(pool)  # another thread may have been told while this one waited
+        minute = self._leave_to_ask(pool, weight)
         response = send(self._session, self._url + path, params)
         used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if is_count(used):
@@ -323,6 +321,7 @@ class BinanceRest:
         except RateLimited as limit:
             wait_s = limit.wait_s if limit.wait_s is not None else 60.0
             self.budget.pause(wait_s)
+            self._bans.record_pause(pool, int(wait_s * 1000))
             raise TemporaryFailure(
                 f"{self._url}{path} answers 429, too many requests", ExchangeUnavailable, wait_s
             ) from limit
@@ -336,6 +335,16 @@ class BinanceRest:
             ) from ban
         except (UnusableAnswer, BodyTooLarge) as error:
             raise TemporaryFailure(str(error), UnusableAnswer) from error
+
+    def _leave_to_ask(self, pool: str, weight: int) -> int:
+        """Wait until a request may go, count its weight and return the minute. Raises ExchangeBanned."""
+        while True:
+            self._bans.refuse_while_banned(pool)
+            minute = self.budget.acquire(weight)
+            self._bans.refuse_while_banned(pool)  # another thread may have been told while this one waited
+            if (pause_ms := self._bans.pause_left_ms(pool)) == 0:
+                return minute
+            self._sleep(pause_ms / 1000)  # another run was told; the weight now belongs to a later minute
 
     def _read_body(self, response: requests.Response, path: str) -> bytes:
         with response:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from candles import truth_rows
 from program import Program
-from small_market import SERIES, truth
+from small_market import NOW_MS, SERIES, truth
 
 from core.times import parse_time
-from demo.faults import Stall
+from demo.clock import ReplayClock
+from demo.faults import Answer, Stall
 from demo.server import ReplayExchange
 
 START = "2025-01-05"
@@ -245,3 +246,23 @@ def test_a_run_that_is_killed_leaves_no_lock_to_the_next(
     assert code == 0
     assert_truth(program, exchange, "BTCUSDT")
     assert_ledger_is_single(program)
+
+
+def test_a_retry_after_holds_for_every_run_on_the_machine(
+    program: Program, exchange: ReplayExchange, runs: Runs
+) -> None:
+    exchange.clock = exchange._routes._clock = ReplayClock(NOW_MS, speed=1.0)
+    for name in ("BTCUSDT", "ETHUSDT"):  # slow enough that both are under way when one is told to wait
+        exchange.faults.add(f"klines?symbol={name}", Stall(0.1), times=8)
+    exchange.faults.add("klines?symbol=BTCUSDT", Answer(429, {"code": -1003, "msg": "x"}, {"Retry-After": "3"}), 1)
+    for name in ("BTCUSDT", "ETHUSDT"):
+        runs.start(program, "--symbols", name, "--start", START, "--source", "rest")
+    assert runs.wait() == [0, 0]
+    requests = sorted(exchange.requests, key=lambda one: one.at_ms)
+    (told_ms,) = [one.at_ms for one in requests if one.status == 429]
+    asked = {name: [one.at_ms for one in requests if one.params.get("symbol") == name] for name in SERIES}
+    assert any(ms < told_ms for ms in asked["ETHUSDT"]) and any(ms > told_ms for ms in asked["ETHUSDT"])
+    # What was on its way when the 429 came could not be held back.
+    on_its_way_ms = 150
+    assert not [one for one in requests if told_ms + on_its_way_ms < one.at_ms < told_ms + 3_000]
+    assert_truth(program, exchange, "BTCUSDT", "ETHUSDT")

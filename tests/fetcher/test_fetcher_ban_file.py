@@ -171,7 +171,7 @@ def test_a_ban_is_written_beside_so_that_a_failure_halfway_leaves_the_old_file_w
     monkeypatch.setattr(Path, "write_text", halfway)
     with caplog.at_level(logging.WARNING):
         bans.record("futures", TWO_MINUTES_MS)
-    assert f"the ban cannot be recorded in {ban_path}" in caplog.text
+    assert f"cannot be recorded in {ban_path}" in caplog.text
     assert ban_path.read_bytes() == before
     for pool in ("spot", "futures"):
         with pytest.raises(ExchangeBanned):
@@ -206,6 +206,24 @@ def test_a_folder_that_cannot_be_written_is_a_warning_and_the_ban_still_holds(
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         bans.record("spot", TWO_MINUTES_MS)
-    assert f"the ban cannot be recorded in {path}" in caplog.text
+    assert f"cannot be recorded in {path}" in caplog.text
     with pytest.raises(ExchangeBanned):
         bans.refuse_while_banned("spot")
+
+
+def test_a_pause_holds_for_every_process_of_its_pool_and_is_no_ban(ban_path: Path, fake_time: FakeTime) -> None:
+    BanFile(ban_path, fake_time.now_ms).record_pause("spot", 30_000)
+    other = BanFile(ban_path, fake_time.now_ms)
+    other.refuse_while_banned("spot")
+    assert (other.pause_left_ms("spot"), other.pause_left_ms("futures")) == (30_000, 0)
+    fake_time.clock.advance(29_999)
+    assert other.pause_left_ms("spot") == 1
+    fake_time.clock.advance(1)
+    assert other.pause_left_ms("spot") == 0
+
+
+def test_a_clock_that_is_set_back_does_not_make_a_pause_of_hours(ban_path: Path, fake_time: FakeTime) -> None:
+    bans = BanFile(ban_path, fake_time.now_ms)
+    bans.record_pause("spot", 30_000)
+    fake_time.clock.set(NOW_MS - 5 * 3_600_000)
+    assert bans.pause_left_ms("spot") == 600_000

@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 _PATHS = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1", Market.CM: "/dapi/v1"}
 # Address pools: USD-M and COIN-M share one budget (contract section 3).
 POOLS = {Market.SPOT: "spot", Market.UM: "futures", Market.CM: "futures"}
+_TIME = "/time"
 _INFO_WEIGHT = {Market.SPOT: 20, Market.UM: 1, Market.CM: 1}
 _MAX_SYMBOLS_NAMED = 100
 _MOST_BODY_BYTES = 64 << 20  # all of spot's exchangeInfo with permission sets has some 16 MB, a page 0.3 MB
@@ -90,7 +91,7 @@ class BinanceRest:
             return latest_ms
 
         try:
-            self._clock.set(self._get("/time", {}, 1, read))
+            self._clock.set(self._get(_TIME, {}, 1, read))
         except SeriesError as error:
             raise ExchangeUnavailable(f"market {self.market}: {error}") from error
 
@@ -309,7 +310,7 @@ class BinanceRest:
 
     def _attempt(self, path: str, params: dict[str, str], weight: int, read: Reader[Result]) -> Result:
         pool = POOLS[self.market]
-        minute = self._leave_to_ask(pool, weight)
+        minute = self._leave_to_ask(pool, weight, reserved=path != _TIME)
         response = send(self._session, self._url + path, params)
         used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if is_count(used):
@@ -336,11 +337,11 @@ class BinanceRest:
         except (UnusableAnswer, BodyTooLarge) as error:
             raise TemporaryFailure(str(error), UnusableAnswer) from error
 
-    def _leave_to_ask(self, pool: str, weight: int) -> int:
+    def _leave_to_ask(self, pool: str, weight: int, reserved: bool) -> int:
         """Wait until a request may go, count its weight and return the minute. Raises ExchangeBanned."""
         while True:
             self._bans.refuse_while_banned(pool)
-            minute = self.budget.acquire(weight)
+            minute = self.budget.acquire(weight, reserved=reserved)
             self._bans.refuse_while_banned(pool)  # another thread may have been told while this one waited
             if (pause_ms := self._bans.pause_left_ms(pool)) == 0:
                 return minute

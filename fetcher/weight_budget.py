@@ -67,14 +67,16 @@ class WeightBudget:
         with self._lock:
             self._reserve = reserve
 
-    def acquire(self, weight: int) -> int:
+    def acquire(self, weight: int, *, reserved: bool = True) -> int:
         """Wait until `weight` fits into the budget, count it, and return the minute it was counted in.
 
-        Raises what the reservation raises.
+        Without `reserved` it is reserved only with the next request of the same minute: for the question for the
+        exchange's time, before which the minute is known by this machine's clock alone. A minute that is wrong would
+        make other runs wait, or forget what they have reserved. Raises what the reservation raises.
         """
         while True:
             with self._lock:
-                wait_ms = self._wait_ms(weight)
+                wait_ms = self._wait_ms(weight, reserved)
                 if wait_ms <= 0:
                     self._used += weight
                     self._own += weight
@@ -82,7 +84,7 @@ class WeightBudget:
                     return self._minute
             self._sleep(wait_ms / 1000)
 
-    def _wait_ms(self, weight: int) -> int:
+    def _wait_ms(self, weight: int, reserved: bool) -> int:
         now_ms = self._now_ms()
         minute = now_ms // _MINUTE_MS
         if minute != self._minute:
@@ -91,7 +93,8 @@ class WeightBudget:
         if paused_s > 0:
             return math.ceil(paused_s * 1000)
         # A single request heavier than the whole share goes alone, or it would wait for ever.
-        if (self._used + weight <= self._allowed or self._used == 0) and self._is_reserved(weight):
+        fits = self._used + weight <= self._allowed or self._used == 0
+        if fits and (not reserved or self._is_reserved(weight)):
             return 0
         return (minute + 1) * _MINUTE_MS + _TURN_MARGIN_MS - now_ms
 

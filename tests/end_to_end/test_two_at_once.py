@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 from candles import truth_rows
-from program import Program
-from small_market import NOW_MS, SERIES, truth
+from program import Program, serve
+from small_market import NOW_MS, SERIES, market, truth
 
 from core.times import parse_time
 from demo.clock import ReplayClock
 from demo.faults import Answer, Stall
 from demo.server import ReplayExchange
+from demo.weights import WeightLimits
 
 START = "2025-01-05"
 START_MS = parse_time(START)
@@ -252,11 +253,13 @@ def test_a_retry_after_holds_for_every_run_on_the_machine(
     program: Program, exchange: ReplayExchange, runs: Runs
 ) -> None:
     exchange.clock = exchange._routes._clock = ReplayClock(NOW_MS, speed=1.0)
-    for name in ("BTCUSDT", "ETHUSDT"):  # slow enough that both are under way when one is told to wait
-        exchange.faults.add(f"klines?symbol={name}", Stall(0.1), times=8)
-    exchange.faults.add("klines?symbol=BTCUSDT", Answer(429, {"code": -1003, "msg": "x"}, {"Retry-After": "3"}), 1)
-    for name in ("BTCUSDT", "ETHUSDT"):
-        runs.start(program, "--symbols", name, "--start", START, "--source", "rest")
+    program.settings["DEFAULT_LIMIT"] = "50"
+    exchange.faults.add("klines?symbol=ETHUSDT", Stall(0.4), times=1000)  # under way for long
+    refusal = Answer(429, {"code": -1003, "msg": "Too much request weight used."}, {"Retry-After": "3"})
+    exchange.faults.add("klines?symbol=BTCUSDT", refusal)
+    runs.start(program, "--symbols", "ETHUSDT", "--start", "2025-01-07", "--source", "rest")
+    wait_for_requests(exchange, 4)
+    runs.start(program, "--symbols", "BTCUSDT", "--start", "2025-01-07", "--source", "rest")
     assert runs.wait() == [0, 0]
     requests = sorted(exchange.requests, key=lambda one: one.at_ms)
     (told_ms,) = [one.at_ms for one in requests if one.status == 429]
@@ -265,4 +268,26 @@ def test_a_retry_after_holds_for_every_run_on_the_machine(
     # What was on its way when the 429 came could not be held back.
     on_its_way_ms = 500
     assert not [one for one in requests if told_ms + on_its_way_ms < one.at_ms < told_ms + 3_000]
-    assert_truth(program, exchange, "BTCUSDT", "ETHUSDT")
+    assert_truth(program, exchange, "BTCUSDT", "ETHUSDT", start_ms=parse_time("2025-01-07"))
+
+
+def test_two_machines_at_one_address_keep_one_budget(program: Program, runs: Runs) -> None:
+    """The clock stands still, so the minute never turns: what both use of it together is all that they may use."""
+    limits = WeightLimits(spot=300, futures=300)
+    with ReplayExchange(market(), ReplayClock(NOW_MS, speed=0.0), weight_limits=limits, latency_s=0.3) as exchange:
+        serve(program, exchange)
+        for machine, name in ((program, "BTCUSDT"), (other_machine(program, "two"), "ETHUSDT")):
+            machine.settings["DEFAULT_LIMIT"] = "20"  # each would need more than the exchange gives to both
+            runs.start(machine, "--symbols", name, "--start", START, "--source", "rest")
+        used, before = -1, -2
+        while used != before:
+            time.sleep(3)
+            used, before = sum(one.weight for one in exchange.requests), used
+        assert {one.status for one in exchange.requests} == {200}
+        assert all(exchange_asks(exchange, name) for name in ("BTCUSDT", "ETHUSDT"))
+        unreserved = 2  # `/time`, which both ask before they know the exchange's minute
+        assert 0.7 * 300 < used - unreserved <= 0.8 * 300
+
+
+def exchange_asks(exchange: ReplayExchange, name: str) -> int:
+    return sum(one.params.get("symbol") == name for one in exchange.requests)

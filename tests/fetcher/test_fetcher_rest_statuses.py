@@ -170,7 +170,7 @@ class TestTooManyRequests:
         assert fake_time.waits[0] >= 40
 
     def test_other_requests_of_the_same_budget_wait_as_well(
-        self, make_rest: MakeRest, http: responses.RequestsMock, fake_time: FakeTime
+        self, make_rest: MakeRest, http: responses.RequestsMock, fake_time: FakeTime, ban_path: Path
     ) -> None:
         """The two futures markets share one budget: what one is told holds for the other."""
 
@@ -185,7 +185,7 @@ class TestTooManyRequests:
             Market.UM,
             FUTURES_URL,
             budget,
-            BanFile(Path("/nonexistent/bans.json"), fake_time.now_ms),
+            BanFile(ban_path, fake_time.now_ms),
             ExchangeClock(fake_time.now_ms, fake_time.monotonic_s),
             sleep=stop,
         )

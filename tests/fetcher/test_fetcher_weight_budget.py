@@ -188,3 +188,28 @@ def test_a_pause_is_not_prolonged_when_the_clock_is_set_back(fake_time: FakeTime
     before_ms = fake_time.now_ms()
     budget.acquire(1)
     assert 1_000 <= fake_time.now_ms() - before_ms < 2_000
+
+
+def test_what_is_not_reserved_at_once_is_reserved_with_the_next_request_of_its_minute(fake_time: FakeTime) -> None:
+    asked: list[tuple[int, int, int]] = []
+
+    def reserve(minute: int, wanted: int, allowed: int) -> int:
+        asked.append((minute, wanted, allowed))
+        return wanted
+
+    budget = budget_of(fake_time)
+    budget.share(reserve)
+    minute = budget.acquire(1, reserved=False)
+    assert asked == []
+    budget.acquire(4)
+    assert asked == [(minute, 5, 100)]
+
+
+def test_a_wrong_minute_before_the_clock_is_set_is_told_to_no_other_run(fake_time: FakeTime) -> None:
+    asked: list[int] = []
+    budget = budget_of(fake_time)
+    budget.share(lambda minute, wanted, allowed: asked.append(minute) or wanted)
+    wrong = budget.acquire(1, reserved=False)
+    fake_time.clock.advance(5 * 3_600_000)
+    right = budget.acquire(4)
+    assert asked == [right] and right != wrong

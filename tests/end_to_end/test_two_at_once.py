@@ -253,7 +253,7 @@ def test_a_retry_after_holds_for_every_run_on_the_machine(
     program: Program, exchange: ReplayExchange, runs: Runs
 ) -> None:
     exchange.clock = exchange._routes._clock = ReplayClock(NOW_MS, speed=1.0)
-    program.settings["DEFAULT_LIMIT"] = "50"
+    program.settings["DEFAULT_LIMIT"] = "200"
     exchange.faults.add("klines?symbol=ETHUSDT", Stall(0.4), times=1000)  # under way for long
     refusal = Answer(429, {"code": -1003, "msg": "Too much request weight used."}, {"Retry-After": "3"})
     exchange.faults.add("klines?symbol=BTCUSDT", refusal)

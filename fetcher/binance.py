@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 import orjson
-import requests
 
 from core.candles import CandleBatch, coalesce, merge_batches
-from core.errors import ExchangeBanned, ExchangeUnavailable, SeriesError, UnusableAnswer
+from core.errors import ExchangeUnavailable, SeriesError, UnusableAnswer
 from core.ranges import Span
 from core.rest_rules import COIN_M_MAX_SPAN_MS, page_rows, page_weight, pages
 from core.series import Market, Series
@@ -18,8 +16,9 @@ from core.symbol_facts import SymbolFacts
 from core.times import MS_PER_DAY, MS_PER_SECOND, format_ms
 from fetcher.ban_file import BanFile
 from fetcher.exchange_clock import ExchangeClock
-from fetcher.http import BodyTooLarge, Sleep, TemporaryFailure, new_session, read_body, send, with_retries
-from fetcher.rest_answers import Banned, RateLimited, check_status, is_count, latest_time, read_json
+from fetcher.exchange_info import read_exchange_info
+from fetcher.http import Sleep
+from fetcher.rest_client import TIME_PATH, RestClient
 from fetcher.rest_page import read_page, refuse_open
 from fetcher.weight_budget import WeightBudget
 
@@ -28,21 +27,14 @@ _log = logging.getLogger(__name__)
 _PATHS = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1", Market.CM: "/dapi/v1"}
 # Address pools: USD-M and COIN-M share one budget (contract section 3).
 POOLS = {Market.SPOT: "spot", Market.UM: "futures", Market.CM: "futures"}
-_TIME = "/time"
 _INFO_WEIGHT = {Market.SPOT: 20, Market.UM: 1, Market.CM: 1}
 _MAX_SYMBOLS_NAMED = 100
-_MOST_BODY_BYTES = 64 << 20  # all of spot's exchangeInfo with permission sets has some 16 MB, a page 0.3 MB
 _MAX_ROUNDS = 5
 _MAX_ASKED = 8
 _AGREEING = 2  # equal answers in a row that are believed
 _AGREEING_EMPTY = 3  # the same for "none", which a broken answer looks like
 _EARLIEST_MS, _LATEST_MS = 1_483_228_800_000, 4_102_444_800_000  # 2017 to 2100: the exchange opened in July 2017
-_PLAUSIBLE_LIMITS = range(100, 1_000_001)
 _COIN_M_BEGINS_MS = 1_577_836_800_000  # 2020-01-01; COIN-M futures opened in the summer of 2020
-
-Result = TypeVar("Result")
-Reader = Callable[[object, int | None], Result]
-"""Makes something of a decoded body and of the latest time (epoch ms) at which it can have been said."""
 
 
 class BinanceRest:
@@ -63,11 +55,10 @@ class BinanceRest:
         self.market = market
         self.budget = budget
         self.rows = page_rows(market, limit)
-        self._url = base_url + _PATHS[market]
-        self._bans = bans
         self._clock = clock
-        self._sleep = sleep
-        self._session = new_session(connections, base_url)
+        self._client = RestClient(
+            base_url + _PATHS[market], POOLS[market], budget, bans, clock, connections=connections, sleep=sleep
+        )
 
     def synchronize_clock(self) -> None:
         """Set the exchange clock from `/time`, or from the date of that answer when it is earlier.
@@ -91,7 +82,7 @@ class BinanceRest:
             return latest_ms
 
         try:
-            self._clock.set(self._get(_TIME, {}, 1, read))
+            self._clock.set(self._client.get(TIME_PATH, {}, 1, read))
         except SeriesError as error:
             raise ExchangeUnavailable(f"market {self.market}: {error}") from error
 
@@ -116,7 +107,7 @@ class BinanceRest:
     def _load_symbols(self, params: dict[str, str]) -> dict[str, SymbolFacts]:
         weight = _INFO_WEIGHT[self.market]
         try:
-            limit, symbols = self._get("/exchangeInfo", params, weight, _read_exchange_info)
+            limit, symbols = self._client.get("/exchangeInfo", params, weight, read_exchange_info)
         except SeriesError as error:
             if "symbols" in params:
                 raise
@@ -301,99 +292,6 @@ class BinanceRest:
         weight = page_weight(self.market, limit)
         full = {"symbol": series.symbol, "interval": series.interval.code, **params}
         try:
-            return self._get("/klines", full, weight, read)
+            return self._client.get("/klines", full, weight, read)
         except SeriesError as error:
             raise type(error)(f"{series}, {format_ms(window.start_ms)}..{format_ms(window.end_ms)}: {error}") from error
-
-    def _get(self, path: str, params: dict[str, str], weight: int, read: Reader[Result]) -> Result:
-        return with_retries(lambda: self._attempt(path, params, weight, read), self._sleep)
-
-    def _attempt(self, path: str, params: dict[str, str], weight: int, read: Reader[Result]) -> Result:
-        pool = POOLS[self.market]
-        minute = self._leave_to_ask(pool, weight, reserved=path != _TIME)
-        response = send(self._session, self._url + path, params)
-        used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
-        if is_count(used):
-            self.budget.correct(minute, int(used))
-        try:
-            body = self._read_body(response, path)
-            check_status(response, body, self._clock.now_ms())
-            return read(read_json(body), latest_time(response))
-        except RateLimited as limit:
-            wait_s = limit.wait_s if limit.wait_s is not None else 60.0
-            self.budget.pause(wait_s)
-            self._bans.record_pause(pool, int(wait_s * 1000))
-            raise TemporaryFailure(
-                f"{self._url}{path} answers 429, too many requests", ExchangeUnavailable, wait_s
-            ) from limit
-        except Banned as ban:
-            until_ms = self._bans.record(pool, ban.for_ms)
-            raise ExchangeBanned(
-                f"{self._url} has banned this address until {format_ms(until_ms // 1000 * 1000)}; "
-                "the run stops and no request is sent before that. Lower BINANCE_WEIGHT_SHARE if other "
-                "programs use the same address",
-                until_ms,
-            ) from ban
-        except (UnusableAnswer, BodyTooLarge) as error:
-            raise TemporaryFailure(str(error), UnusableAnswer) from error
-
-    def _leave_to_ask(self, pool: str, weight: int, reserved: bool) -> int:
-        """Wait until a request may go, count its weight and return the minute. Raises ExchangeBanned."""
-        while True:
-            self._bans.refuse_while_banned(pool)
-            minute = self.budget.acquire(weight, reserved=reserved)
-            self._bans.refuse_while_banned(pool)  # another thread may have been told while this one waited
-            if (pause_ms := self._bans.pause_left_ms(pool)) == 0:
-                return minute
-            self._sleep(pause_ms / 1000)  # another run was told; the weight now belongs to a later minute
-
-    def _read_body(self, response: requests.Response, path: str) -> bytes:
-        with response:
-            try:
-                return b"".join(read_body(response, self._url + path, _MOST_BODY_BYTES))
-            except TemporaryFailure:
-                if response.status_code == 200:
-                    raise
-                return b""  # the status and its headers count, such as a ban's, also when the words are cut off
-
-
-def _read_exchange_info(body: object, _latest_ms: int | None) -> tuple[int | None, dict[str, SymbolFacts]]:
-    """Return the weight limit a minute (None: not said) and the symbols of an exchangeInfo answer."""
-    if not isinstance(body, dict):
-        raise UnusableAnswer(f"expected exchangeInfo, got {str(body)[:100]}")
-    try:
-        limit = next(
-            (
-                int(rule["limit"])
-                for rule in body["rateLimits"]
-                if (rule["rateLimitType"], rule["interval"], rule["intervalNum"]) == ("REQUEST_WEIGHT", "MINUTE", 1)
-            ),
-            None,
-        )
-        symbols = {
-            _name(item["symbol"]): SymbolFacts(
-                item["symbol"],
-                str(item.get("status") or item.get("contractStatus")),
-                _time_said(item.get("onboardDate")),
-                _time_said(item.get("deliveryDate")),
-            )
-            for item in body["symbols"]
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise UnusableAnswer(f"exchangeInfo has not the expected fields: {error!r}") from error
-    if limit not in _PLAUSIBLE_LIMITS:
-        limit = None  # the published one stays: with a limit of nothing a run would wait for ever
-    if not symbols:
-        raise UnusableAnswer("exchangeInfo lists no symbols")
-    return limit, symbols
-
-
-def _name(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"a symbol is {value!r}")
-    return value
-
-
-def _time_said(value: object) -> int | None:
-    """Return an epoch ms of an answer; null, 0 and what is no number count as not said."""
-    return value if isinstance(value, int) and value > 0 else None

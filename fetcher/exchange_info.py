@@ -1,0 +1,50 @@
+"""The answer of `exchangeInfo`: which symbols there are, and the published weight limit."""
+
+from __future__ import annotations
+
+from core.errors import UnusableAnswer
+from core.symbol_facts import SymbolFacts
+
+_PLAUSIBLE_LIMITS = range(100, 1_000_001)
+
+
+def read_exchange_info(body: object, _latest_ms: int | None) -> tuple[int | None, dict[str, SymbolFacts]]:
+    """Return the weight limit a minute (None: not said) and the symbols by name. Raises UnusableAnswer."""
+    if not isinstance(body, dict):
+        raise UnusableAnswer(f"expected exchangeInfo, got {str(body)[:100]}")
+    try:
+        limit = next(
+            (
+                int(rule["limit"])
+                for rule in body["rateLimits"]
+                if (rule["rateLimitType"], rule["interval"], rule["intervalNum"]) == ("REQUEST_WEIGHT", "MINUTE", 1)
+            ),
+            None,
+        )
+        symbols = {
+            _name(item["symbol"]): SymbolFacts(
+                item["symbol"],
+                str(item.get("status") or item.get("contractStatus")),
+                _time_said(item.get("onboardDate")),
+                _time_said(item.get("deliveryDate")),
+            )
+            for item in body["symbols"]
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnusableAnswer(f"exchangeInfo has not the expected fields: {error!r}") from error
+    if limit not in _PLAUSIBLE_LIMITS:
+        limit = None  # the published one stays: with a limit of nothing a run would wait for ever
+    if not symbols:
+        raise UnusableAnswer("exchangeInfo lists no symbols")
+    return limit, symbols
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a symbol is {value!r}")
+    return value
+
+
+def _time_said(value: object) -> int | None:
+    """Return an epoch ms of an answer; null, 0 and what is no number count as not said."""
+    return value if isinstance(value, int) and value > 0 else None

@@ -58,7 +58,7 @@ class World:
         rows = list(generate_series(self.series[0], whole, 1))
         for series in self.series:  # the same candles for all, or making them would take longer than the runs
             store.add(series, rows)
-        limits = WeightLimits(spot=10**8, futures=10**8)
+        limits = WeightLimits(spot=10**6, futures=10**6)
         self.exchange = ReplayExchange(store, ReplayClock(NOW_MS, speed=0.0), archives=False, weight_limits=limits)
         self.exchange.start()
         self.environment = {**program_environment(folder, server, self.exchange), "STATE_DIR": str(folder / name)}

@@ -205,6 +205,9 @@ def _covering(gap: Gap, source: Source) -> list[Answer]:
     return [a for a in gap.answers if a.source is source and a.span.intersect(gap.span) == gap.span]
 
 
+_SPLIT = "split from "
+
+
 def _cut(gap: Gap, still: Sequence[Span], now_ms: int, by: str) -> list[Gap]:
     """Return `gap` in parts: `still` as it was, the rest healed. The first part keeps the row."""
     if list(still) == [gap.span]:
@@ -214,8 +217,9 @@ def _cut(gap: Gap, still: Sequence[Span], now_ms: int, by: str) -> list[Gap]:
     pieces: list[Gap] = []
     for span, is_healed in parts:
         events = list(gap.history)
-        if len(parts) > 1:
-            events.append(Event(now_ms, f"split from {gap.span}"))
+        # A gap that is healed bit by bit names the whole once, or its history would grow with every bit.
+        if len(parts) > 1 and not (events and events[-1].text.startswith(_SPLIT)):
+            events.append(Event(now_ms, f"{_SPLIT}{gap.span}"))
         piece = replace(gap, span=span, id=gap.id if not pieces else None, history=tuple(events))
         pieces.append(_healed(piece, now_ms, by) if is_healed else piece)
     return pieces

@@ -445,6 +445,22 @@ def test_a_gap_of_which_the_middle_came_is_three_with_one_past() -> None:
     ]
 
 
+def test_a_gap_that_is_healed_bit_by_bit_does_not_grow_its_history_with_every_bit() -> None:
+    """As when a year that was deleted comes back span by span of the ledger."""
+    whole = replace(asked(hours(0, 100), OLD, REST), id=7)
+    left, healed = [whole], []
+    for hour in range(99):
+        parts = look(left, [], OLD + hour, [hours(hour, hour + 1)])
+        healed += [part for part in parts if part.status is HEALED]
+        left = [part for part in parts if part.status is not HEALED]
+    assert [part.span for part in left] == [hours(99, 100)]
+    assert len(healed) == 99
+    assert {len(part.history) - len(whole.history) for part in healed} == {
+        2
+    }  # of what it was a part, and who healed it
+    assert left[0].history[-1].text == f"split from {whole.span}"
+
+
 def test_what_of_a_gap_was_not_looked_at_stays() -> None:
     gap = replace(asked(hours(0, 6), OLD, REST), id=7)
     assert outcome(look([gap], [], OLD + 5, [hours(2, 4)])) == [

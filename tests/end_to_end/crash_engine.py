@@ -438,7 +438,7 @@ def random_share(dice: random.Random) -> float:
 @contextmanager
 def open_bench() -> Iterator[Bench]:
     """Start a server and an exchange; stop both at the end, and only then remove the folder."""
-    limits = WeightLimits(spot=10**8, futures=10**8)
+    limits = WeightLimits(spot=10**6, futures=10**6)
     clock = ReplayClock(SPAN.end_ms + 25_000, speed=0.0)
     with (
         database_server("ohlcv-crashes-") as server,

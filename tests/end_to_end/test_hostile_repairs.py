@@ -24,7 +24,7 @@ def test_what_was_deleted_and_altered_is_the_truth_again(program: Program, seed:
     hurry(program)
     store = market()
     truth = {series.table_name: truth_rows(store.rows(series)) for series in SERIES}
-    limits = WeightLimits(spot=10**8, futures=10**8)
+    limits = WeightLimits(spot=10**6, futures=10**6)
     with ReplayExchange(store, ReplayClock(SPAN.end_ms + 25_000, speed=0.0), weight_limits=limits) as exchange:
         serve(program, exchange)
         assert program.run("--symbols", *NAMES).returncode == 0

@@ -231,7 +231,7 @@ def play_round(server: EmbeddedServer, seed: int, number: int, tally: Tally) -> 
     script = HostileScript(dice)
     codes: list[int] = []
     names = [str(series) for series in SERIES]
-    limits = WeightLimits(spot=10**8, futures=10**8)
+    limits = WeightLimits(spot=10**6, futures=10**6)
     folder = Path(tempfile.mkdtemp(prefix="ohlcv-round-"))
     try:
         with (

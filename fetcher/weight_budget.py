@@ -15,8 +15,8 @@ from fetcher.http import Sleep
 _MINUTE_MS = 60_000
 # The exchange's minute turns by its clock, ours follows it to within the latency of one request.
 _TURN_MARGIN_MS = 500
-# Weight is reserved in such parts of a minute's budget: few questions, and little is taken and not used.
-_PARTS = 50
+# Weight is reserved in such parts: a fiftieth of a minute's budget, so few questions, and little is taken and not used.
+_PARTS, _LARGEST_PART = 50, 100
 _MOST_PLAUSIBLE = 100
 
 Reserve = Callable[[int, int, int], int]
@@ -102,7 +102,8 @@ class WeightBudget:
         lacking = self._own + weight - self._reserved
         if self._reserve is not None and lacking > 0:
             allowed = int(self._allowed)
-            self._reserved += self._reserve(self._minute, max(lacking, allowed // _PARTS), allowed)
+            part = min(allowed // _PARTS, _LARGEST_PART)
+            self._reserved += self._reserve(self._minute, max(lacking, part), allowed)
         return self._reserve is None or self._own + weight <= self._reserved
 
     def correct(self, minute: int, used_by_exchange: int) -> None:

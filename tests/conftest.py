@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from db.migrate import migrate
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 _numbers = itertools.count(1)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Work in one process more than there are processors: many tests wait for a server, a signal or a stall."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="session")

@@ -133,9 +133,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", help="backfill when none is given")
     common = _Parser(add_help=False, allow_abbrev=False)
     common.add_argument("--json", action="store_true", help="one JSON document on stdout, logs on stderr")
-    loudness = common.add_mutually_exclusive_group()
-    loudness.add_argument("--verbose", action="store_true", help="one line for every committed chunk")
-    loudness.add_argument("--quiet", action="store_true", help="warnings and errors only")
+    verbosity = common.add_mutually_exclusive_group()
+    verbosity.add_argument("--verbose", action="store_true", help="one line for every committed chunk")
+    verbosity.add_argument("--quiet", action="store_true", help="warnings and errors only")
 
     def add(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(

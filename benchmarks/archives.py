@@ -25,7 +25,7 @@ from pathlib import Path
 from common import own_folder, own_server, print_ratio, psql, rounds, write_archive
 from psycopg2.extras import execute_values
 
-from core.archive_names import Period, file_stem, month_of
+from core.binance.archives import Period, file_stem, month_of
 from core.fetched import FetchedSpan
 from core.plan import Source
 from core.series import parse_series
@@ -38,8 +38,8 @@ from db.operations import PreparedSpan, count_rows, save_ohlcv
 from db.schema import create_table_if_not_exists
 from demo.generated_market import generate_series
 from demo.recordings import load_recordings
-from fetcher.archive_csv import read_archive
-from logic.read_ahead import ReadAhead
+from fetcher.binance.archive_csv import read_archive
+from logic.fetching.read_ahead import ReadAhead
 
 START_MS = parse_time("2023-01-01")
 SERIES = [parse_series(name) for name in ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT")]
@@ -73,8 +73,8 @@ def save_all(database: Database, series_id: int, table: str, archives: list[Arch
     """Commit the archives the program's way."""
     with ThreadPoolExecutor(2) as executor:
         for _, future in ReadAhead(executor, prepare, archives, 3, lambda _: 1, 3):
-            with database.transaction("save") as cursor:
-                save_ohlcv(cursor, series_id, table, [future.result()], "benchmark", START_MS)
+            with database.transaction("save") as tx:
+                save_ohlcv(tx, series_id, table, [future.result()], "benchmark", START_MS)
 
 
 def save_by_values(database: Database, table: str, archives: list[Archive]) -> None:
@@ -96,20 +96,20 @@ def save_by_values(database: Database, table: str, archives: list[Archive]) -> N
             before = at
             rows.append((at / 1000, open_, high, low, close, volume, quote, int(trades), buy, buy_quote))
             digest.update(",".join(map(str, rows[-1])).encode())
-        with database.transaction("save") as cursor:
+        with database.transaction("save") as tx:
             execute_values(
-                cursor,
+                tx,
                 f"insert into public.{table} values %s on conflict (time) do nothing",
                 rows,
                 template="(to_timestamp(%s), %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 page_size=1000,
             )
-            cursor.execute(
+            tx.cursor.execute(
                 f"select count(*) from public.{table}"
                 f" where time >= to_timestamp({period.span.start_ms / 1000})"
                 f" and time < to_timestamp({period.span.end_ms / 1000})"
             )
-            assert cursor.fetchone() == (len(rows),)  # noqa: S101
+            assert tx.cursor.fetchone() == (len(rows),)  # noqa: S101
 
 
 def four_at_once(databases: list[Database], ids: list[int], archives: list[Archive]) -> None:
@@ -136,10 +136,10 @@ def main() -> None:
         databases = [Database.connect(None, server.keywords(), "benchmark") for _ in SERIES]
         database = databases[0]
         migrate(database)
-        with database.transaction("prepare") as cursor:
-            catalog = sync_symbols(cursor, [WantedSeries(series) for series in SERIES], authoritative=True)
+        with database.transaction("prepare") as tx:
+            catalog = sync_symbols(tx, [WantedSeries(series) for series in SERIES], replaces_catalog=True)
             for series in SERIES:
-                create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
+                create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
         ids = [catalog[series].id for series in SERIES]
         table, id_ = SAME.table_name, ids[0]
 
@@ -151,8 +151,8 @@ def main() -> None:
             save_all(database, id_, table, archives)
 
         fill()
-        with database.transaction("count") as cursor:
-            total = count_rows(cursor, table)
+        with database.transaction("count") as tx:
+            total = count_rows(tx, table)
         file = folder / "rows.csv"
         psql(server, f"\\copy (select * from {table} order by time) to '{file}' csv\n")
         psql(server, f"create table copied (like {table} including all)")

@@ -26,7 +26,7 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
 import psycopg2  # noqa: E402
 from candles import batch_of, save_spans  # noqa: E402
 
-from core.archive_names import month_of  # noqa: E402
+from core.binance.archives import month_of  # noqa: E402
 from core.fetched import FetchedSpan  # noqa: E402
 from core.plan import Source  # noqa: E402
 from core.ranges import Span  # noqa: E402
@@ -43,9 +43,9 @@ from demo.candle_store import CandleStore  # noqa: E402
 from demo.clock import ReplayClock  # noqa: E402
 from demo.generated_market import generate_series  # noqa: E402
 from demo.server import ReplayExchange  # noqa: E402
-from logic.exchange import Exchange, ExchangeAddresses  # noqa: E402
-from logic.series_check import check_series  # noqa: E402
-from logic.verifier import Against, SeriesVerification, Verifier  # noqa: E402
+from fetcher.binance.exchange import Exchange, ExchangeAddresses  # noqa: E402
+from logic.gaps.series_check import check_series  # noqa: E402
+from logic.verify.verifier import Against, SeriesVerification, Verifier  # noqa: E402
 
 BTC = parse_series("BTCUSDT")
 START_MS = parse_time("2020-01-01")
@@ -53,9 +53,9 @@ START_MS = parse_time("2020-01-01")
 
 def fill(database: Database, months: int, replay: ReplayExchange, exchange: Exchange) -> int:
     """Commit `months` months of generated candles with the checksums that the replay exchange publishes."""
-    with database.transaction("prepare") as cursor:
-        series_id = sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)[BTC].id
-        create_table_if_not_exists(cursor, BTC, timescale=False, compress_after_days=0)
+    with database.transaction("prepare") as tx:
+        series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
+        create_table_if_not_exists(tx, BTC, timescale=False, compress_after_days=0)
     total = 0
     for number in range(months):
         period = month_of(add_months(START_MS, number))
@@ -65,8 +65,8 @@ def fill(database: Database, months: int, replay: ReplayExchange, exchange: Exch
         batch = batch_of(replay.store.rows(BTC, period.span.start_ms, period.span.end_ms))
         checksum = exchange.archives.published_checksum(BTC, period)
         fetched = FetchedSpan(period.span, batch, Source.ARCHIVE_MONTHLY, checksum)
-        with database.transaction("fill") as cursor:
-            save_spans(cursor, series_id, BTC.table_name, [fetched], "benchmark", START_MS)
+        with database.transaction("fill") as tx:
+            save_spans(tx, series_id, BTC.table_name, [fetched], "benchmark", START_MS)
         total += batch.rows
     return total
 
@@ -120,27 +120,27 @@ def measure(
 ) -> None:
     """Time the four actions in turns and print what they cost."""
     table = BTC.table_name
-    with database.transaction("read") as cursor:
-        row = next(one for one in load_catalog(cursor) if one.series == BTC)
-        entries = load_entries(cursor, row.id, table)
+    with database.transaction("read") as tx:
+        row = next(one for one in load_catalog(tx) if one.series == BTC)
+        entries = load_entries(tx, row.id, table)
     # What the replay exchange needs to make a CHECKSUM (a month's zip) is its own time, not the program's: it
     # answers with what the ledger has.
     answers = {f"{BTC.symbol}-1m-{month_of(e.span.start_ms).text}.zip": e.archive_checksum for e in entries}
     exchange.archives.published_checksum = lambda _series, period: answers[f"{BTC.symbol}-1m-{period.text}.zip"]
 
     def count() -> None:
-        with database.transaction("count") as cursor:
-            cursor.execute(f"select count(*) from public.{table}")
-            assert cursor.fetchone() == (rows,)  # noqa: S101
+        with database.transaction("count") as tx:
+            tx.cursor.execute(f"select count(*) from public.{table}")
+            assert tx.cursor.fetchone() == (rows,)  # noqa: S101
 
     def check() -> None:
-        with database.transaction("check") as cursor:
-            assert check_series(cursor, row, None, None, replay.clock.now_ms()).is_complete  # noqa: S101
+        with database.transaction("check") as tx:
+            assert check_series(tx, row, None, None, replay.clock.now_ms()).is_complete  # noqa: S101
 
     def read() -> None:
-        with database.transaction("read") as cursor:
+        with database.transaction("read") as tx:
             for entry in entries:
-                cursor.copy_expert(
+                tx.cursor.copy_expert(
                     f"copy (select * from public.{table} where time >= to_timestamp({entry.span.start_ms / 1000}) "
                     f"and time < to_timestamp({entry.span.end_ms / 1000}) order by time) to stdout",
                     io.BytesIO(),

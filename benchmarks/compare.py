@@ -54,7 +54,7 @@ from common import (
 )
 from psycopg2.extensions import make_dsn
 
-from core.archive_names import Period, day_of, month_of
+from core.binance.archives import Period, day_of, month_of
 from core.ranges import Span
 from core.series import parse_series
 from core.times import MS_PER_DAY, add_months, parse_time, to_datetime
@@ -155,7 +155,7 @@ def run_this_program(source: str) -> Callable[[World], tuple[float, float]]:
         environment = program_environment(world.folder, world.server, world.exchange)
         seconds, peak_mib, output = timed(command, environment, MAY_END_WITH)
         report = json.loads(output)
-        line = {name: report["series"][0][name] for name in ("rows_by_source", "confirmed_absent", "unexplained")}
+        line = {name: report["series"][0][name] for name in ("rows_by_source", "not_at_exchange", "unexplained")}
         print_line({"this program": source, "exit_code": report["exit_code"], **line})
         return seconds, peak_mib
 
@@ -214,9 +214,9 @@ def stored_in_table(table: str, columns: tuple[str, ...]) -> Callable[[World, Sp
     def stored(world: World, span: Span) -> Values:
         database = Database.connect(None, world.server.keywords(), "benchmark")
         try:
-            with database.transaction("compare") as cursor:
-                cursor.execute(statement, (span.start_ms, span.end_ms))
-                return {row[0]: row[1:] for row in cursor.fetchall()}
+            with database.transaction("compare") as tx:
+                tx.cursor.execute(statement, (span.start_ms, span.end_ms))
+                return {row[0]: row[1:] for row in tx.cursor.fetchall()}
         finally:
             database.close()
 

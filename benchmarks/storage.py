@@ -26,7 +26,6 @@ import psycopg2
 from archives import SAME, START_MS, Archive, make_archives, save_all
 from candles import Row, batch_of, stored_rows, truth_rows
 from common import own_folder, own_server, program_environment, psql, run_program
-from psycopg2.extensions import cursor as Cursor
 
 from core.fetched import FetchedSpan, SpanRecord
 from core.plan import Source
@@ -34,7 +33,7 @@ from core.ranges import Span
 from core.times import MS_PER_DAY, add_months, iso_ms
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols
-from db.connection import Database, fetch_one
+from db.connection import Database, Transaction, fetch_one
 from db.embedded import EmbeddedServer
 from db.ledger import insert_entry
 from db.migrate import migrate
@@ -53,14 +52,14 @@ INDEXES = {
     "symbols_pkey": "update_life and set_checked by id; the foreign keys of ledger, gaps and corrections",
     "symbols_table_name_key": "no query: two series never share a table",
     "symbols_market_symbol_interval_key": "sync_symbols, on conflict",
-    "ohlcv_ledger_pkey": "set_proven, set_tried, delete_entry, _fold_newest by id",
+    "ohlcv_ledger_pkey": "set_hash_checked, set_attempted, delete_entry, _fold_newest by id",
     "ohlcv_ledger_by_series": "load_entries, add_entry (the newest), set_verified, void_entries, undo_corrections",
     "ohlcv_gaps_pkey": "save_gaps by id",
     "ohlcv_gaps_by_series": "load_open_gaps",
     "ohlcv_corrections_pkey": "no query: a correction is told from another of the same candle by its id",
     "ohlcv_corrections_by_run": "load_corrected, undo_corrections",
-    "ohlcv_foreign_changes_pkey": "no query: names a row",
-    "ohlcv_foreign_changes_by_table": "load_entries (is it proven still?), last_foreign_change",
+    "ohlcv_external_changes_pkey": "no query: names a row",
+    "ohlcv_external_changes_by_table": "load_entries (is it proven still?), last_external_change",
     "ohlcv_weight_pkey": "reserve_weight",
     "ohlcv_migrations_pkey": "no query: two runs at once never apply a migration twice",
 }
@@ -91,21 +90,21 @@ def truth_of(archives: Sequence[Archive]) -> str:
     return digest_of(row for _, path, _ in archives for row in truth_rows(list(read_rows(path))))
 
 
-def compare(cursor: Cursor, truth: str, what: str) -> None:
+def compare(tx: Transaction, truth: str, what: str) -> None:
     """Read all candles back. Raises SystemExit when a digit differs."""
-    if digest_of(stored_rows(cursor, TABLE)) != truth:
+    if digest_of(stored_rows(tx, TABLE)) != truth:
         raise SystemExit(f"{what}: the stored candles are not those of the archives")
 
 
-def check_indexes(cursor: Cursor, is_shown: bool) -> None:
+def check_indexes(tx: Transaction, is_shown: bool) -> None:
     """Name the query of each index, and its size. Raises SystemExit for one too many or too few."""
-    cursor.execute(
+    tx.cursor.execute(
         """
         select indexrelid::regclass::text, pg_relation_size(indexrelid) from pg_index
         join pg_class on pg_class.oid = indrelid where relnamespace = 'public'::regnamespace order by 1
         """
     )
-    found = dict(cursor.fetchall())
+    found = dict(tx.cursor.fetchall())
     for name, size in found.items() if is_shown else ():
         show(index=name, bytes=size, needed_by=INDEXES.get(name, "?"))
     if unknown := found.keys() - INDEXES.keys():
@@ -114,14 +113,14 @@ def check_indexes(cursor: Cursor, is_shown: bool) -> None:
         raise SystemExit(f"indexes that are named here and not in the schema: {', '.join(sorted(gone))}")
 
 
-def sizes_of(cursor: Cursor, table: str) -> tuple[int, int, int, int]:
+def sizes_of(tx: Transaction, table: str) -> tuple[int, int, int, int]:
     """Return a plain table's rows, and the bytes of its heap, of its indexes, and of all of it."""
-    cursor.execute(f"select count(*) from public.{table}")
-    (rows,) = fetch_one(cursor)
-    cursor.execute(
+    tx.cursor.execute(f"select count(*) from public.{table}")
+    (rows,) = fetch_one(tx)
+    tx.cursor.execute(
         "select pg_relation_size(t), pg_indexes_size(t), pg_total_relation_size(t) from to_regclass(%s) t", (table,)
     )
-    return rows, *fetch_one(cursor)
+    return rows, *fetch_one(tx)
 
 
 def show_candles(storage: str, rows: int, heap: int, index: int, total: int, **more: object) -> None:
@@ -163,39 +162,39 @@ def measure_plain(folder: Path, archives: Sequence[Archive], span: Span, truth: 
         backfill(folder, server, archives, span)
         psql(server, "vacuum analyze")
         with closing(Database.connect(None, server.keywords(), "benchmark")) as database:
-            with database.transaction("measure") as cursor:
-                compare(cursor, truth, "plain PostgreSQL")
-                cursor.execute("show server_version")
-                (version,) = fetch_one(cursor)
-                candles, *sizes = sizes_of(cursor, TABLE)
+            with database.transaction("measure") as tx:
+                compare(tx, truth, "plain PostgreSQL")
+                tx.cursor.execute("show server_version")
+                (version,) = fetch_one(tx)
+                candles, *sizes = sizes_of(tx, TABLE)
                 show_candles(f"PostgreSQL {version}", candles, *sizes, equal_to_the_archives=True)
-                for table in ("ohlcv_ledger", "ohlcv_gaps", "ohlcv_corrections", "ohlcv_foreign_changes"):
-                    show_beside(cursor, table, candles)
-                check_indexes(cursor, is_shown=True)
-            with database.transaction("write another ledger") as cursor:
-                write_daily_ledger(cursor, archives)
+                for table in ("ohlcv_ledger", "ohlcv_gaps", "ohlcv_corrections", "ohlcv_external_changes"):
+                    show_beside(tx, table, candles)
+                check_indexes(tx, is_shown=True)
+            with database.transaction("write another ledger") as tx:
+                write_daily_ledger(tx, archives)
             psql(server, "vacuum analyze ohlcv_ledger")
-            with database.transaction("measure") as cursor:
-                show_beside(cursor, "ohlcv_ledger", candles, of="the same candles by REST, a row a day")
+            with database.transaction("measure") as tx:
+                show_beside(tx, "ohlcv_ledger", candles, of="the same candles by REST, a row a day")
 
 
-def show_beside(cursor: Cursor, table: str, candles: int, **more: object) -> None:
+def show_beside(tx: Transaction, table: str, candles: int, **more: object) -> None:
     """Print the size of one of the program's own tables, and its share for each candle."""
-    rows, heap, index, total = sizes_of(cursor, table)
+    rows, heap, index, total = sizes_of(tx, table)
     each = round(total / candles, 3)
     show(table=table, rows=rows, heap=heap, index=index, total=total, bytes_per_candle=each, **more)
 
 
-def write_daily_ledger(cursor: Cursor, archives: Sequence[Archive]) -> None:
+def write_daily_ledger(tx: Transaction, archives: Sequence[Archive]) -> None:
     """Make the ledger that of a year kept up by REST: one row a day, when all is folded."""
-    cursor.execute("truncate public.ohlcv_ledger")
-    cursor.execute("select id from public.symbols where table_name = %s", (TABLE,))
-    (series_id,) = fetch_one(cursor)
+    tx.cursor.execute("truncate public.ohlcv_ledger")
+    tx.cursor.execute("select id from public.symbols where table_name = %s", (TABLE,))
+    (series_id,) = fetch_one(tx)
     for period, path, _ in archives:
         month = FetchedSpan(period.span, batch_of(list(read_rows(path))), Source.REST)
         for start_ms in range(period.span.start_ms, period.span.end_ms, MS_PER_DAY):
             record = SpanRecord.of(month.within(Span(start_ms, start_ms + MS_PER_DAY)))
-            insert_entry(cursor, series_id, record, "benchmark", START_MS, is_stored=True)
+            insert_entry(tx, series_id, record, "benchmark", START_MS, is_stored=True)
 
 
 @contextmanager
@@ -224,26 +223,26 @@ def vacuum(url: str, database: Database) -> None:
 
 def make_hypertable_series(database: Database) -> int:
     """Create the series as the program does where TimescaleDB is, but with the compression in our own hands."""
-    with database.transaction("prepare") as cursor:
-        series_id = sync_symbols(cursor, [WantedSeries(SAME)], authoritative=True)[SAME].id
-        create_table_if_not_exists(cursor, SAME, timescale=True, compress_after_days=COMPRESS_AFTER_DAYS)
+    with database.transaction("prepare") as tx:
+        series_id = sync_symbols(tx, [WantedSeries(SAME)], replaces_catalog=True)[SAME].id
+        create_table_if_not_exists(tx, SAME, timescale=True, compress_after_days=COMPRESS_AFTER_DAYS)
         # Before the commit: the job would compress old chunks at once, and there would be nothing to compare with.
-        cursor.execute(
+        tx.cursor.execute(
             "select alter_job(job_id, scheduled => false) from timescaledb_information.jobs where hypertable_name = %s",
             (TABLE,),
         )
-        if cursor.rowcount != 1:
-            raise SystemExit(f"the hypertable has {cursor.rowcount} compression jobs, not one")
+        if tx.cursor.rowcount != 1:
+            raise SystemExit(f"the hypertable has {tx.cursor.rowcount} compression jobs, not one")
     return series_id
 
 
-def hypertable_sizes(cursor: Cursor) -> tuple[int, int, int]:
+def hypertable_sizes(tx: Transaction) -> tuple[int, int, int]:
     """Return the bytes of the hypertable's heaps, of its indexes, and of all of it, by TimescaleDB's own function."""
-    cursor.execute(
+    tx.cursor.execute(
         "select table_bytes + coalesce(toast_bytes, 0), index_bytes, total_bytes from hypertable_detailed_size(%s)",
         (f"public.{TABLE}",),
     )
-    heap, index, total = fetch_one(cursor)
+    heap, index, total = fetch_one(tx)
     return heap, index, total
 
 
@@ -256,21 +255,21 @@ def measure_timescale(url: str, archives: list[Archive], candles: int, truth: st
         series_id = make_hypertable_series(database)
         save_all(database, series_id, TABLE, archives)
         vacuum(url, database)
-        with database.transaction("measure") as cursor:
-            compare(cursor, truth, "TimescaleDB, uncompressed")
-            cursor.execute("select extversion from pg_extension where extname = 'timescaledb'")
-            name = f"TimescaleDB {fetch_one(cursor)[0]}"
-            cursor.execute("select count(*) from show_chunks(%s)", (f"public.{TABLE}",))
-            chunks = fetch_one(cursor)[0]
-            plain = hypertable_sizes(cursor)
+        with database.transaction("measure") as tx:
+            compare(tx, truth, "TimescaleDB, uncompressed")
+            tx.cursor.execute("select extversion from pg_extension where extname = 'timescaledb'")
+            name = f"TimescaleDB {fetch_one(tx)[0]}"
+            tx.cursor.execute("select count(*) from show_chunks(%s)", (f"public.{TABLE}",))
+            chunks = fetch_one(tx)[0]
+            plain = hypertable_sizes(tx)
             show_candles(f"{name}, uncompressed", candles, *plain, chunks=chunks, equal_to_the_archives=True)
-            check_indexes(cursor, is_shown=False)
-        with database.transaction("compress") as cursor:
-            cursor.execute("select count(compress_chunk(c)) from show_chunks(%s) c", (f"public.{TABLE}",))
+            check_indexes(tx, is_shown=False)
+        with database.transaction("compress") as tx:
+            tx.cursor.execute("select count(compress_chunk(c)) from show_chunks(%s) c", (f"public.{TABLE}",))
         vacuum(url, database)
-        with database.transaction("measure") as cursor:
-            compare(cursor, truth, "TimescaleDB, compressed")
-            packed = hypertable_sizes(cursor)
+        with database.transaction("measure") as tx:
+            compare(tx, truth, "TimescaleDB, compressed")
+            packed = hypertable_sizes(tx)
             factor = round(plain[2] / packed[2], 2)
             show_candles(f"{name}, compressed", candles, *packed, factor=factor, equal_to_the_archives=True)
 

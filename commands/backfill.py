@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from rich.console import Console
 
 from commands.clock import local_now_ms
-from commands.database import one_budget, open_database
+from commands.database import open_database, shared_budget
 from commands.display import ProgressDisplay
 from commands.dry_run import run_dry
 from commands.interrupt import sleep
@@ -21,8 +21,8 @@ from config.settings import Settings
 from core.plan import SourceChoice
 from db.migrate import migrate
 from db.timescale import use_timescale_if_there
-from logic.exchange import Exchange, ExchangeAddresses
-from logic.ohlcv_handler import BackfillOptions, Observer, run_ohlcv_backfill
+from fetcher.binance.exchange import Exchange, ExchangeAddresses
+from logic.backfill.ohlcv_handler import BackfillOptions, Observer, run_ohlcv_backfill
 
 
 def run_backfill(arguments: argparse.Namespace, settings: Settings, run_id: str) -> int:
@@ -52,13 +52,13 @@ def run_backfill(arguments: argparse.Namespace, settings: Settings, run_id: str)
             chunk_days=settings.chunk_days,
             workers=settings.fetch_workers,
             heal_gaps=arguments.heal_gaps,
-            authoritative=is_whole_file,
+            replaces_catalog=is_whole_file,
             timescale=timescale,
             compress_after_days=settings.compress_after_days,
             state_dir=settings.state_dir,
         )
         display = ProgressDisplay(console, exchange.weight_used) if console is not None else nullcontext(Observer())
-        with display as observer, one_budget(settings, exchange):
+        with display as observer, shared_budget(settings, exchange):
             summary = run_ohlcv_backfill(database, exchange, series, options, observer, local_now_ms)
     finally:
         database.close()

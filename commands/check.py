@@ -8,7 +8,7 @@ from itertools import zip_longest
 from commands.backfill import exchange_addresses, log_level
 from commands.check_report import check_document, print_checks
 from commands.clock import local_now_ms
-from commands.database import database_exists, one_budget, open_database
+from commands.database import database_exists, open_database, shared_budget
 from commands.interrupt import sleep
 from commands.output import print_json
 from commands.run_log import set_up_logging
@@ -22,10 +22,10 @@ from core.wanted import WantedSeries
 from db.connection import Database, read_one_moment
 from db.migrate import migrate
 from db.timescale import use_timescale_if_there
-from logic.exchange import Exchange
-from logic.ohlcv_handler import BackfillOptions, Observer, run_ohlcv_backfill
-from logic.results import RunSummary
-from logic.series_check import SeriesCheck, check_series
+from fetcher.binance.exchange import Exchange
+from logic.backfill.ohlcv_handler import BackfillOptions, Observer, run_ohlcv_backfill
+from logic.backfill.results import RunSummary
+from logic.gaps.series_check import SeriesCheck, check_series
 
 
 def run_check(arguments: argparse.Namespace, settings: Settings, run_id: str) -> int:
@@ -66,13 +66,13 @@ def run_check(arguments: argparse.Namespace, settings: Settings, run_id: str) ->
 def _check_all(
     arguments: argparse.Namespace, settings: Settings, database: Database, times: TimeRange
 ) -> list[SeriesCheck]:
-    with database.transaction("read the catalog") as cursor:
-        rows = choose_series(cursor, arguments.symbols, settings.default_interval)
+    with database.transaction("read the catalog") as tx:
+        rows = choose_series(tx, arguments.symbols, settings.default_interval)
     checks = []
     for row in rows:
-        with database.transaction(f"check {row.series}") as cursor:
-            read_one_moment(cursor)
-            checks.append(check_series(cursor, row, times.start_ms, times.end_ms, local_now_ms()))
+        with database.transaction(f"check {row.series}") as tx:
+            read_one_moment(tx)
+            checks.append(check_series(tx, row, times.start_ms, times.end_ms, local_now_ms()))
     return checks
 
 
@@ -89,13 +89,13 @@ def _heal(
         chunk_days=settings.chunk_days,
         workers=settings.fetch_workers,
         heal_gaps=True,
-        authoritative=False,
+        replaces_catalog=False,
         timescale=use_timescale_if_there(database),
         compress_after_days=settings.compress_after_days,
         state_dir=settings.state_dir,
     )
     summaries = []
-    with one_budget(settings, exchange):
+    with shared_budget(settings, exchange):
         # Most series have one range; one fetched ad hoc before its wanted range has two, and nothing is wanted between.
         for spans in zip_longest(*(check.spans for check in before)):
             wanted = [

@@ -8,7 +8,7 @@ from commands.output import span_document, time_text
 from commands.tables import print_table
 from core.gaps import Gap, GapStatus
 from core.ranges import Span, subtract
-from logic.series_check import SeriesCheck
+from logic.gaps.series_check import SeriesCheck
 
 _SPANS_SHOWN = 20
 _COLUMNS = [
@@ -17,7 +17,7 @@ _COLUMNS = [
     "expected",
     "stored",
     "missing",
-    "absent",
+    "not_at_exchange",
     "off-grid",
     "extra",
     "last checked",
@@ -37,7 +37,7 @@ def print_checks(checks: Sequence[SeriesCheck], now_ms: int) -> None:
     rows = []
     for check in checks:
         span = str(Span(check.spans[0].start_ms, check.spans[-1].end_ms)) if check.spans else "-"
-        counts = [check.expected, check.stored, check.missing, check.absent, check.off_grid, check.extra_rows]
+        counts = [check.expected, check.stored, check.missing, check.not_at_exchange, check.off_grid, check.extra_rows]
         checked_ms = check.row.checked_at_ms
         last = "never" if checked_ms is None else f"{max(0, now_ms - checked_ms) // 3_600_000} h ago"
         rows.append([str(check.row.series), span, *(f"{count:,}" for count in counts), last, _verdict(check)])
@@ -80,15 +80,15 @@ def _lines(check: SeriesCheck) -> Iterator[str]:
         yield f"{check.doubled:,} rows repeat an open time; verify --repair takes them out and restores the key"
     for span in check.altered[:_SPANS_SHOWN]:
         yield f"values in {span} are not those that were committed; verify tells which, verify --repair restores them"
-    if (check.altered or check.lost or check.extra) and check.foreign_change:
-        yield f"the last change by a hand other than this program's: {check.foreign_change}"
-    for span in check.unvouched[:_SPANS_SHOWN]:
+    if (check.altered or check.lost or check.extra) and check.external_change:
+        yield f"the last change by a hand other than this program's: {check.external_change}"
+    for span in check.not_compared[:_SPANS_SHOWN]:
         yield f"what is stored in {span} has not been compared since it was changed; verify compares it"
     if check.off_grid:
         shown = ", ".join(str(time_text(ms)) for ms in check.off_grid_shown)
         more = " ..." if check.off_grid > len(check.off_grid_shown) else ""
         yield f"{check.off_grid:,} candles open off the grid, as the exchange has them: {shown}{more}"
-    absent = [gap for gap in check.gaps if gap.status is GapStatus.ABSENT]
+    absent = [gap for gap in check.gaps if gap.status is GapStatus.NOT_AT_EXCHANGE]
     for gap in absent[:_SPANS_SHOWN]:
         yield _gap_line(check, gap)
     if len(absent) > _SPANS_SHOWN:
@@ -100,8 +100,8 @@ def _why_missing(check: SeriesCheck, span: Span) -> str:
     if not gaps or subtract([span], [gap.span for gap in gaps]):
         return "not asked for yet; check --heal or backfill --heal-gaps asks"
     return "; ".join(
-        f"{'committed once and gone' if gap.is_lost else 'not had when fetched'}, {_evidence(gap)}, "
-        f"next look {time_text(gap.next_look_ms)}"
+        f"{'committed once and gone' if gap.was_committed else 'not had when fetched'}, {_evidence(gap)}, "
+        f"next look {time_text(gap.next_recheck_ms)}"
         for gap in gaps
     )
 
@@ -137,7 +137,7 @@ def _document(check: SeriesCheck) -> dict[str, object]:
         "expected": check.expected,
         "stored": check.stored,
         "missing": check.missing,
-        "absent": check.absent,
+        "not_at_exchange": check.not_at_exchange,
         "off_grid": check.off_grid,
         "extra": check.extra_rows,
         "doubled": check.doubled,
@@ -150,9 +150,9 @@ def _document(check: SeriesCheck) -> dict[str, object]:
         "never_fetched": [span_document(span) for span in check.never_fetched],
         "extra_in": [span_document(span) for span in check.extra],
         "altered": [span_document(span) for span in check.altered],
-        "not_compared": [span_document(span) for span in check.unvouched],
+        "not_compared": [span_document(span) for span in check.not_compared],
         "faults": list(check.faults),
-        "last_foreign_change": check.foreign_change,
+        "last_external_change": check.external_change,
         "gaps": [_gap_document(gap) for gap in check.gaps],
     }
 
@@ -164,8 +164,8 @@ def _gap_document(gap: Gap) -> dict[str, object]:
         "reason": None if gap.reason is None else gap.reason.value,
         "reason_note": gap.reason_note,
         "found": time_text(gap.found_ms),
-        "lost": gap.is_lost,
+        "lost": gap.was_committed,
         "since": time_text(gap.since_ms),
-        "next_look": time_text(gap.next_look_ms),
+        "next_recheck": time_text(gap.next_recheck_ms),
         "evidence": [answer.document() for answer in gap.answers],
     }

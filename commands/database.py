@@ -15,7 +15,7 @@ from db.embedded import EmbeddedServer
 from db.shared_weight import SharedWeight
 
 if TYPE_CHECKING:  # `status` need not load what only a run needs
-    from logic.exchange import Exchange
+    from fetcher.binance.exchange import Exchange
 
 _NAME = "ohlcv_data_fetcher"
 
@@ -45,7 +45,7 @@ def _connect(settings: Settings) -> Database:
 
 
 @contextmanager
-def one_budget(settings: Settings, exchange: Exchange) -> Iterator[None]:
+def shared_budget(settings: Settings, exchange: Exchange) -> Iterator[None]:
     """Let all runs on the configured database, which is open already, keep one request-weight budget.
 
     Raises DatabaseUnavailable.

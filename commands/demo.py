@@ -123,19 +123,19 @@ def _write_symbols(path: Path, wanted: Sequence[WantedSeries]) -> None:
 
 def _backfill_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
     plain = {"symbols": None, "interval": None, "start": None, "end": None, "source": "auto"}
-    loudness = {"json": arguments.json, "verbose": arguments.verbose, "quiet": arguments.quiet}
-    return argparse.Namespace(**plain, **loudness, heal_gaps=False, dry_run=False)
+    verbosity = {"json": arguments.json, "verbose": arguments.verbose, "quiet": arguments.quiet}
+    return argparse.Namespace(**plain, **verbosity, heal_gaps=False, dry_run=False)
 
 
 def _show(arguments: argparse.Namespace, settings: Settings, series: Series, run_id: str) -> None:
-    loudness = {"json": False, "verbose": arguments.verbose, "quiet": arguments.quiet}
-    choice = argparse.Namespace(symbols=None, start=None, end=None, heal=False, **loudness)
+    verbosity = {"json": False, "verbose": arguments.verbose, "quiet": arguments.quiet}
+    choice = argparse.Namespace(symbols=None, start=None, end=None, heal=False, **verbosity)
     run_status(choice, settings)
     run_check(choice, settings, run_id)
     database = open_database(settings)
     try:
-        with database.transaction("read the newest candles") as cursor:
-            columns, rows = load_newest(cursor, series.table_name, 5)
+        with database.transaction("read the newest candles") as tx:
+            columns, rows = load_newest(tx, series.table_name, 5)
     finally:
         database.close()
     print_table(f"select * from {series.table_name} order by time desc limit 5", columns, rows, numbers=columns[1:])

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from core.plan import Estimate
 from core.series import Series
-from logic.ohlcv_handler import Observer
+from logic.backfill.ohlcv_handler import Observer
 
 
 class ProgressDisplay(Observer):

@@ -15,9 +15,9 @@ from core.wanted import Wanted
 from db.catalog import load_catalog
 from db.ledger import load_totals
 from db.migrate import is_migrated
-from logic.dry_run import Known, PlannedSeries, plan_backfill
-from logic.exchange import Exchange
-from logic.symbol_life import known_life
+from fetcher.binance.exchange import Exchange
+from logic.planning.dry_run import Known, PlannedSeries, plan_backfill
+from logic.planning.listing import known_life
 
 
 def run_dry(arguments: argparse.Namespace, settings: Settings, wanted: Wanted | None, exchange: Exchange) -> int:
@@ -27,11 +27,11 @@ def run_dry(arguments: argparse.Namespace, settings: Settings, wanted: Wanted | 
         series = resolve_wanted(wanted, arguments, settings, database, exchange)
         known = {}
         if database is not None:
-            with database.transaction("read what is covered") as cursor:
-                if is_migrated(cursor):
+            with database.transaction("read what is covered") as tx:
+                if is_migrated(tx):
                     wanted_series = {one.series for one in series}
-                    rows = [row for row in load_catalog(cursor) if row.series in wanted_series]
-                    totals = load_totals(cursor, [row.id for row in rows])
+                    rows = [row for row in load_catalog(tx) if row.series in wanted_series]
+                    totals = load_totals(tx, [row.id for row in rows])
                     known = {
                         row.series: Known(known_life(row), totals[row.id].covered if row.id in totals else ())
                         for row in rows

@@ -34,8 +34,8 @@ def run_status(arguments: argparse.Namespace, settings: Settings) -> int:
     database = open_for_reading(arguments, settings)
     if database is not None:
         try:
-            with database.transaction("read what is stored") as cursor:
-                stored = load_stored(cursor, arguments.symbols, settings.default_interval)
+            with database.transaction("read what is stored") as tx:
+                stored = load_stored(tx, arguments.symbols, settings.default_interval)
         finally:
             database.close()
     now_ms = local_now_ms()

@@ -6,8 +6,6 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from psycopg2.extensions import cursor as Cursor
-
 from commands.database import database_exists, open_database
 from commands.run_log import set_up_logging
 from config.settings import Settings
@@ -16,7 +14,7 @@ from core.errors import ConfigurationError
 from core.ranges import Span
 from core.wanted import WantedSeries, resolve
 from db.catalog import CatalogRow, load_catalog
-from db.connection import Database
+from db.connection import Database, Transaction
 from db.ledger import LedgerTotals, VerificationAge, load_totals, load_verification_ages
 from db.migrate import is_migrated
 from db.operations import get_first_timestamp, get_last_timestamp
@@ -46,8 +44,8 @@ def open_for_reading(arguments: argparse.Namespace, settings: Settings) -> Datab
         return None
     database = open_database(settings)
     try:
-        with database.transaction("look for the tables") as cursor:
-            if is_migrated(cursor):
+        with database.transaction("look for the tables") as tx:
+            if is_migrated(tx):
                 return database
     except BaseException:
         database.close()
@@ -56,12 +54,12 @@ def open_for_reading(arguments: argparse.Namespace, settings: Settings) -> Datab
     return None
 
 
-def choose_series(cursor: Cursor, symbols: Sequence[str] | None, default_interval: str) -> list[CatalogRow]:
+def choose_series(tx: Transaction, symbols: Sequence[str] | None, default_interval: str) -> list[CatalogRow]:
     """Return every series of the catalog, or those of --symbols.
 
     Raises ConfigurationError for a --symbols that is not in the catalog.
     """
-    catalog = load_catalog(cursor)
+    catalog = load_catalog(tx)
     if not symbols:
         return catalog
     wanted = parse_arguments(list(symbols), default_interval, None, None)
@@ -74,13 +72,13 @@ def choose_series(cursor: Cursor, symbols: Sequence[str] | None, default_interva
     return [row for row in catalog if row.series in chosen]
 
 
-def load_stored(cursor: Cursor, symbols: Sequence[str] | None, default_interval: str) -> list[StoredSeries]:
+def load_stored(tx: Transaction, symbols: Sequence[str] | None, default_interval: str) -> list[StoredSeries]:
     """Return what is stored of every series of the catalog, or of those of --symbols."""
-    chosen = choose_series(cursor, symbols, default_interval)
-    totals = load_totals(cursor, [row.id for row in chosen])
-    ages = load_verification_ages(cursor)
-    there = sorted(find_tables(cursor, [row.series.table_name for row in chosen]))
-    first, last = get_first_timestamp(cursor, there), get_last_timestamp(cursor, there)
+    chosen = choose_series(tx, symbols, default_interval)
+    totals = load_totals(tx, [row.id for row in chosen])
+    ages = load_verification_ages(tx)
+    there = sorted(find_tables(tx, [row.series.table_name for row in chosen]))
+    first, last = get_first_timestamp(tx, there), get_last_timestamp(tx, there)
     stored = []
     for row in chosen:
         table, total = row.series.table_name, totals.get(row.id, LedgerTotals((), 0))

@@ -6,7 +6,7 @@ import sys
 
 from commands.output import time_text
 from commands.tables import print_table
-from logic.results import RunSummary
+from logic.backfill.results import RunSummary
 
 
 def summary_document(summary: RunSummary) -> dict[str, object]:
@@ -32,7 +32,7 @@ def summary_document(summary: RunSummary) -> dict[str, object]:
                 "covered_until": time_text(result.covered_until_ms),
                 "gaps": [{"start": time_text(g.start_ms), "end": time_text(g.end_ms)} for g in result.open_gaps],
                 "healed": result.healed,
-                "confirmed_absent": result.confirmed_absent,
+                "not_at_exchange": result.not_at_exchange,
                 "unexplained": result.unexplained,
                 "error": result.error,
             }
@@ -52,14 +52,14 @@ def print_summary(summary: RunSummary, quiet: bool) -> None:
             f"{result.saved.equal:,}",
             f"{result.saved.conflicts:,}",
             f"{result.healed:,}",
-            f"{result.confirmed_absent:,}",
+            f"{result.not_at_exchange:,}",
             f"{result.unexplained:,}",
             time_text(result.covered_until_ms) or "-",
             result.error or "",
         ]
         for result in shown
     ]
-    columns = ["series", "outcome", "inserted", "there", "conflicts", "healed", "absent", "unexplained"]
+    columns = ["series", "outcome", "inserted", "there", "conflicts", "healed", "not_at_exchange", "unexplained"]
     columns += ["covered to", "error"]
     if sys.stdout.isatty() and rows:
         print_table("", columns, rows, numbers=columns[2:8])

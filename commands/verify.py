@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from commands.backfill import exchange_addresses, log_level
 from commands.clock import local_now_ms
-from commands.database import database_exists, one_budget, open_database
+from commands.database import database_exists, open_database, shared_budget
 from commands.interrupt import sleep
 from commands.output import print_json, span_document, time_text
 from commands.run_log import set_up_logging
@@ -25,10 +25,10 @@ from db.connection import Database
 from db.corrections import load_corrected, undo_corrections
 from db.locks import try_lock_series, unlock_series
 from db.migrate import migrate
-from logic.aggregate_check import AggregateResult, aggregate_exit_code, check_aggregates
-from logic.exchange import Exchange
-from logic.verifier import Against, SeriesVerification
-from logic.verify_run import VerifyOptions, VerifySummary, run_verify
+from fetcher.binance.exchange import Exchange
+from logic.verify.aggregate_check import AggregateResult, aggregate_exit_code, check_aggregates
+from logic.verify.verifier import Against, SeriesVerification
+from logic.verify.verify_run import VerifyOptions, VerifySummary, run_verify
 
 _SPANS_SHOWN = 20
 _COLUMNS = ["series", "chunks", "verified", "candles", "missing", "extra", "different", "repaired", "outcome"]
@@ -55,8 +55,8 @@ def run_verify_command(arguments: argparse.Namespace, settings: Settings, run_id
         migrate(database)
         if arguments.undo is not None:
             return _undo(arguments, database, run_id)
-        with database.transaction("read the catalog") as cursor:
-            rows = choose_series(cursor, arguments.symbols, settings.default_interval)
+        with database.transaction("read the catalog") as tx:
+            rows = choose_series(tx, arguments.symbols, settings.default_interval)
         if arguments.against == "1m":
             return _print_aggregates(arguments, check_aggregates(database, rows, times.start_ms, times.end_ms))
         exchange = Exchange(exchange_addresses(settings), sleep, local_now_ms)
@@ -64,7 +64,7 @@ def run_verify_command(arguments: argparse.Namespace, settings: Settings, run_id
         options = VerifyOptions(
             run_id, Against(arguments.against), arguments.repair, part, share, times.start_ms, times.end_ms
         )
-        with one_budget(settings, exchange):
+        with shared_budget(settings, exchange):
             summary = run_verify(database, exchange, rows, options, local_now_ms)
     finally:
         database.close()
@@ -208,21 +208,21 @@ class _Undone:
 
 
 def _undo(arguments: argparse.Namespace, database: Database, run_id: str) -> int:
-    with database.transaction("read the corrections") as cursor:
-        corrected = load_corrected(cursor, arguments.undo)
-        rows = {row.id: row for row in load_catalog(cursor)}
+    with database.transaction("read the corrections") as tx:
+        corrected = load_corrected(tx, arguments.undo)
+        rows = {row.id: row for row in load_catalog(tx)}
     if not corrected:
         raise ConfigurationError(f"--undo: run {arguments.undo[:40]!r} changed no candle; see public.ohlcv_corrections")
     undone = []
     for series_id, count in corrected:
         row = rows[series_id]
-        with database.transaction(f"undo the repair of {row.series}") as cursor:
-            if not try_lock_series(cursor, [series_id]):
+        with database.transaction(f"undo the repair of {row.series}") as tx:
+            if not try_lock_series(tx, [series_id]):
                 undone.append(_Undone(row, 0, count, is_locked=True))
                 continue
             table = row.series.table_name
-            candles = undo_corrections(cursor, series_id, table, arguments.undo, run_id, local_now_ms())
-            unlock_series(cursor, series_id)
+            candles = undo_corrections(tx, series_id, table, arguments.undo, run_id, local_now_ms())
+            unlock_series(tx, series_id)
         undone.append(_Undone(row, candles, count, is_locked=False))
     exit_code = EXIT_LOCKED if any(one.is_locked for one in undone) else EXIT_OK
     if arguments.json:

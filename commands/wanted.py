@@ -15,7 +15,7 @@ from core.wanted import Wanted, WantedSeries, resolve
 from db.catalog import load_symbols_from_db
 from db.connection import Database
 from db.migrate import is_migrated
-from logic.exchange import Exchange
+from fetcher.binance.exchange import Exchange
 
 _log = logging.getLogger(__name__)
 
@@ -80,8 +80,8 @@ def resolve_wanted(
     if wanted is None:
         found = []
         if database is not None:
-            with database.transaction("read the active series from public.symbols") as cursor:
-                found = load_symbols_from_db(cursor) if is_migrated(cursor) else []
+            with database.transaction("read the active series from public.symbols") as tx:
+                found = load_symbols_from_db(tx) if is_migrated(tx) else []
         if not found:
             raise ConfigurationError(
                 f"nothing to do: there is no {settings.symbols_file.name}, and public.symbols has no active series; "

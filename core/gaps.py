@@ -1,4 +1,4 @@
-"""The life of a gap: missing, then healed or absent at the exchange, with the evidence. Pure decisions.
+"""The life of a gap: missing, then healed or not at the exchange, with the evidence. Pure decisions.
 
 A gap is a run of grid slots without a candle inside what was fetched. It is called absent only on two
 equal answers of the exchange at least half an hour apart, or on one REST answer and a checksum-verified
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from core.archive_names import day_of, expected_ms, has_daily_files, month_of
+from core.binance.archives import day_of, expected_ms, has_daily_files, month_of
 from core.plan import Source
 from core.ranges import Span, merge, subtract
 from core.series import Series
@@ -20,7 +20,7 @@ from core.times import MS_PER_DAY, MS_PER_MINUTE, format_ms, iso_ms
 RECHECK_MS = 30 * MS_PER_MINUTE
 """How far apart two equal answers of the same source have to be to count as two."""
 
-_ABSENT_LOOKS_MS = (MS_PER_DAY, 7 * MS_PER_DAY, 30 * MS_PER_DAY)
+_RECHECKS_AFTER_MS = (MS_PER_DAY, 7 * MS_PER_DAY, 30 * MS_PER_DAY)
 # The longest halt known is 33 and a half hours (spot, February 2018). A longer hole inside a series is a
 # symbol that was taken from trading and came back, perhaps as another asset.
 _LONGEST_HALT_MS = 3 * MS_PER_DAY
@@ -30,7 +30,7 @@ class GapStatus(StrEnum):
     """Where a gap stands."""
 
     MISSING = "missing"  # seen, not yet explained
-    ABSENT = "absent"  # the exchange itself has no candle
+    NOT_AT_EXCHANGE = "not_at_exchange"  # the exchange itself has no candle
     HEALED = "healed"  # the candles came
 
 
@@ -76,11 +76,24 @@ class Hole:
     answers: tuple[Answer, ...] = ()
 
 
+class EventKind(StrEnum):
+    """What happened to a gap."""
+
+    FOUND = "found"
+    SPLIT = "split"  # a part of it was healed
+    MERGED = "merged"
+    HEALED = "healed"
+    NOT_AT_EXCHANGE = "not_at_exchange"
+    REOPENED = "reopened"
+    REASON = "reason"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a gap."""
+    """Something that happened to a gap; the text is for people."""
 
     at_ms: int
+    kind: EventKind
     text: str
 
 
@@ -94,17 +107,17 @@ class Gap:
     status: GapStatus = GapStatus.MISSING
     answers: tuple[Answer, ...] = ()
     history: tuple[Event, ...] = ()
-    next_look_ms: int | None = None  # None: healed, or with the next verify
-    looks: int = 0  # times it was looked at again since it is absent
+    next_recheck_ms: int | None = None  # None: healed, or with the next verify
+    rechecks: int = 0  # times it was looked at again since it is absent
     reason: Reason | None = None
     reason_note: str | None = None
-    is_lost: bool = False  # its candles had been committed and are gone; else the source lacked them when fetched
+    was_committed: bool = False  # its candles had been committed and are gone; else the source lacked them when fetched
     id: int | None = None  # of its row in the database; None for a new one
 
     def is_due(self, now_ms: int) -> bool:
         """Whether the schedule asks for another look; a new gap is due also by a clock that runs a little behind."""
-        is_new = self.status is GapStatus.MISSING and self.next_look_ms == self.since_ms
-        return is_new or (self.next_look_ms is not None and self.next_look_ms <= now_ms)
+        is_new = self.status is GapStatus.MISSING and self.next_recheck_ms == self.since_ms
+        return is_new or (self.next_recheck_ms is not None and self.next_recheck_ms <= now_ms)
 
     def last_rest_ms(self) -> int | None:
         """Return when REST was last asked about the whole gap, or None."""
@@ -118,10 +131,12 @@ class Gap:
         return merge(span for span in asked if span is not None)
 
 
-def new_gap(span: Span, now_ms: int, is_lost: bool = False) -> Gap:
+def new_gap(span: Span, now_ms: int, was_committed: bool = False) -> Gap:
     """Return a gap just seen, due at once."""
-    found = Event(now_ms, "found: candles that had been committed are gone" if is_lost else "found")
-    return Gap(span, now_ms, now_ms, history=(found,), next_look_ms=now_ms, is_lost=is_lost)
+    found = Event(
+        now_ms, EventKind.FOUND, "found: candles that had been committed are gone" if was_committed else "found"
+    )
+    return Gap(span, now_ms, now_ms, history=(found,), next_recheck_ms=now_ms, was_committed=was_committed)
 
 
 def settled_ms(series: Series, span: Span) -> int:
@@ -133,7 +148,7 @@ def settled_ms(series: Series, span: Span) -> int:
     return expected_ms((day_of if has_daily_files(series) else month_of)(last_open_ms))
 
 
-def is_proven_absent(gap: Gap, series: Series, now_ms: int) -> bool:
+def is_proven(gap: Gap, series: Series, now_ms: int) -> bool:
     """Whether the answers suffice: REST and archives both lack it, or one of them twice, half an hour apart."""
     by_rest, by_archive = _covering(gap, Source.REST), gap.archives_asked()
     if by_rest and not subtract([gap.span], by_archive):
@@ -146,7 +161,7 @@ def is_proven_absent(gap: Gap, series: Series, now_ms: int) -> bool:
     return not subtract([gap.span], twice)
 
 
-def observe(
+def apply_answers(
     known: Iterable[Gap], scope: Sequence[Span], holes: Sequence[Hole], series: Series, now_ms: int, by: str
 ) -> list[Gap]:
     """Return the gaps after `scope` was seen to lack exactly `holes`; `known` are the open gaps that touch it.
@@ -165,25 +180,25 @@ def observe(
         gaps += _cut(gap, still, now_ms, by)
     gaps += [new_gap(span, now_ms) for span in subtract([hole.span for hole in joined], taken)]
     answered = [_with_answers(gap, _answers_about(gap, joined), series, now_ms) for gap in gaps]
-    return _merge_absent(answered, now_ms)
+    return _merge_explained(answered, now_ms)
 
 
 def postponed(gap: Gap, now_ms: int) -> Gap:
     """Return a missing gap that was looked at and not explained, due when another answer counts as a second one."""
-    return replace(gap, next_look_ms=max((a.last_ms for a in gap.answers), default=now_ms) + RECHECK_MS)
+    return replace(gap, next_recheck_ms=max((a.last_ms for a in gap.answers), default=now_ms) + RECHECK_MS)
 
 
 def reopened(gap: Gap, now_ms: int, why: str) -> Gap:
     """Return an absent gap as missing again, due at once: the exchange has candles there after all."""
-    event = Event(now_ms, f"missing again: {why}")
+    event = Event(now_ms, EventKind.REOPENED, f"missing again: {why}")
     return replace(
         gap,
         status=GapStatus.MISSING,
         since_ms=now_ms,
         answers=(),
         history=(*gap.history, event),
-        next_look_ms=now_ms,
-        looks=0,
+        next_recheck_ms=now_ms,
+        rechecks=0,
         reason=None,
         reason_note=None,
     )
@@ -191,7 +206,7 @@ def reopened(gap: Gap, now_ms: int, why: str) -> Gap:
 
 def with_reason(gap: Gap, reason: Reason, note: str, now_ms: int) -> Gap:
     """Return the absent gap with why it is one."""
-    event = Event(now_ms, f"reason: {reason}, {note}")
+    event = Event(now_ms, EventKind.REASON, f"reason: {reason}, {note}")
     return replace(gap, reason=reason, reason_note=note, history=(*gap.history, event))
 
 
@@ -205,9 +220,6 @@ def _covering(gap: Gap, source: Source) -> list[Answer]:
     return [a for a in gap.answers if a.source is source and a.span.intersect(gap.span) == gap.span]
 
 
-_SPLIT = "split from "
-
-
 def _cut(gap: Gap, still: Sequence[Span], now_ms: int, by: str) -> list[Gap]:
     """Return `gap` in parts: `still` as it was, the rest healed. The first part keeps the row."""
     if list(still) == [gap.span]:
@@ -218,17 +230,17 @@ def _cut(gap: Gap, still: Sequence[Span], now_ms: int, by: str) -> list[Gap]:
     for span, is_healed in parts:
         events = list(gap.history)
         # A gap that is healed bit by bit names the whole once, or its history would grow with every bit.
-        if len(parts) > 1 and not (events and events[-1].text.startswith(_SPLIT)):
-            events.append(Event(now_ms, f"{_SPLIT}{gap.span}"))
+        if len(parts) > 1 and not (events and events[-1].kind is EventKind.SPLIT):
+            events.append(Event(now_ms, EventKind.SPLIT, f"split from {gap.span}"))
         piece = replace(gap, span=span, id=gap.id if not pieces else None, history=tuple(events))
         pieces.append(_healed(piece, now_ms, by) if is_healed else piece)
     return pieces
 
 
 def _healed(gap: Gap, now_ms: int, by: str) -> Gap:
-    event = Event(now_ms, f"healed: {by}")
+    event = Event(now_ms, EventKind.HEALED, f"healed: {by}")
     return replace(
-        gap, status=GapStatus.HEALED, since_ms=now_ms, next_look_ms=None, history=(*gap.history, event), looks=0
+        gap, status=GapStatus.HEALED, since_ms=now_ms, next_recheck_ms=None, history=(*gap.history, event), rechecks=0
     )
 
 
@@ -252,21 +264,21 @@ def _with_answers(gap: Gap, fresh: Sequence[Answer], series: Series, now_ms: int
             answers.append(replace(answer, first_ms=answer.last_ms))
     gap = replace(gap, answers=tuple(answers))
     if gap.status is GapStatus.MISSING:
-        if not is_proven_absent(gap, series, now_ms):
+        if not is_proven(gap, series, now_ms):
             return gap
-        event = Event(now_ms, f"absent: {_told(gap)}")
-        gap = replace(gap, status=GapStatus.ABSENT, since_ms=now_ms, looks=0, history=(*gap.history, event))
-        return replace(gap, next_look_ms=now_ms + _ABSENT_LOOKS_MS[0])
-    if gap.next_look_ms is not None and not gap.is_due(now_ms):
+        event = Event(now_ms, EventKind.NOT_AT_EXCHANGE, f"not at the exchange: {_describe_answers(gap)}")
+        gap = replace(gap, status=GapStatus.NOT_AT_EXCHANGE, since_ms=now_ms, rechecks=0, history=(*gap.history, event))
+        return replace(gap, next_recheck_ms=now_ms + _RECHECKS_AFTER_MS[0])
+    if gap.next_recheck_ms is not None and not gap.is_due(now_ms):
         return gap  # asked in passing: the schedule stays
     if subtract([gap.span], (answer.span for answer in fresh)):
         return gap  # only a part was asked about
-    looks = gap.looks + 1
-    after_ms = _ABSENT_LOOKS_MS[looks] if looks < len(_ABSENT_LOOKS_MS) else None
-    return replace(gap, looks=looks, next_look_ms=None if after_ms is None else now_ms + after_ms)
+    rechecks = gap.rechecks + 1
+    after_ms = _RECHECKS_AFTER_MS[rechecks] if rechecks < len(_RECHECKS_AFTER_MS) else None
+    return replace(gap, rechecks=rechecks, next_recheck_ms=None if after_ms is None else now_ms + after_ms)
 
 
-def _told(gap: Gap) -> str:
+def _describe_answers(gap: Gap) -> str:
     return ", ".join(
         f"{a.source} has none ({a.times}x, last {format_ms(a.last_ms // 1000 * 1000)})" for a in gap.answers
     )
@@ -298,7 +310,7 @@ def _join_two(left: Hole, right: Hole) -> Hole:
     return Hole(span, tuple(answers))
 
 
-def _merge_absent(gaps: Sequence[Gap], now_ms: int) -> list[Gap]:
+def _merge_explained(gaps: Sequence[Gap], now_ms: int) -> list[Gap]:
     """Return the gaps in order, neighbouring absent ones with the same reason as one that has both their pasts."""
     merged: list[Gap] = []
     for gap in sorted(gaps, key=lambda one: one.span):
@@ -306,8 +318,8 @@ def _merge_absent(gaps: Sequence[Gap], now_ms: int) -> list[Gap]:
         if (
             before is not None
             and before.span.end_ms == gap.span.start_ms
-            and before.status is gap.status is GapStatus.ABSENT
-            and (before.reason, before.is_lost) == (gap.reason, gap.is_lost)
+            and before.status is gap.status is GapStatus.NOT_AT_EXCHANGE
+            and (before.reason, before.was_committed) == (gap.reason, gap.was_committed)
         ):
             merged[-1] = _merge_two(before, gap, now_ms)
         else:
@@ -317,15 +329,15 @@ def _merge_absent(gaps: Sequence[Gap], now_ms: int) -> list[Gap]:
 
 def _merge_two(left: Gap, right: Gap, now_ms: int) -> Gap:
     events = sorted(dict.fromkeys((*left.history, *right.history)), key=lambda event: event.at_ms)
-    looks_ms = [ms for ms in (left.next_look_ms, right.next_look_ms) if ms is not None]
+    rechecks_ms = [ms for ms in (left.next_recheck_ms, right.next_recheck_ms) if ms is not None]
     return replace(
         left,
         span=Span(left.span.start_ms, right.span.end_ms),
         found_ms=min(left.found_ms, right.found_ms),
         since_ms=max(left.since_ms, right.since_ms),
         answers=tuple(dict.fromkeys((*left.answers, *right.answers))),
-        history=(*events, Event(now_ms, f"merged from {left.span} and {right.span}")),
-        next_look_ms=min(looks_ms, default=None),
-        looks=min(left.looks, right.looks),
+        history=(*events, Event(now_ms, EventKind.MERGED, f"merged from {left.span} and {right.span}")),
+        next_recheck_ms=min(rechecks_ms, default=None),
+        rechecks=min(left.rechecks, right.rechecks),
         id=left.id if left.id is not None else right.id,
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from core.archive_names import (
+from core.binance.archives import (
     NO_ARCHIVES,
     ArchiveIndex,
     Period,
@@ -21,9 +21,9 @@ from core.archive_names import (
     has_usable_monthly_files,
     month_of,
 )
+from core.binance.rest_rules import PUBLISHED_WEIGHT_PER_MINUTE, page_weight, pages
 from core.intervals import Interval
 from core.ranges import Span, merge, subtract
-from core.rest_rules import PUBLISHED_WEIGHT_PER_MINUTE, page_weight, pages
 from core.series import Series
 from core.times import MS_PER_DAY
 

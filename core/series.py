@@ -76,7 +76,7 @@ class Series:
 
 _MAX_NAME_BYTES = 63
 # ohlcv_ledger and its like belong to the project itself.
-_RESERVED = frozenset({"ledger", "gaps", "corrections", "foreign_changes", "stage", "old", "migrations", "weight"})
+_RESERVED = frozenset({"ledger", "gaps", "corrections", "external_changes", "stage", "old", "migrations", "weight"})
 _INTERVAL_NAMES = frozenset(interval.name.lower() for interval in INTERVALS.values())
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from psycopg2 import sql
-from psycopg2.extensions import cursor as Cursor
 
 from core.intervals import Interval
 from core.ranges import Span
 from core.times import from_datetime, to_datetime
+from db.connection import Transaction
 from db.schema import VALUE_COLUMNS
 
 
@@ -30,7 +30,7 @@ class AggregateDifference:
 
 
 def find_aggregate_differences(
-    cursor: Cursor, table: str, minute_table: str, interval: Interval, span: Span
+    tx: Transaction, table: str, minute_table: str, interval: Interval, span: Span
 ) -> tuple[int, list[AggregateDifference]]:
     """Return how many candles of `table` open in `span`, and those that their 1m candles do not make.
 
@@ -50,7 +50,7 @@ def find_aggregate_differences(
         sql.SQL(", ").join(sql.SQL(f"trim_scale({side}.{name}::numeric)::text") for name in names)
         for side in ("longer", "made")
     )
-    cursor.execute(
+    tx.cursor.execute(
         sql.SQL(
             """
             with made as (
@@ -74,7 +74,7 @@ def find_aggregate_differences(
     )
     width = len(names)
     compared, differences = 0, []
-    for time, is_stored, is_made, *values, differs in cursor.fetchall():
+    for time, is_stored, is_made, *values, differs in tx.cursor.fetchall():
         compared += is_stored
         if differs:
             stored = tuple(values[:width]) if is_stored else None

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import execute_values
 
 from core.errors import ConfigurationError
 from core.series import Series, make_series
 from core.times import from_datetime, to_datetime
 from core.wanted import WantedSeries
+from db.connection import Transaction
 from db.locks import lock_schema
 
 
@@ -33,39 +33,39 @@ class CatalogRow:
     wanted_until_ms: int | None = None  # exclusive; None: to the last closed candle
 
 
-def sync_symbols(cursor: Cursor, wanted: Sequence[WantedSeries], authoritative: bool) -> dict[Series, CatalogRow]:
+def sync_symbols(tx: Transaction, wanted: Sequence[WantedSeries], replaces_catalog: bool) -> dict[Series, CatalogRow]:
     """Enter `wanted` into the catalog and return the rows of these series.
 
-    With `authoritative` (a symbols.yml was read) activity and range are taken over, and series it
+    With `replaces_catalog` (a symbols.yml was read) activity and range are taken over, and series it
     does not name become inactive; their candles stay. Without it (`--symbols`) new series come in
     inactive, so that an ad-hoc run does not change what an unattended run takes.
     """
     # One run at a time: with two unique keys on the table ON CONFLICT cannot catch what another enters meanwhile.
-    lock_schema(cursor)
+    lock_schema(tx)
     rows = sorted(
         (
             one.series.table_name,
             one.series.market.value,
             one.series.symbol,
             one.series.interval.code,
-            one.active and authoritative,
-            _datetime(one.start_ms) if authoritative else None,
-            _datetime(one.end_ms) if authoritative else None,
+            one.active and replaces_catalog,
+            _datetime(one.start_ms) if replaces_catalog else None,
+            _datetime(one.end_ms) if replaces_catalog else None,
         )
         for one in wanted
     )
     taken_over = ["table_name"]
-    if authoritative:
+    if replaces_catalog:
         taken_over += ["active", "wanted_from", "wanted_until"]
         names = [row[0] for row in rows]
-        cursor.execute(
+        tx.cursor.execute(
             "update public.symbols set active = false where active and (table_name is null or table_name <> all (%s))",
             (names,),
         )
     assignments = ", ".join(f"{column} = excluded.{column}" for column in taken_over)
     old, new = (", ".join(f"{table}.{column}" for column in taken_over) for table in ("known", "excluded"))
     execute_values(
-        cursor,
+        tx.cursor,
         "insert into public.symbols as known"
         ' (table_name, market, symbol, "interval", active, wanted_from, wanted_until) values %s'
         f' on conflict (market, symbol, "interval") do update set {assignments}'
@@ -74,7 +74,7 @@ def sync_symbols(cursor: Cursor, wanted: Sequence[WantedSeries], authoritative: 
         page_size=1000,
     )
     ours = {one.series for one in wanted}
-    return {row.series: row for row in load_catalog(cursor) if row.series in ours}
+    return {row.series: row for row in load_catalog(tx) if row.series in ours}
 
 
 def _series(market: str, symbol: str, interval: str) -> Series:
@@ -84,12 +84,12 @@ def _series(market: str, symbol: str, interval: str) -> Series:
         raise ConfigurationError(f"table public.symbols, row {market} {symbol} {interval}: {error}") from error
 
 
-def load_catalog(cursor: Cursor) -> list[CatalogRow]:
+def load_catalog(tx: Transaction) -> list[CatalogRow]:
     """Return every series of the catalog that has a table name, by market, symbol and interval.
 
     Raises ConfigurationError for a row, changed by hand, that names no possible series.
     """
-    cursor.execute(
+    tx.cursor.execute(
         'select id, market, symbol, "interval", active, listing, delisting, status, note, silence_asked_at,'
         " checked_at, wanted_from, wanted_until from public.symbols where table_name is not null"
         " order by market desc, symbol, id"
@@ -105,26 +105,26 @@ def load_catalog(cursor: Cursor) -> list[CatalogRow]:
             note,
             *map(_ms, times),
         )
-        for id_, market, symbol, interval, active, listing, delisting, status, note, *times in cursor.fetchall()
+        for id_, market, symbol, interval, active, listing, delisting, status, note, *times in tx.cursor.fetchall()
     ]
 
 
-def load_symbols_from_db(cursor: Cursor) -> list[WantedSeries]:
+def load_symbols_from_db(tx: Transaction) -> list[WantedSeries]:
     """Return the active series of the catalog with their ranges: what runs when there is no symbols.yml.
 
     Raises ConfigurationError for a hand-written row that names no possible series.
     """
-    cursor.execute(
+    tx.cursor.execute(
         'select market, symbol, "interval", wanted_from, wanted_until from public.symbols where active order by id'
     )
     return [
         WantedSeries(_series(market, symbol, interval), _ms(start), _ms(end))
-        for market, symbol, interval, start, end in cursor.fetchall()
+        for market, symbol, interval, start, end in tx.cursor.fetchall()
     ]
 
 
 def update_life(
-    cursor: Cursor,
+    tx: Transaction,
     series_id: int,
     listing_ms: int | None,
     delisting_ms: int | None,
@@ -136,7 +136,7 @@ def update_life(
 
     An unknown listing does not erase a known one; all else is written as given.
     """
-    cursor.execute(
+    tx.cursor.execute(
         """
         update public.symbols
         set listing = coalesce(%(listing)s, listing), delisting = %(delisting)s, status = %(status)s, note = %(note)s,
@@ -155,9 +155,9 @@ def update_life(
     )
 
 
-def set_checked(cursor: Cursor, series_id: int, at_ms: int) -> None:
+def set_checked(tx: Transaction, series_id: int, at_ms: int) -> None:
     """Note that all of the series was looked through for gaps."""
-    cursor.execute("update public.symbols set checked_at = %s where id = %s", (to_datetime(at_ms), series_id))
+    tx.cursor.execute("update public.symbols set checked_at = %s where id = %s", (to_datetime(at_ms), series_id))
 
 
 def _ms(moment: datetime | None) -> int | None:

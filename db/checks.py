@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg2 import sql
-from psycopg2.extensions import cursor as Cursor
 
 from core.intervals import Interval
 from core.ranges import Span
 from core.times import from_datetime, to_datetime
-from db.connection import fetch_one
+from db.connection import Transaction, fetch_one
 from db.schema import VALUE_COLUMNS, has_key
 
 
@@ -25,10 +24,10 @@ class RowCounts:
     last_off_grid_ms: int | None = None
 
 
-def count_rows_within(cursor: Cursor, table: str, interval: Interval, span: Span) -> RowCounts:
+def count_rows_within(tx: Transaction, table: str, interval: Interval, span: Span) -> RowCounts:
     """Return the counts of one stretch, in one pass over it."""
     off_grid = _off_grid(interval)
-    cursor.execute(
+    tx.cursor.execute(
         sql.SQL(
             """
             select count(*), count(*) filter (where {off}),
@@ -38,13 +37,13 @@ def count_rows_within(cursor: Cursor, table: str, interval: Interval, span: Span
         ).format(off=off_grid, table=sql.Identifier(table)),
         (to_datetime(span.start_ms), to_datetime(span.end_ms)),
     )
-    rows, off, first, last = fetch_one(cursor)
+    rows, off, first, last = fetch_one(tx)
     return RowCounts(rows, off, *(None if moment is None else from_datetime(moment) for moment in (first, last)))
 
 
-def count_rows_in_each(cursor: Cursor, table: str, spans: Sequence[Span]) -> list[int]:
+def count_rows_in_each(tx: Transaction, table: str, spans: Sequence[Span]) -> list[int]:
     """Return the number of rows in each of `spans`."""
-    cursor.execute(
+    tx.cursor.execute(
         sql.SQL(
             """
             select (select count(*) from public.{} where time >= wanted.first and time < wanted.last)
@@ -54,92 +53,92 @@ def count_rows_in_each(cursor: Cursor, table: str, spans: Sequence[Span]) -> lis
         ).format(sql.Identifier(table)),
         ([to_datetime(span.start_ms) for span in spans], [to_datetime(span.end_ms) for span in spans]),
     )
-    return [count for (count,) in cursor.fetchall()]
+    return [count for (count,) in tx.cursor.fetchall()]
 
 
-def find_row_edges(cursor: Cursor, table: str, span: Span) -> Span | None:
+def find_row_edges(tx: Transaction, table: str, span: Span) -> Span | None:
     """Return from the first row in `span` to just after the last one, or None when there is none."""
-    cursor.execute(
+    tx.cursor.execute(
         sql.SQL("select min(time), max(time) from public.{} where time >= %s and time < %s").format(
             sql.Identifier(table)
         ),
         (to_datetime(span.start_ms), to_datetime(span.end_ms)),
     )
-    first, last = fetch_one(cursor)
+    first, last = fetch_one(tx)
     return None if first is None else Span(from_datetime(first), from_datetime(last) + 1)
 
 
-def find_off_grid(cursor: Cursor, table: str, interval: Interval, span: Span, limit: int) -> list[int]:
+def find_off_grid(tx: Transaction, table: str, interval: Interval, span: Span, limit: int) -> list[int]:
     """Return the open times (epoch ms) of the first `limit` off-grid rows in `span`."""
-    cursor.execute(
+    tx.cursor.execute(
         sql.SQL("select time from public.{} where time >= %s and time < %s and {} order by time limit %s").format(
             sql.Identifier(table), _off_grid(interval)
         ),
         (to_datetime(span.start_ms), to_datetime(span.end_ms), limit),
     )
-    return [from_datetime(time) for (time,) in cursor.fetchall()]
+    return [from_datetime(time) for (time,) in tx.cursor.fetchall()]
 
 
-def count_between_milliseconds(cursor: Cursor, table: str, span: Span) -> int:
+def count_between_milliseconds(tx: Transaction, table: str, span: Span) -> int:
     """Return how many rows of `span` open between two milliseconds: no source gives such a time."""
-    cursor.execute(
+    tx.cursor.execute(
         sql.SQL(
             "select count(*) from public.{} where time >= %s and time < %s and date_trunc('milliseconds', time) <> time"
         ).format(sql.Identifier(table)),
         (to_datetime(span.start_ms), to_datetime(span.end_ms)),
     )
-    return int(fetch_one(cursor)[0])
+    return int(fetch_one(tx)[0])
 
 
-def count_doubles(cursor: Cursor, table: str) -> int:
+def count_doubles(tx: Transaction, table: str) -> int:
     """Return how many rows have an open time that another row has too (the first of each not counted)."""
-    cursor.execute(sql.SQL("select count(*) - count(distinct time) from public.{}").format(sql.Identifier(table)))
-    return int(fetch_one(cursor)[0])
+    tx.cursor.execute(sql.SQL("select count(*) - count(distinct time) from public.{}").format(sql.Identifier(table)))
+    return int(fetch_one(tx)[0])
 
 
-def faults_of_shape(cursor: Cursor, table: str) -> list[str]:
+def faults_of_shape(tx: Transaction, table: str) -> list[str]:
     """Return what is wrong with the table itself: its columns or its key."""
-    cursor.execute(
+    tx.cursor.execute(
         """
         select attname, format_type(atttypid, atttypmod) from pg_attribute
         where attrelid = ('public.' || quote_ident(%s))::regclass and attnum > 0 and not attisdropped order by attnum
         """,
         (table,),
     )
-    found = cursor.fetchall()
+    found = tx.cursor.fetchall()
     expected = [("time", "timestamp with time zone"), *VALUE_COLUMNS]
     faults = []
     if found != expected:
         mine, theirs = (", ".join(f"{name} {kind}" for name, kind in columns) for columns in (found, expected))
         faults.append(f"its columns are {mine}; they should be {theirs}")
-    if not has_key(cursor, table):
+    if not has_key(tx, table):
         faults.append("it has no primary key on time")
     return faults
 
 
-def is_watched(cursor: Cursor, table: str) -> bool:
+def is_watched(tx: Transaction, table: str) -> bool:
     """Whether updates and deletes by others are noted: the trigger is there and switched on."""
-    cursor.execute(
+    tx.cursor.execute(
         """
         select exists (
             select from pg_trigger where tgrelid = ('public.' || quote_ident(%s))::regclass
-              and tgname = 'ohlcv_note_foreign_change' and tgenabled in ('O', 'A'))
+              and tgname = 'ohlcv_note_external_change' and tgenabled in ('O', 'A'))
         """,
         (table,),
     )
-    return bool(fetch_one(cursor)[0])
+    return bool(fetch_one(tx)[0])
 
 
-def last_foreign_change(cursor: Cursor, table: str) -> str | None:
+def last_external_change(tx: Transaction, table: str) -> str | None:
     """Return who last changed or deleted candles by hand, as text, or None."""
-    cursor.execute(
+    tx.cursor.execute(
         """
-        select changed_at, operation, changed_by, application from public.ohlcv_foreign_changes
+        select changed_at, operation, changed_by, application from public.ohlcv_external_changes
         where table_name = %s order by changed_at desc, id desc limit 1
         """,
         (table,),
     )
-    row = cursor.fetchone()
+    row = tx.cursor.fetchone()
     if row is None:
         return None
     changed_at, operation, user, application = row

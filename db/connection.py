@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg2
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
+from psycopg2.extras import NamedTupleCursor
 
 from core.errors import DatabaseUnavailable, FetcherError, SeriesError
 
@@ -32,6 +33,15 @@ _NOTICE_A_LOST_SERVER = {
 }
 # These hold every symbol. Another encoding lacks letters of some (contract section 2: symbols may be non-ASCII).
 _USABLE_ENCODINGS = ("UTF8", "SQL_ASCII")
+
+
+class Transaction:
+    """A transaction under way, handed from function to function. Only `db/` asks it for its cursor."""
+
+    __slots__ = ("cursor",)
+
+    def __init__(self, cursor: Cursor) -> None:
+        self.cursor = cursor
 
 
 class Database:
@@ -65,8 +75,8 @@ class Database:
                 raise DatabaseUnavailable(
                     f"PostgreSQL at {database.address} is version {info.server_version // 10000}; 14 or newer is needed"
                 )
-            with database.transaction("set up the session") as cursor:
-                cursor.execute(
+            with database.transaction("set up the session") as tx:
+                tx.cursor.execute(
                     "set timezone = 'UTC'; set datestyle = 'ISO'; set intervalstyle = 'postgres';"
                     " set default_transaction_isolation = 'read committed'"
                 )
@@ -82,15 +92,15 @@ class Database:
         return database
 
     @contextmanager
-    def transaction(self, doing: str) -> Iterator[Cursor]:
-        """Yield a cursor; commit at the end, roll back on any error.
+    def transaction(self, doing: str) -> Iterator[Transaction]:
+        """Yield a transaction; commit at the end, roll back on any error.
 
         `doing` completes "cannot …" in messages. Raises DatabaseUnavailable when nothing can work
         any more, SeriesError when only this statement's table is unusable.
         """
         try:
             with self._connection, self._connection.cursor() as cursor:
-                yield cursor
+                yield Transaction(cursor)
         except psycopg2.Error as error:
             raise self._translated(error, doing) from error
 
@@ -102,16 +112,16 @@ class Database:
         vouches for them go together, so the next run fetches them again (PostgreSQL manual, "Asynchronous Commit").
         Raises DatabaseUnavailable when the end cannot be confirmed.
         """
-        with self.transaction("set up the session") as cursor:
-            cursor.execute("set synchronous_commit = off")
+        with self.transaction("set up the session") as tx:
+            tx.cursor.execute("set synchronous_commit = off")
         try:
             yield
         finally:
             if not self._connection.closed:
-                with self.transaction("make the commits safe") as cursor:
-                    cursor.execute("reset synchronous_commit")
+                with self.transaction("make the commits safe") as tx:
+                    tx.cursor.execute("reset synchronous_commit")
                     # A commit that writes waits for the log of all commits before it; this one writes a note there.
-                    cursor.execute("select pg_logical_emit_message(true, 'ohlcv', 'run ends')")
+                    tx.cursor.execute("select pg_logical_emit_message(true, 'ohlcv', 'run ends')")
 
     def cancel(self) -> None:
         """End the statement under way, if any; from another thread. The server rolls its transaction back."""
@@ -134,17 +144,24 @@ class Database:
         return SeriesError(message)
 
 
-def read_one_moment(cursor: Cursor) -> None:
+def read_one_moment(tx: Transaction) -> None:
     """Let the transaction, of which this is the first statement, see one moment of the database and change nothing.
 
     Several queries then add up although a run commits between them.
     """
-    cursor.execute("set transaction isolation level repeatable read, read only")
+    tx.cursor.execute("set transaction isolation level repeatable read, read only")
 
 
-def fetch_one(cursor: Cursor) -> tuple[Any, ...]:
+def named_rows(tx: Transaction, query: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> list[Any]:
+    """Return the rows of a query whose columns are read by name: for wide rows, where an order would be mistaken."""
+    with tx.cursor.connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
+        cursor.execute(query, parameters)  # type: ignore[no-untyped-call]
+        return list(cursor.fetchall())
+
+
+def fetch_one(tx: Transaction) -> tuple[Any, ...]:
     """Return the row of a query that always has one."""
-    row = cursor.fetchone()
+    row = tx.cursor.fetchone()
     if row is None:
         raise DatabaseUnavailable("the database returned no row where one was certain")
     return row

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from psycopg2 import sql
-from psycopg2.extensions import cursor as Cursor
 
 from core.candles import CandleBatch
 from core.times import from_datetime, to_datetime
+from db.connection import Transaction
 from db.operations import stage_candles
 from db.schema import COLUMNS
 
 
 def correct_candles(
-    cursor: Cursor,
+    tx: Transaction,
     series_id: int,
     table: str,
     times: Sequence[int],
@@ -29,37 +29,37 @@ def correct_candles(
     Old and new rows go to `public.ohlcv_corrections`, in the caller's transaction.
     """
     names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
-    with _recording(cursor, series_id, table, times, source, run_id, at_ms):
-        stage_candles(cursor, right)
+    with _recording(tx, series_id, table, times, source, run_id, at_ms):
+        stage_candles(tx, right)
         # Without ON CONFLICT: the table may have lost its key, and what was at these times is gone by now.
-        cursor.execute(
+        tx.cursor.execute(
             sql.SQL("insert into public.{} ({names}) select {names} from pg_temp.ohlcv_stage").format(
                 sql.Identifier(table), names=names
             )
         )
 
 
-def restore_key(cursor: Cursor, table: str) -> None:
+def restore_key(tx: Transaction, table: str) -> None:
     """Give the table back its primary key on the open time. Fails while candles are there twice."""
-    cursor.execute(sql.SQL("alter table public.{} add primary key (time)").format(sql.Identifier(table)))
+    tx.cursor.execute(sql.SQL("alter table public.{} add primary key (time)").format(sql.Identifier(table)))
 
 
-def load_corrected(cursor: Cursor, run_id: str) -> list[tuple[int, int]]:
+def load_corrected(tx: Transaction, run_id: str) -> list[tuple[int, int]]:
     """Return how many corrections the run `run_id` made, by series id."""
-    cursor.execute(
+    tx.cursor.execute(
         "select series_id, count(*) from public.ohlcv_corrections where run_id = %s group by 1 order by 1", (run_id,)
     )
-    return [(series_id, count) for series_id, count in cursor.fetchall()]
+    return [(series_id, count) for series_id, count in tx.cursor.fetchall()]
 
 
-def undo_corrections(cursor: Cursor, series_id: int, table: str, run_id: str, new_run_id: str, at_ms: int) -> int:
+def undo_corrections(tx: Transaction, series_id: int, table: str, run_id: str, new_run_id: str, at_ms: int) -> int:
     """Put back what the run `run_id` changed in one series and return how many candles that were.
 
     A candle that was corrected again later is left as it is; of one that was there twice one comes
     back. The undoing is recorded like a correction, and the ledger no longer vouches for the spans,
     so that `verify` looks at them anew.
     """
-    cursor.execute(
+    tx.cursor.execute(
         """
         select distinct time from public.ohlcv_corrections as kept
         where series_id = %(series)s and run_id = %(run)s and not exists (
@@ -70,14 +70,14 @@ def undo_corrections(cursor: Cursor, series_id: int, table: str, run_id: str, ne
         """,
         {"series": series_id, "run": run_id},
     )
-    times = [from_datetime(time) for (time,) in cursor.fetchall()]
+    times = [from_datetime(time) for (time,) in tx.cursor.fetchall()]
     if not times:
         return 0
     moments = [to_datetime(ms) for ms in times]
     names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
-    with _recording(cursor, series_id, table, times, f"undo of {run_id}", new_run_id, at_ms):
+    with _recording(tx, series_id, table, times, f"undo of {run_id}", new_run_id, at_ms):
         # Of a candle that the run changed more than once, and of one that was there twice, the first old row.
-        cursor.execute(
+        tx.cursor.execute(
             sql.SQL(
                 """
                 insert into public.{table} ({names})
@@ -91,7 +91,7 @@ def undo_corrections(cursor: Cursor, series_id: int, table: str, run_id: str, ne
             ).format(table=sql.Identifier(table), names=names),
             (series_id, run_id, moments),
         )
-    cursor.execute(
+    tx.cursor.execute(
         """
         update public.ohlcv_ledger set content_hash = null, verified_at = null, verified_against = null
         where series_id = %s and exists (
@@ -104,15 +104,15 @@ def undo_corrections(cursor: Cursor, series_id: int, table: str, run_id: str, ne
 
 @contextmanager
 def _recording(
-    cursor: Cursor, series_id: int, table: str, times: Sequence[int], source: str, run_id: str, at_ms: int
+    tx: Transaction, series_id: int, table: str, times: Sequence[int], source: str, run_id: str, at_ms: int
 ) -> Iterator[None]:
     """Take out the candles at `times`, let the caller put others in, and record what is different then."""
     names = {"table": sql.Identifier(table)}
     wanted = {"times": [to_datetime(ms) for ms in times]}
-    cursor.execute("set local ohlcv.own_change = 'on'")
-    cursor.execute("drop table if exists pg_temp.ohlcv_old")
-    cursor.execute(sql.SQL("create temporary table ohlcv_old on commit drop as {}").format(_rows_at(table)), wanted)
-    cursor.execute(
+    tx.cursor.execute("set local ohlcv.own_change = 'on'")
+    tx.cursor.execute("drop table if exists pg_temp.ohlcv_old")
+    tx.cursor.execute(sql.SQL("create temporary table ohlcv_old on commit drop as {}").format(_rows_at(table)), wanted)
+    tx.cursor.execute(
         sql.SQL(
             "delete from public.{table} using unnest(%(times)s::timestamptz[]) as wanted(ms)"
             " where time >= ms and time < ms + interval '1 millisecond'"
@@ -121,7 +121,7 @@ def _recording(
     )
     yield
     # As text: a change of trailing zeros alone is a change too. Doubled rows are matched one by one.
-    cursor.execute(
+    tx.cursor.execute(
         sql.SQL(
             """
             insert into public.ohlcv_corrections (series_id, time, old_row, new_row, source, corrected_at, run_id)
@@ -135,7 +135,7 @@ def _recording(
         ).format(rows_at=_rows_at(table)),
         {**wanted, "series": series_id, "source": source, "at": to_datetime(at_ms), "run": run_id},
     )
-    cursor.execute("set local ohlcv.own_change = 'off'")
+    tx.cursor.execute("set local ohlcv.own_change = 'off'")
 
 
 def _rows_at(table: str) -> sql.Composable:

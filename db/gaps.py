@@ -5,59 +5,62 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import Json
 
-from core.gaps import Answer, Event, Gap, GapStatus, Reason
+from core.gaps import Answer, Event, EventKind, Gap, GapStatus, Reason
 from core.plan import Source
 from core.ranges import Span
 from core.times import from_datetime, iso_ms, parse_time, to_datetime
+from db.connection import Transaction, named_rows
 
 _COLUMNS = (
-    "gap_start, gap_end, status, status_since, found_at, lost, reason, reason_note, looks, next_look, evidence, history"
+    "gap_start, gap_end, status, status_since, found_at, was_committed, reason, reason_note, rechecks, next_recheck,"
+    " evidence, history"
 )
 
 
-def load_open_gaps(cursor: Cursor, series_id: int, span: Span | None = None) -> list[Gap]:
-    """Return the missing and absent gaps of a series, or those that touch `span`, in order."""
+def load_open_gaps(tx: Transaction, series_id: int, span: Span | None = None) -> list[Gap]:
+    """Return the open gaps (missing, or not at the exchange) of a series, or those that touch `span`, in order."""
     bounds = (None, None) if span is None else (to_datetime(span.start_ms), to_datetime(span.end_ms))
-    cursor.execute(
+    rows = named_rows(
+        tx,
         f"select id, {_COLUMNS} from public.ohlcv_gaps where series_id = %s and status <> 'healed'"
         " and (%s::timestamptz is null or (gap_end > %s and gap_start < %s)) order by gap_start",
         (series_id, bounds[0], *bounds),
     )
-    return [_gap(row) for row in cursor.fetchall()]
+    return [_gap(row) for row in rows]
 
 
-def load_all_open_gaps(cursor: Cursor, series_ids: Sequence[int]) -> dict[int, list[Gap]]:
-    """Return the missing and absent gaps of these series by series id, in order; series without any are left out."""
-    cursor.execute(
+def load_all_open_gaps(tx: Transaction, series_ids: Sequence[int]) -> dict[int, list[Gap]]:
+    """Return the open gaps of these series by series id, in order; series without any are left out."""
+    rows = named_rows(
+        tx,
         f"select series_id, id, {_COLUMNS} from public.ohlcv_gaps where series_id = any(%s) and status <> 'healed'"
         " order by series_id, gap_start",
         (list(series_ids),),
     )
     found: dict[int, list[Gap]] = {}
-    for series_id, *row in cursor.fetchall():
-        found.setdefault(series_id, []).append(_gap(tuple(row)))
+    for row in rows:
+        found.setdefault(row.series_id, []).append(_gap(row))
     return found
 
 
-def save_gaps(cursor: Cursor, series_id: int, before: Sequence[Gap], after: Sequence[Gap]) -> None:
+def save_gaps(tx: Transaction, series_id: int, before: Sequence[Gap], after: Sequence[Gap]) -> None:
     """Make the rows of the gaps `before` into those of `after`: update, insert, and drop what was merged away."""
     kept = {gap.id for gap in after}
     known = {gap.id: gap for gap in before}
     gone = [gap.id for gap in before if gap.id not in kept]
     if gone:
-        cursor.execute("delete from public.ohlcv_gaps where id = any(%s)", (gone,))
+        tx.cursor.execute("delete from public.ohlcv_gaps where id = any(%s)", (gone,))
     for gap in after:
         if gap.id is None:
-            cursor.execute(
+            tx.cursor.execute(
                 f"insert into public.ohlcv_gaps (series_id, {_COLUMNS})"
                 " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 (series_id, *_values(gap)),
             )
         elif known.get(gap.id) != gap:
-            cursor.execute(
+            tx.cursor.execute(
                 f"update public.ohlcv_gaps set ({_COLUMNS}) = (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
                 " where id = %s",
                 (*_values(gap), gap.id),
@@ -71,23 +74,22 @@ def _values(gap: Gap) -> tuple[object, ...]:
         gap.status.value,
         to_datetime(gap.since_ms),
         to_datetime(gap.found_ms),
-        gap.is_lost,
+        gap.was_committed,
         None if gap.reason is None else gap.reason.value,
         gap.reason_note,
-        gap.looks,
-        None if gap.next_look_ms is None else to_datetime(gap.next_look_ms),
+        gap.rechecks,
+        None if gap.next_recheck_ms is None else to_datetime(gap.next_recheck_ms),
         Json([answer.document() for answer in gap.answers]),
-        Json([{"at": iso_ms(event.at_ms), "event": event.text} for event in gap.history]),
+        Json([{"at": iso_ms(event.at_ms), "kind": event.kind.value, "event": event.text} for event in gap.history]),
     )
 
 
-def _gap(row: tuple[Any, ...]) -> Gap:
-    id_, start, end, status, since, found, lost, reason, note, looks, next_look, evidence, history = row
+def _gap(row: Any) -> Gap:
     return Gap(
-        span=Span(from_datetime(start), from_datetime(end)),
-        found_ms=from_datetime(found),
-        since_ms=from_datetime(since),
-        status=GapStatus(status),
+        span=Span(from_datetime(row.gap_start), from_datetime(row.gap_end)),
+        found_ms=from_datetime(row.found_at),
+        since_ms=from_datetime(row.status_since),
+        status=GapStatus(row.status),
         answers=tuple(
             Answer(
                 Source(one["source"]),
@@ -97,13 +99,13 @@ def _gap(row: tuple[Any, ...]) -> Gap:
                 one["times"],
                 one["archive_checksum"],
             )
-            for one in evidence
+            for one in row.evidence
         ),
-        history=tuple(Event(parse_time(one["at"]), one["event"]) for one in history),
-        next_look_ms=None if next_look is None else from_datetime(next_look),
-        looks=looks,
-        reason=None if reason is None else Reason(reason),
-        reason_note=note,
-        is_lost=lost,
-        id=id_,
+        history=tuple(Event(parse_time(one["at"]), EventKind(one["kind"]), one["event"]) for one in row.history),
+        next_recheck_ms=None if row.next_recheck is None else from_datetime(row.next_recheck),
+        rechecks=row.rechecks,
+        reason=None if row.reason is None else Reason(row.reason),
+        reason_note=row.reason_note,
+        was_committed=row.was_committed,
+        id=row.id,
     )

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from psycopg2.extensions import cursor as Cursor
-
 from core.candles import CandleBatch
 from core.fetched import FetchedSpan, SpanRecord
 from core.ranges import Span, subtract
-from db.ledger import cut_entry, hash_stored, insert_entry, is_as_recorded, load_entries, moment_of, set_proven
+from db.connection import Transaction
+from db.ledger import cut_entry, hash_stored, insert_entry, is_as_recorded, load_entries, set_hash_checked, snapshot_of
 from db.operations import SaveResult, get_existing_timestamps, insert_candles
 
 
 def save_healed(
-    cursor: Cursor,
+    tx: Transaction,
     series_id: int,
     table: str,
     fetched: Sequence[FetchedSpan],
@@ -32,28 +31,28 @@ def save_healed(
     if not fetched:
         return SaveResult()
     reach = Span(min(one.span.start_ms for one in fetched), max(one.span.end_ms for one in fetched))
-    seen = moment_of(cursor)
-    entries = load_entries(cursor, series_id, table, reach)
-    was_intact = {entry.id: is_as_recorded(cursor, table, entry) for entry in entries}
-    there = set(get_existing_timestamps(cursor, table, reach))
+    seen = snapshot_of(tx)
+    entries = load_entries(tx, series_id, table, reach)
+    was_intact = {entry.id: is_as_recorded(tx, table, entry) for entry in entries}
+    there = set(get_existing_timestamps(tx, table, reach))
     fresh = [one for one in fetched if set(one.batch.open_times()) - there]
-    result = insert_candles(cursor, table, CandleBatch.concat([one.batch for one in fetched]))
+    result = insert_candles(tx, table, CandleBatch.concat([one.batch for one in fetched]))
     is_stored = result.conflicts == 0
     for entry in entries:
         inside = [part for one in fresh if (part := one.span.intersect(entry.span)) is not None]
         if not inside:
             continue
-        rows, content = hash_stored(cursor, table, entry.span)
+        rows, content = hash_stored(tx, table, entry.span)
         if (rows, content) == (entry.rows, entry.content_hash):
-            set_proven(cursor, [entry.id], seen)
+            set_hash_checked(tx, [entry.id], seen)
             continue
         if not came_late and rows <= entry.rows:
             continue  # other candles of it are still lost, or altered
-        cut_entry(cursor, series_id, table, entry, inside, was_intact[entry.id])
+        cut_entry(tx, series_id, table, entry, inside, was_intact[entry.id])
         for one in fresh:
             if (part := one.span.intersect(entry.span)) is not None:
-                insert_entry(cursor, series_id, SpanRecord.of(one.within(part)), run_id, at_ms, is_stored)
+                insert_entry(tx, series_id, SpanRecord.of(one.within(part)), run_id, at_ms, is_stored)
     for one in fetched:
         for part in subtract([one.span], [entry.span for entry in entries]):
-            insert_entry(cursor, series_id, SpanRecord.of(one.within(part)), run_id, at_ms, is_stored)
+            insert_entry(tx, series_id, SpanRecord.of(one.within(part)), run_id, at_ms, is_stored)
     return result

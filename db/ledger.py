@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from psycopg2 import sql
-from psycopg2.extensions import cursor as Cursor
 
 from core.fetched import SpanRecord
 from core.plan import Source
 from core.ranges import Span, subtract
 from core.times import from_datetime, to_datetime
-from db.connection import fetch_one
+from db.connection import Transaction, fetch_one, named_rows
 
 # A cron line that runs every minute would write a ledger row a candle. Neighbouring REST spans are
 # folded into one row up to about a day of 1m, so the ledger stays a thousandth of the data; not at
@@ -49,8 +49,8 @@ class LedgerEntry:
     fetched_ms: int
     run_id: str
     verified_ms: int | None  # when last held against the exchange
-    tried_ms: int | None  # when a verification last looked at it in vain
-    is_proven: bool  # the stored rows had `content_hash` since the last change by a foreign hand
+    attempted_ms: int | None  # when a verification last looked at it in vain
+    is_hash_checked: bool  # the stored rows had `content_hash` since the last change by a foreign hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class LedgerTotals:
 
 
 def add_entry(
-    cursor: Cursor, series_id: int, table: str, record: SpanRecord, run_id: str, fetched_at_ms: int, is_stored: bool
+    tx: Transaction, series_id: int, table: str, record: SpanRecord, run_id: str, fetched_at_ms: int, is_stored: bool
 ) -> None:
     """Write the ledger row of one span; fold the newest REST rows when many small ones have come together.
 
@@ -70,10 +70,10 @@ def add_entry(
     """
     values = _values(series_id, record, run_id, fetched_at_ms, is_stored)
     if record.source is not Source.REST or record.rows > _SMALL_ROWS:
-        cursor.execute(_INSERT, values)
+        tx.cursor.execute(_INSERT, values)
         return
     # Both at once, for a run of many small series is a matter of round trips.
-    cursor.execute(
+    tx.cursor.execute(
         _INSERT
         + """;
         select count(*) from (select source, rows from public.ohlcv_ledger where series_id = %s
@@ -82,20 +82,21 @@ def add_entry(
         """,
         (*values, series_id, _FOLD_ENTRIES, Source.REST.value, _SMALL_ROWS),
     )
-    if fetch_one(cursor)[0] == _FOLD_ENTRIES:
-        _fold_newest(cursor, series_id, table)
+    if fetch_one(tx)[0] == _FOLD_ENTRIES:
+        _fold_newest(tx, series_id, table)
 
 
 def insert_entry(
-    cursor: Cursor, series_id: int, record: SpanRecord, run_id: str, fetched_at_ms: int, is_stored: bool
+    tx: Transaction, series_id: int, record: SpanRecord, run_id: str, fetched_at_ms: int, is_stored: bool
 ) -> None:
     """Write the ledger row of one span. `is_stored`: the table holds its candles as given."""
-    cursor.execute(_INSERT, _values(series_id, record, run_id, fetched_at_ms, is_stored))
+    tx.cursor.execute(_INSERT, _values(series_id, record, run_id, fetched_at_ms, is_stored))
 
 
 _INSERT = """
     insert into public.ohlcv_ledger
-        (series_id, span_start, span_end, source, archive_checksum, rows, content_hash, fetched_at, run_id, proven_at)
+        (series_id, span_start, span_end, source, archive_checksum, rows, content_hash, fetched_at, run_id,
+         hash_checked_at)
     values (%s, %s, %s, %s, %s, %s, %s, %s, %s, case when %s then clock_timestamp() end)
 """
 
@@ -115,42 +116,43 @@ def _values(series_id: int, record: SpanRecord, run_id: str, fetched_at_ms: int,
     )
 
 
-def _fold_newest(cursor: Cursor, series_id: int, table: str) -> None:
+def _fold_newest(tx: Transaction, series_id: int, table: str) -> None:
     """Make one row of the newest REST rows that stand side by side, as far as the table has what they say."""
-    seen = moment_of(cursor)
-    cursor.execute(
+    seen = snapshot_of(tx)
+    tx.cursor.execute(
         """
         select id, span_start, span_end, rows, content_hash, fetched_at, run_id from public.ohlcv_ledger
         where series_id = %s and source = %s order by span_start desc limit %s
         """,
         (series_id, Source.REST.value, 2 * _FOLD_ENTRIES),
     )
-    newest_first = cursor.fetchall()
+    newest_first = tx.cursor.fetchall()
     ids: list[int] = []
     start = newest_first[0][2]
     rows_together = 0
     for id_, span_start, span_end, rows, content, _, _ in newest_first:
         if span_end != start or rows_together + rows > _FOLD_ROWS:
             break
-        if hash_stored(cursor, table, _span(span_start, span_end)) != (rows, content):
+        if hash_stored(tx, table, _span(span_start, span_end)) != (rows, content):
             break  # the table differs from what was recorded: keep that evidence as it is
         ids.append(id_)
         start, rows_together = span_start, rows_together + rows
     if len(ids) < _FOLD_ENTRIES:
         return
     _, _, end, _, _, fetched_at, run_id = newest_first[0]
-    _, content_together = hash_stored(cursor, table, _span(start, end))
-    cursor.execute("delete from public.ohlcv_ledger where id = any(%s)", (ids[:-1],))
-    cursor.execute(
+    _, content_together = hash_stored(tx, table, _span(start, end))
+    tx.cursor.execute("delete from public.ohlcv_ledger where id = any(%s)", (ids[:-1],))
+    tx.cursor.execute(
         "update public.ohlcv_ledger set span_end = %s, rows = %s, content_hash = %s, fetched_at = %s, run_id = %s,"
-        " verified_at = null, verified_against = null, proven_at = %s, proven_before = %s::xid8 where id = %s",
-        (end, rows_together, content_together, fetched_at, run_id, seen.at, seen.next_transaction, ids[-1]),
+        " verified_at = null, verified_against = null, hash_checked_at = %s, hash_checked_before = %s::xid8"
+        " where id = %s",
+        (end, rows_together, content_together, fetched_at, run_id, seen.at, seen.xmin, ids[-1]),
     )
 
 
-def load_totals(cursor: Cursor, series_ids: Sequence[int]) -> dict[int, LedgerTotals]:
+def load_totals(tx: Transaction, series_ids: Sequence[int]) -> dict[int, LedgerTotals]:
     """Return the merged coverage and the summed rows of these series by series id."""
-    cursor.execute(
+    tx.cursor.execute(
         """
         select series_id, sum(rows)::bigint, lower(covered), upper(covered)
         from (select series_id, sum(rows) as rows, range_agg(tstzrange(span_start, span_end)) as ranges
@@ -162,7 +164,7 @@ def load_totals(cursor: Cursor, series_ids: Sequence[int]) -> dict[int, LedgerTo
     )
     spans: dict[int, list[Span]] = {}
     rows: dict[int, int] = {}
-    for series_id, row_count, start, end in cursor.fetchall():
+    for series_id, row_count, start, end in tx.cursor.fetchall():
         spans.setdefault(series_id, []).append(_span(start, end))
         rows[series_id] = row_count
     return {series_id: LedgerTotals(tuple(spans[series_id]), rows[series_id]) for series_id in spans}
@@ -177,9 +179,9 @@ class VerificationAge:
     oldest_ms: int  # when the span that waits longest was verified, or fetched if it never was
 
 
-def load_verification_ages(cursor: Cursor) -> dict[int, VerificationAge]:
+def load_verification_ages(tx: Transaction) -> dict[int, VerificationAge]:
     """Return the ages by series id."""
-    cursor.execute(
+    tx.cursor.execute(
         """
         select series_id, count(*), count(*) filter (where verified_at is null), min(coalesce(verified_at, fetched_at))
         from public.ohlcv_ledger group by series_id
@@ -187,31 +189,32 @@ def load_verification_ages(cursor: Cursor) -> dict[int, VerificationAge]:
     )
     return {
         series_id: VerificationAge(entries, never, from_datetime(oldest))
-        for series_id, entries, never, oldest in cursor.fetchall()
+        for series_id, entries, never, oldest in tx.cursor.fetchall()
     }
 
 
-def load_entries(cursor: Cursor, series_id: int, table: str, span: Span | None = None) -> list[LedgerEntry]:
+def load_entries(tx: Transaction, series_id: int, table: str, span: Span | None = None) -> list[LedgerEntry]:
     """Return the ledger entries of a series, or those that touch `span`, in order."""
     start, end = (None, None) if span is None else (to_datetime(span.start_ms), to_datetime(span.end_ms))
     # Spans are disjoint: the last one that begins at or before `span` is the first that can touch it. The newest
-    # foreign change is looked up once, because most often nobody has changed anything since.
-    cursor.execute(
+    # external change is looked up once, because most often nobody has changed anything since.
+    rows = named_rows(
+        tx,
         """
         with newest as (
-            select max(changed_at) as changed_at from public.ohlcv_foreign_changes where table_name = %(table)s
+            select max(changed_at) as changed_at from public.ohlcv_external_changes where table_name = %(table)s
         ), first as (
             select max(span_start) as begins from public.ohlcv_ledger
             where series_id = %(series)s and span_start <= %(start)s
         )
         select id, span_start, span_end, source, archive_checksum, rows, content_hash, fetched_at, run_id,
-               verified_at, tried_at, proven_at is not null and not coalesce(
-                   newest.changed_at >= proven_at
-                   or newest.changed_at >= proven_at - interval '1 day' and exists (
-                       select from public.ohlcv_foreign_changes as foreign_change
-                       where foreign_change.table_name = %(table)s
-                         and foreign_change.changed_at >= proven_at - interval '1 day'
-                         and changed_in >= proven_before), false)
+               verified_at, attempted_at, hash_checked_at is not null and not coalesce(
+                   newest.changed_at >= hash_checked_at
+                   or newest.changed_at >= hash_checked_at - interval '1 day' and exists (
+                       select from public.ohlcv_external_changes as external_change
+                       where external_change.table_name = %(table)s
+                         and external_change.changed_at >= hash_checked_at - interval '1 day'
+                         and changed_in >= hash_checked_before), false) as is_hash_checked
         from public.ohlcv_ledger, newest, first
         where series_id = %(series)s
           and (%(start)s::timestamptz is null
@@ -220,72 +223,71 @@ def load_entries(cursor: Cursor, series_id: int, table: str, span: Span | None =
         """,
         {"table": table, "series": series_id, "start": start, "end": end},
     )
-    return [
-        LedgerEntry(
-            id_,
-            _span(start, end),
-            Source(source),
-            checksum,
-            rows,
-            content,
-            from_datetime(fetched_at),
-            run_id,
-            _ms(verified_at),
-            _ms(tried_at),
-            is_proven,
-        )
-        for id_, start, end, source, checksum, rows, content, fetched_at, run_id, verified_at, tried_at, is_proven in (
-            cursor.fetchall()
-        )
-    ]
+    return [_entry(row) for row in rows]
 
 
-def hash_stored(cursor: Cursor, table: str, span: Span) -> tuple[int, str]:
-    """Return how many candles `table` holds in `span` and the content hash over them (docs/storage.md)."""
-    bounds = {"start": to_datetime(span.start_ms), "end": to_datetime(span.end_ms)}
-    cursor.execute(sql.SQL(_HASH_OF_STORED).format(table=sql.Identifier(table)), bounds)
-    rows, content = fetch_one(cursor)
-    return int(rows), str(content)
-
-
-def is_as_recorded(cursor: Cursor, table: str, entry: LedgerEntry) -> bool:
-    """Whether the stored candles of the entry's span are those that were committed, digit for digit."""
-    return hash_stored(cursor, table, entry.span) == (entry.rows, entry.content_hash)
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """When the server was looked at: a change made since, or not yet committed then, was not seen."""
-
-    at: datetime  # the server's clock
-    next_transaction: str  # transactions from this number on may have been open
-
-
-def moment_of(cursor: Cursor) -> Moment:
-    """Return the present moment of the server. To be taken before candles are read that are to be called proven."""
-    cursor.execute("select clock_timestamp(), pg_snapshot_xmin(pg_current_snapshot())::text")
-    return Moment(*fetch_one(cursor))
-
-
-def set_proven(cursor: Cursor, entry_ids: Sequence[int], seen: Moment) -> None:
-    """Note that the stored candles of these entries, read after `seen`, were those that were committed."""
-    cursor.execute(
-        "update public.ohlcv_ledger set proven_at = %s, proven_before = %s::xid8 where id = any(%s)",
-        (seen.at, seen.next_transaction, [*entry_ids]),
+def _entry(row: Any) -> LedgerEntry:
+    return LedgerEntry(
+        row.id,
+        _span(row.span_start, row.span_end),
+        Source(row.source),
+        row.archive_checksum,
+        row.rows,
+        row.content_hash,
+        from_datetime(row.fetched_at),
+        row.run_id,
+        _ms(row.verified_at),
+        _ms(row.attempted_at),
+        row.is_hash_checked,
     )
 
 
-def set_verified(cursor: Cursor, series_id: int, span: Span, at_ms: int, against: str, seen: Moment) -> None:
+def hash_stored(tx: Transaction, table: str, span: Span) -> tuple[int, str]:
+    """Return how many candles `table` holds in `span` and the content hash over them (docs/storage.md)."""
+    bounds = {"start": to_datetime(span.start_ms), "end": to_datetime(span.end_ms)}
+    tx.cursor.execute(sql.SQL(_HASH_OF_STORED).format(table=sql.Identifier(table)), bounds)
+    rows, content = fetch_one(tx)
+    return int(rows), str(content)
+
+
+def is_as_recorded(tx: Transaction, table: str, entry: LedgerEntry) -> bool:
+    """Whether the stored candles of the entry's span are those that were committed, digit for digit."""
+    return hash_stored(tx, table, entry.span) == (entry.rows, entry.content_hash)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSnapshot:
+    """When the server was looked at: a change made since, or not yet committed then, was not seen."""
+
+    at: datetime  # the server's clock
+    xmin: str  # transactions from this number on may have been open
+
+
+def snapshot_of(tx: Transaction) -> ServerSnapshot:
+    """Return the present moment of the server. To be taken before candles are read that are to be called proven."""
+    tx.cursor.execute("select clock_timestamp(), pg_snapshot_xmin(pg_current_snapshot())::text")
+    return ServerSnapshot(*fetch_one(tx))
+
+
+def set_hash_checked(tx: Transaction, entry_ids: Sequence[int], seen: ServerSnapshot) -> None:
+    """Note that the stored candles of these entries, read after `seen`, were those that were committed."""
+    tx.cursor.execute(
+        "update public.ohlcv_ledger set hash_checked_at = %s, hash_checked_before = %s::xid8 where id = any(%s)",
+        (seen.at, seen.xmin, [*entry_ids]),
+    )
+
+
+def set_verified(tx: Transaction, series_id: int, span: Span, at_ms: int, against: str, seen: ServerSnapshot) -> None:
     """Note that the stored candles of all entries inside `span`, read after `seen`, are what the exchange has."""
-    cursor.execute(
+    tx.cursor.execute(
         "update public.ohlcv_ledger"
-        " set verified_at = %s, verified_against = %s, proven_at = %s, proven_before = %s::xid8"
+        " set verified_at = %s, verified_against = %s, hash_checked_at = %s, hash_checked_before = %s::xid8"
         " where series_id = %s and span_start >= %s and span_start < %s and span_end <= %s",
         (
             to_datetime(at_ms),
             against,
             seen.at,
-            seen.next_transaction,
+            seen.xmin,
             series_id,
             to_datetime(span.start_ms),
             to_datetime(span.end_ms),
@@ -294,18 +296,18 @@ def set_verified(cursor: Cursor, series_id: int, span: Span, at_ms: int, against
     )
 
 
-def set_tried(cursor: Cursor, entry_id: int, at_ms: int) -> None:
+def set_attempted(tx: Transaction, entry_id: int, at_ms: int) -> None:
     """Note that a verification looked at the entry and could not call it verified, so that others get their turn."""
-    cursor.execute("update public.ohlcv_ledger set tried_at = %s where id = %s", (to_datetime(at_ms), entry_id))
+    tx.cursor.execute("update public.ohlcv_ledger set attempted_at = %s where id = %s", (to_datetime(at_ms), entry_id))
 
 
-def delete_entry(cursor: Cursor, entry_id: int) -> None:
+def delete_entry(tx: Transaction, entry_id: int) -> None:
     """Take one entry out, for another to take its place."""
-    cursor.execute("delete from public.ohlcv_ledger where id = %s", (entry_id,))
+    tx.cursor.execute("delete from public.ohlcv_ledger where id = %s", (entry_id,))
 
 
 def cut_entry(
-    cursor: Cursor, series_id: int, table: str, entry: LedgerEntry, without: Sequence[Span], is_intact: bool
+    tx: Transaction, series_id: int, table: str, entry: LedgerEntry, without: Sequence[Span], is_intact: bool
 ) -> None:
     """Take the spans `without` out of the entry, so that others can stand there and spans stay disjoint.
 
@@ -313,10 +315,10 @@ def cut_entry(
     they are known to be the committed ones (`is_intact`); else it is left out, for a hash over damaged
     candles would pass the damage off as committed.
     """
-    delete_entry(cursor, entry.id)
+    delete_entry(tx, entry.id)
     for left in subtract([entry.span], without):
-        rows, content = hash_stored(cursor, table, left)
-        cursor.execute(
+        rows, content = hash_stored(tx, table, left)
+        tx.cursor.execute(
             _INSERT,
             (
                 series_id,
@@ -333,10 +335,10 @@ def cut_entry(
         )
 
 
-def void_entries(cursor: Cursor, series_id: int) -> int:
+def void_entries(tx: Transaction, series_id: int) -> int:
     """Delete the ledger rows of a series whose candles are gone; return how many."""
-    cursor.execute("delete from public.ohlcv_ledger where series_id = %s", (series_id,))
-    return int(cursor.rowcount)
+    tx.cursor.execute("delete from public.ohlcv_ledger where series_id = %s", (series_id,))
+    return int(tx.cursor.rowcount)
 
 
 def _ms(moment: datetime | None) -> int | None:

@@ -7,27 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from psycopg2.extensions import cursor as Cursor
+from db.connection import Transaction
 
 # First half of the two-number advisory lock key; any constant will do, the second half is the series' id.
 _SERIES_LOCK_CLASS = 0x6F686C63
 _SCHEMA_LOCK = 0x6F686C6376
 
 
-def lock_schema(cursor: Cursor) -> None:
+def lock_schema(tx: Transaction) -> None:
     """Wait until no other run changes extension, project tables or view; hold that until the transaction ends."""
-    cursor.execute("select pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
+    tx.cursor.execute("select pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
 
 
-def try_lock_series(cursor: Cursor, series_ids: Sequence[int]) -> set[int]:
+def try_lock_series(tx: Transaction, series_ids: Sequence[int]) -> set[int]:
     """Return those of `series_ids` whose lock this session now holds; never waits."""
-    cursor.execute(
+    tx.cursor.execute(
         "select id from unnest(%s::integer[]) as wanted(id) where pg_try_advisory_lock(%s, id)",
         (list(series_ids), _SERIES_LOCK_CLASS),
     )
-    return {series_id for (series_id,) in cursor.fetchall()}
+    return {series_id for (series_id,) in tx.cursor.fetchall()}
 
 
-def unlock_series(cursor: Cursor, series_id: int) -> None:
+def unlock_series(tx: Transaction, series_id: int) -> None:
     """Give back a lock that this session holds."""
-    cursor.execute("select pg_advisory_unlock(%s, %s)", (_SERIES_LOCK_CLASS, series_id))
+    tx.cursor.execute("select pg_advisory_unlock(%s, %s)", (_SERIES_LOCK_CLASS, series_id))

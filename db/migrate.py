@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from psycopg2.extensions import cursor as Cursor
-
 from core.errors import DatabaseUnavailable, SeriesError
-from db.connection import Database, fetch_one
+from db.connection import Database, Transaction, fetch_one
 from db.locks import lock_schema
 
 OWN_TABLES = (
@@ -16,7 +14,7 @@ OWN_TABLES = (
     "ohlcv_ledger",
     "ohlcv_gaps",
     "ohlcv_corrections",
-    "ohlcv_foreign_changes",
+    "ohlcv_external_changes",
     "ohlcv_weight",
     "ohlcv_migrations",
 )
@@ -36,10 +34,10 @@ def migrate(database: Database) -> None:
     Raises DatabaseUnavailable when it is newer than this code, or some of the project's own tables are gone.
     """
     known = _known_migrations()
-    with database.transaction("read the schema version") as cursor:
-        applied = applied_versions(cursor)
+    with database.transaction("read the schema version") as tx:
+        applied = applied_versions(tx)
         if applied == set(known):
-            _require_own_tables(cursor)
+            _require_own_tables(tx)
             return
     try:
         _apply(database, known)
@@ -48,13 +46,13 @@ def migrate(database: Database) -> None:
 
 
 def _apply(database: Database, known: dict[int, Path]) -> None:
-    with database.transaction("bring the schema up to date") as cursor:
-        lock_schema(cursor)
-        cursor.execute(
+    with database.transaction("bring the schema up to date") as tx:
+        lock_schema(tx)
+        tx.cursor.execute(
             "create table if not exists public.ohlcv_migrations"
             " (version integer primary key, name text not null, applied_at timestamptz not null default now())"
         )
-        applied = applied_versions(cursor)
+        applied = applied_versions(tx)
         if newer := applied - set(known):
             raise DatabaseUnavailable(
                 f"the database's schema has version {max(newer)}, this program knows up to {max(known)}: "
@@ -62,32 +60,34 @@ def _apply(database: Database, known: dict[int, Path]) -> None:
             )
         for version, path in known.items():
             if version not in applied:
-                cursor.execute(path.read_text(encoding="utf-8"))
-                cursor.execute(
+                tx.cursor.execute(path.read_text(encoding="utf-8"))
+                tx.cursor.execute(
                     "insert into public.ohlcv_migrations (version, name) values (%s, %s)", (version, path.stem)
                 )
                 _log.info("schema migration %s applied", path.stem)
 
 
-def is_migrated(cursor: Cursor) -> bool:
+def is_migrated(tx: Transaction) -> bool:
     """Whether the project's tables are there to be read.
 
     Raises DatabaseUnavailable when they are of another version or not complete.
     """
-    applied = applied_versions(cursor)
+    applied = applied_versions(tx)
     if applied and applied != set(_known_migrations()):
         raise DatabaseUnavailable(
             f"the database's schema has version {max(applied)}, this program reads version {max(_known_migrations())}: "
             "run a backfill once, which brings it up to date (or update the program where the schema is the newer)"
         )
     if applied:
-        _require_own_tables(cursor)
+        _require_own_tables(tx)
     return bool(applied)
 
 
-def _require_own_tables(cursor: Cursor) -> None:
-    cursor.execute("select name from unnest(%s) as name where to_regclass('public.' || name) is null", ([*OWN_TABLES],))
-    if gone := [f"public.{name}" for (name,) in cursor.fetchall()]:
+def _require_own_tables(tx: Transaction) -> None:
+    tx.cursor.execute(
+        "select name from unnest(%s) as name where to_regclass('public.' || name) is null", ([*OWN_TABLES],)
+    )
+    if gone := [f"public.{name}" for (name,) in tx.cursor.fetchall()]:
         raise DatabaseUnavailable(f"the project's own table {', '.join(gone)} is gone; {_MADE_ANEW}")
 
 
@@ -95,10 +95,10 @@ def _known_migrations() -> dict[int, Path]:
     return {int(path.name[:4]): path for path in sorted(_FOLDER.glob("[0-9][0-9][0-9][0-9]_*.sql"))}
 
 
-def applied_versions(cursor: Cursor) -> set[int]:
+def applied_versions(tx: Transaction) -> set[int]:
     """Return the versions already applied; none when the database is new."""
-    cursor.execute("select to_regclass('public.ohlcv_migrations') is not null")
-    if not fetch_one(cursor)[0]:
+    tx.cursor.execute("select to_regclass('public.ohlcv_migrations') is not null")
+    if not fetch_one(tx)[0]:
         return set()
-    cursor.execute("select version from public.ohlcv_migrations")
-    return {version for (version,) in cursor.fetchall()}
+    tx.cursor.execute("select version from public.ohlcv_migrations")
+    return {version for (version,) in tx.cursor.fetchall()}

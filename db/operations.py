@@ -10,7 +10,6 @@ from decimal import Decimal
 import pyarrow as pa
 from psycopg2 import sql
 from psycopg2.errors import UniqueViolation
-from psycopg2.extensions import cursor as Cursor
 
 from core.candles import CandleBatch
 from core.errors import SeriesError
@@ -19,7 +18,7 @@ from core.intervals import Interval
 from core.ranges import Span
 from core.times import from_datetime, to_datetime
 from db.binary_copy import CopyRows, encode_candles
-from db.connection import fetch_one
+from db.connection import Transaction, fetch_one
 from db.ledger import add_entry, hash_stored
 from db.schema import COLUMNS, VALUE_COLUMNS
 
@@ -77,7 +76,7 @@ class PreparedSpan:
 
 
 def save_ohlcv(
-    cursor: Cursor, series_id: int, table: str, spans: Sequence[PreparedSpan], run_id: str, fetched_at_ms: int
+    tx: Transaction, series_id: int, table: str, spans: Sequence[PreparedSpan], run_id: str, fetched_at_ms: int
 ) -> SaveResult:
     """Store the candles of `spans` and their ledger rows in the caller's transaction.
 
@@ -86,36 +85,36 @@ def save_ohlcv(
     """
     total = SaveResult()
     for prepared in spans:
-        result = _insert_rows(cursor, table, prepared.candles, prepared.record)
-        add_entry(cursor, series_id, table, prepared.record, run_id, fetched_at_ms, is_stored=not result.conflicts)
+        result = _insert_rows(tx, table, prepared.candles, prepared.record)
+        add_entry(tx, series_id, table, prepared.record, run_id, fetched_at_ms, is_stored=not result.conflicts)
         total += result
     return total
 
 
-def insert_candles(cursor: Cursor, table: str, batch: CandleBatch) -> SaveResult:
+def insert_candles(tx: Transaction, table: str, batch: CandleBatch) -> SaveResult:
     """Store candles without a word in the ledger. Rows that are there stay as they are; raises as `save_ohlcv`."""
-    return _insert_rows(cursor, table, encode_candles(batch))
+    return _insert_rows(tx, table, encode_candles(batch))
 
 
-def _insert_rows(cursor: Cursor, table: str, given: CopyRows, record: SpanRecord | None = None) -> SaveResult:
+def _insert_rows(tx: Transaction, table: str, given: CopyRows, record: SpanRecord | None = None) -> SaveResult:
     if given.rows == 0:
         return SaveResult()
     # The bounds let TimescaleDB leave the chunks outside alone.
     bounds = {"low": to_datetime(given.first_ms), "high": to_datetime(given.last_ms)}
-    if _copy_into_empty(cursor, table, given, bounds):
+    if _copy_into_empty(tx, table, given, bounds):
         return SaveResult(inserted=given.rows)
     # All there and equal, the usual case of a second time: the hash tells that for less than the comparison below.
-    if record is not None and hash_stored(cursor, table, record.span) == (record.rows, record.content_hash):
+    if record is not None and hash_stored(tx, table, record.span) == (record.rows, record.content_hash):
         return SaveResult(equal=given.rows)
-    _stage(cursor, given)
-    held, conflicts = _compare_stage(cursor, table, bounds)
+    _stage(tx, given)
+    held, conflicts = _compare_stage(tx, table, bounds)
     inserted = 0
     if held < given.rows:
-        inserted = _insert_from_stage(cursor, table, bounds)
-        held, conflicts = _compare_stage(cursor, table, bounds)
+        inserted = _insert_from_stage(tx, table, bounds)
+        held, conflicts = _compare_stage(tx, table, bounds)
     if held != given.rows:
         raise _not_all_held(table, held, given.rows)
-    shown = _load_conflicts(cursor, table, bounds) if conflicts else ()
+    shown = _load_conflicts(tx, table, bounds) if conflicts else ()
     return SaveResult(inserted, held - inserted - conflicts, conflicts, shown)
 
 
@@ -126,53 +125,53 @@ def _not_all_held(table: str, held: int, given: int) -> SeriesError:
     )
 
 
-def _copy_into_empty(cursor: Cursor, table: str, given: CopyRows, bounds: dict[str, datetime]) -> bool:
+def _copy_into_empty(tx: Transaction, table: str, given: CopyRows, bounds: dict[str, datetime]) -> bool:
     """Copy the rows straight into the table when it has none between the bounds; return whether that was so."""
     target = sql.Identifier(table)
     held = sql.SQL("from public.{} where time between %(low)s and %(high)s").format(target)
     # Two statements at a time, for a run of many small series is a matter of round trips.
-    cursor.execute(sql.SQL("savepoint ohlcv_copy; select exists (select {})").format(held), bounds)
-    if fetch_one(cursor)[0]:
+    tx.cursor.execute(sql.SQL("savepoint ohlcv_copy; select exists (select {})").format(held), bounds)
+    if fetch_one(tx)[0]:
         return False
     try:
-        _copy(cursor, sql.SQL("public.{}").format(target), given)
+        _copy(tx, sql.SQL("public.{}").format(target), given)
     except UniqueViolation:  # another session has just inserted one of them
-        cursor.execute("rollback to savepoint ohlcv_copy; release savepoint ohlcv_copy")
+        tx.cursor.execute("rollback to savepoint ohlcv_copy; release savepoint ohlcv_copy")
         return False
-    cursor.execute(sql.SQL("release savepoint ohlcv_copy; select count(*) {}").format(held), bounds)
-    if (held_now := fetch_one(cursor)[0]) != given.rows:
+    tx.cursor.execute(sql.SQL("release savepoint ohlcv_copy; select count(*) {}").format(held), bounds)
+    if (held_now := fetch_one(tx)[0]) != given.rows:
         raise _not_all_held(table, held_now, given.rows)
     return True
 
 
-def stage_candles(cursor: Cursor, batch: CandleBatch) -> None:
+def stage_candles(tx: Transaction, batch: CandleBatch) -> None:
     """Copy `batch` into the session's stage, `pg_temp.ohlcv_stage`, which empties itself at the transaction's end."""
-    _stage(cursor, encode_candles(batch))
+    _stage(tx, encode_candles(batch))
 
 
-def _stage(cursor: Cursor, given: CopyRows) -> None:
+def _stage(tx: Transaction, given: CopyRows) -> None:
     values = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(k)) for n, k in VALUE_COLUMNS)
-    cursor.execute(
+    tx.cursor.execute(
         sql.SQL(
             "create temporary table if not exists ohlcv_stage (time timestamptz not null, {}) on commit delete rows"
         ).format(values)
     )
-    cursor.execute("truncate pg_temp.ohlcv_stage")
-    _copy(cursor, sql.SQL("pg_temp.ohlcv_stage"), given)
+    tx.cursor.execute("truncate pg_temp.ohlcv_stage")
+    _copy(tx, sql.SQL("pg_temp.ohlcv_stage"), given)
 
 
-def _copy(cursor: Cursor, target: sql.Composable, given: CopyRows) -> None:
+def _copy(tx: Transaction, target: sql.Composable, given: CopyRows) -> None:
     names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
     statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(target, names)
-    cursor.copy_expert(statement, pa.BufferReader(given.stream), size=_COPY_BLOCK_BYTES)
+    tx.cursor.copy_expert(statement, pa.BufferReader(given.stream), size=_COPY_BLOCK_BYTES)
 
 
-def _insert_from_stage(cursor: Cursor, table: str, bounds: dict[str, datetime]) -> int:
+def _insert_from_stage(tx: Transaction, table: str, bounds: dict[str, datetime]) -> int:
     """Insert the staged rows that the table lacks and return how many they were."""
     names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
     # The anti-join skips what is there at a third of the price of ON CONFLICT, and in compressed
     # chunks at a thousandth; ON CONFLICT stays for a row that another session inserts meanwhile.
-    cursor.execute(
+    tx.cursor.execute(
         sql.SQL(
             """
             insert into public.{table} ({names})
@@ -184,16 +183,16 @@ def _insert_from_stage(cursor: Cursor, table: str, bounds: dict[str, datetime]) 
         ).format(table=sql.Identifier(table), names=names),
         bounds,
     )
-    return int(cursor.rowcount)
+    return int(tx.cursor.rowcount)
 
 
 _STORED_VALUES = sql.SQL(", ").join(sql.SQL("stored.{}").format(sql.Identifier(name)) for name, _ in VALUE_COLUMNS)
 _GIVEN_VALUES = sql.SQL(", ").join(sql.SQL("given.{}").format(sql.Identifier(name)) for name, _ in VALUE_COLUMNS)
 
 
-def _compare_stage(cursor: Cursor, table: str, bounds: dict[str, datetime]) -> tuple[int, int]:
+def _compare_stage(tx: Transaction, table: str, bounds: dict[str, datetime]) -> tuple[int, int]:
     """Return how many of the staged rows the table holds, and how many of these with other values."""
-    cursor.execute(
+    tx.cursor.execute(
         sql.SQL(
             """
             select count(*), count(*) filter (where ({stored}) is distinct from ({given}))
@@ -203,12 +202,12 @@ def _compare_stage(cursor: Cursor, table: str, bounds: dict[str, datetime]) -> t
         ).format(table=sql.Identifier(table), stored=_STORED_VALUES, given=_GIVEN_VALUES),
         bounds,
     )
-    held, conflicts = fetch_one(cursor)
+    held, conflicts = fetch_one(tx)
     return int(held), int(conflicts)
 
 
-def _load_conflicts(cursor: Cursor, table: str, bounds: dict[str, datetime]) -> tuple[Conflict, ...]:
-    cursor.execute(
+def _load_conflicts(tx: Transaction, table: str, bounds: dict[str, datetime]) -> tuple[Conflict, ...]:
+    tx.cursor.execute(
         sql.SQL(
             """
             select stored.time, {stored}, {given} from pg_temp.ohlcv_stage as given
@@ -224,20 +223,20 @@ def _load_conflicts(cursor: Cursor, table: str, bounds: dict[str, datetime]) -> 
         bounds,
     )
     width = len(VALUE_COLUMNS)
-    return tuple(Conflict(from_datetime(row[0]), row[1 : 1 + width], row[1 + width :]) for row in cursor.fetchall())
+    return tuple(Conflict(from_datetime(row[0]), row[1 : 1 + width], row[1 + width :]) for row in tx.cursor.fetchall())
 
 
-def get_last_timestamp(cursor: Cursor, tables: Sequence[str]) -> dict[str, int | None]:
+def get_last_timestamp(tx: Transaction, tables: Sequence[str]) -> dict[str, int | None]:
     """Return the open time (epoch ms) of the newest candle by table, None for an empty one; `tables` have to exist."""
-    return _edges(cursor, tables, "max")
+    return _edges(tx, tables, "max")
 
 
-def get_first_timestamp(cursor: Cursor, tables: Sequence[str]) -> dict[str, int | None]:
+def get_first_timestamp(tx: Transaction, tables: Sequence[str]) -> dict[str, int | None]:
     """Return the same of the oldest candle."""
-    return _edges(cursor, tables, "min")
+    return _edges(tx, tables, "min")
 
 
-def _edges(cursor: Cursor, tables: Sequence[str], which: str) -> dict[str, int | None]:
+def _edges(tx: Transaction, tables: Sequence[str], which: str) -> dict[str, int | None]:
     one = sql.SQL("select {name}, (select {which}(time) from public.{table})")
     found: dict[str, int | None] = {}
     for first in range(0, len(tables), _TABLES_AT_ONCE):
@@ -245,60 +244,60 @@ def _edges(cursor: Cursor, tables: Sequence[str], which: str) -> dict[str, int |
             one.format(name=sql.Literal(table), which=sql.SQL(which), table=sql.Identifier(table))
             for table in tables[first : first + _TABLES_AT_ONCE]
         ]
-        cursor.execute(sql.SQL(" union all ").join(legs))
-        found |= {table: None if moment is None else from_datetime(moment) for table, moment in cursor.fetchall()}
+        tx.cursor.execute(sql.SQL(" union all ").join(legs))
+        found |= {table: None if moment is None else from_datetime(moment) for table, moment in tx.cursor.fetchall()}
     return found
 
 
-def count_rows(cursor: Cursor, table: str) -> int:
+def count_rows(tx: Transaction, table: str) -> int:
     """Return the exact number of stored candles."""
-    cursor.execute(sql.SQL("select count(*) from public.{}").format(sql.Identifier(table)))
-    return int(fetch_one(cursor)[0])
+    tx.cursor.execute(sql.SQL("select count(*) from public.{}").format(sql.Identifier(table)))
+    return int(fetch_one(tx)[0])
 
 
-def sum_traded(cursor: Cursor, table: str, span: Span) -> tuple[Decimal, int]:
+def sum_traded(tx: Transaction, table: str, span: Span) -> tuple[Decimal, int]:
     """Return the summed volume and number of trades of the candles stored in `span`."""
-    cursor.execute(
+    tx.cursor.execute(
         sql.SQL(
             "select coalesce(sum(volume), 0), coalesce(sum(trades), 0) from public.{} where time >= %s and time < %s"
         ).format(sql.Identifier(table)),
         (to_datetime(span.start_ms), to_datetime(span.end_ms)),
     )
-    volume, trades = fetch_one(cursor)
+    volume, trades = fetch_one(tx)
     return volume, int(trades)
 
 
-def load_newest(cursor: Cursor, table: str, count: int) -> tuple[list[str], list[list[str]]]:
+def load_newest(tx: Transaction, table: str, count: int) -> tuple[list[str], list[list[str]]]:
     """Return the column names and the newest `count` candles as text, newest first."""
     names = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in COLUMNS)
-    cursor.execute(
+    tx.cursor.execute(
         sql.SQL("select {} from public.{} as candles order by candles.time desc limit %s").format(
             names, sql.Identifier(table)
         ),
         (count,),
     )
-    return list(COLUMNS), [list(row) for row in cursor.fetchall()]
+    return list(COLUMNS), [list(row) for row in tx.cursor.fetchall()]
 
 
-def get_existing_timestamps(cursor: Cursor, table: str, span: Span) -> list[int]:
+def get_existing_timestamps(tx: Transaction, table: str, span: Span) -> list[int]:
     """Return the open times (epoch ms) stored in `span`, ascending. For spans of some days."""
-    cursor.execute(
+    tx.cursor.execute(
         sql.SQL("select time from public.{} where time >= %s and time < %s order by time").format(
             sql.Identifier(table)
         ),
         (to_datetime(span.start_ms), to_datetime(span.end_ms)),
     )
-    return [from_datetime(time) for (time,) in cursor.fetchall()]
+    return [from_datetime(time) for (time,) in tx.cursor.fetchall()]
 
 
-def find_holes(cursor: Cursor, table: str, interval: Interval, span: Span) -> list[Span]:
+def find_holes(tx: Transaction, table: str, interval: Interval, span: Span) -> list[Span]:
     """Return, computed in the database, the stretches of `span` between stored candles longer than one step.
 
     A stretch begins where the candle before it ends and ends where the next one begins, so with
     candles off the grid its bounds are off the grid too. Ascending.
     """
     step = "interval '1 month'" if interval.step_ms is None else f"interval '{interval.step_ms} milliseconds'"
-    cursor.execute(
+    tx.cursor.execute(
         sql.SQL(
             """
             select previous + {step}, time
@@ -311,4 +310,4 @@ def find_holes(cursor: Cursor, table: str, interval: Interval, span: Span) -> li
         ).format(table=sql.Identifier(table), step=sql.SQL(step)),
         {"start": to_datetime(span.start_ms), "end": to_datetime(span.end_ms)},
     )
-    return [Span(from_datetime(start), from_datetime(end)) for start, end in cursor.fetchall()]
+    return [Span(from_datetime(start), from_datetime(end)) for start, end in tx.cursor.fetchall()]

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg2 import sql
-from psycopg2.extensions import cursor as Cursor
 
 from core.series import Series
-from db.connection import fetch_one
+from db.connection import Transaction, fetch_one
 from db.locks import lock_schema
 from db.timescale import make_hypertable
 
@@ -29,10 +28,10 @@ COLUMNS = ("time", *(name for name, _ in VALUE_COLUMNS))
 ALL_SERIES_VIEW = "ohlcv"
 
 
-def table_exists(cursor: Cursor, table: str) -> bool:
+def table_exists(tx: Transaction, table: str) -> bool:
     """Whether `public.table` is there."""
-    cursor.execute("select to_regclass('public.' || quote_ident(%s)) is not null", (table,))
-    return bool(fetch_one(cursor)[0])
+    tx.cursor.execute("select to_regclass('public.' || quote_ident(%s)) is not null", (table,))
+    return bool(fetch_one(tx)[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +51,9 @@ class TableShape:
         return None if self.has_key else "it has lost its primary key on time; verify --repair gives it back"
 
 
-def find_tables(cursor: Cursor, tables: Sequence[str]) -> dict[str, TableShape]:
+def find_tables(tx: Transaction, tables: Sequence[str]) -> dict[str, TableShape]:
     """Return which of `tables` are there in the schema public, and what they look like."""
-    cursor.execute(
+    tx.cursor.execute(
         """
         select relname, exists (
             select from pg_index join pg_attribute on attrelid = indrelid and attnum = indkey[0]
@@ -69,60 +68,60 @@ def find_tables(cursor: Cursor, tables: Sequence[str]) -> dict[str, TableShape]:
     )
     return {
         name: TableShape(has_key, tuple((column, kind) for column, kind in columns or ()))
-        for name, has_key, columns in cursor.fetchall()
+        for name, has_key, columns in tx.cursor.fetchall()
     }
 
 
-def has_key(cursor: Cursor, table: str) -> bool:
+def has_key(tx: Transaction, table: str) -> bool:
     """Whether `table` is there and has its key."""
-    shape = find_tables(cursor, [table]).get(table)
+    shape = find_tables(tx, [table]).get(table)
     return shape is not None and shape.has_key
 
 
-def create_table_if_not_exists(cursor: Cursor, series: Series, timescale: bool, compress_after_days: int) -> bool:
+def create_table_if_not_exists(tx: Transaction, series: Series, timescale: bool, compress_after_days: int) -> bool:
     """Create the series' table (a hypertable with `timescale`) and return True; False when it is there."""
-    if table_exists(cursor, series.table_name):
+    if table_exists(tx, series.table_name):
         return False
     values = sql.SQL(", ").join(
         sql.SQL("{} {} not null").format(sql.Identifier(name), sql.SQL(kind)) for name, kind in VALUE_COLUMNS
     )
     table = sql.Identifier(series.table_name)
-    cursor.execute(sql.SQL("create table public.{} (time timestamptz primary key, {})").format(table, values))
+    tx.cursor.execute(sql.SQL("create table public.{} (time timestamptz primary key, {})").format(table, values))
     comment = sql.Literal(f"Binance {series.market} {series.symbol} {series.interval.code} candles by open time (UTC)")
-    cursor.execute(sql.SQL("comment on table public.{} is {}").format(table, comment))
-    cursor.execute(
+    tx.cursor.execute(sql.SQL("comment on table public.{} is {}").format(table, comment))
+    tx.cursor.execute(
         sql.SQL(
-            "create trigger ohlcv_note_foreign_change after update or delete or truncate on public.{}"
-            " for each statement execute function public.ohlcv_note_foreign_change()"
+            "create trigger ohlcv_note_external_change after update or delete or truncate on public.{}"
+            " for each statement execute function public.ohlcv_note_external_change()"
         ).format(table)
     )
     if timescale:
-        make_hypertable(cursor, series.table_name, series.interval, compress_after_days)
+        make_hypertable(tx, series.table_name, series.interval, compress_after_days)
     return True
 
 
-def refresh_all_series_view(cursor: Cursor) -> bool:
+def refresh_all_series_view(tx: Transaction) -> bool:
     """Rebuild the view over all series when tables came or went; return whether it was rebuilt.
 
     One leg a series with its market, symbol and interval as constants, so that a query for one
     symbol reads that symbol's table only.
     """
-    lock_schema(cursor)
-    cursor.execute(
+    lock_schema(tx)
+    tx.cursor.execute(
         """
         select market, symbol, "interval", table_name from public.symbols
         where to_regclass('public.' || quote_ident(table_name)) is not null order by table_name
         """
     )
-    legs = cursor.fetchall()
-    cursor.execute(
+    legs = tx.cursor.fetchall()
+    tx.cursor.execute(
         """
         select table_name from information_schema.view_table_usage
         where view_schema = 'public' and view_name = %s order by table_name
         """,
         (ALL_SERIES_VIEW,),
     )
-    if not legs or {name for (name,) in cursor.fetchall()} == {leg[3] for leg in legs}:
+    if not legs or {name for (name,) in tx.cursor.fetchall()} == {leg[3] for leg in legs}:
         return False
     columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
     selects = [
@@ -131,7 +130,7 @@ def refresh_all_series_view(cursor: Cursor) -> bool:
         )
         for market, symbol, interval, table in legs
     ]
-    cursor.execute(
+    tx.cursor.execute(
         sql.SQL("create or replace view public.{} as {}").format(
             sql.Identifier(ALL_SERIES_VIEW), sql.SQL(" union all ").join(selects)
         )

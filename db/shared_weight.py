@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from psycopg2.extensions import cursor as Cursor
-
-from db.connection import Database, fetch_one
+from db.connection import Database, Transaction, fetch_one
 
 
 class SharedWeight:
@@ -21,31 +19,31 @@ class SharedWeight:
 
         Raises DatabaseUnavailable.
         """
-        with self._lock, self._database.transaction("reserve request weight") as cursor:
-            return reserve_weight(cursor, pool, minute, wanted, allowed)
+        with self._lock, self._database.transaction("reserve request weight") as tx:
+            return reserve_weight(tx, pool, minute, wanted, allowed)
 
     def close(self) -> None:
         """Close the connection."""
         self._database.close()
 
 
-def reserve_weight(cursor: Cursor, pool: str, minute: int, wanted: int, allowed: int) -> int:
+def reserve_weight(tx: Transaction, pool: str, minute: int, wanted: int, allowed: int) -> int:
     """Take up to `wanted` of what is left of `allowed` in `minute` (since the epoch, by the exchange's clock).
 
     A request heavier than the whole budget gets its weight when nobody has taken any: it goes alone.
     """
-    cursor.execute(
+    tx.cursor.execute(
         "insert into public.ohlcv_weight values (%s, %s, 0) on conflict (pool) do nothing; "
         "select minute, reserved from public.ohlcv_weight where pool = %s for update",
         (pool, minute, pool),
     )
-    known_minute, reserved = fetch_one(cursor)
+    known_minute, reserved = fetch_one(tx)
     if known_minute == minute + 1:
         return 0  # by the clock of another run the minute has turned already
     if known_minute != minute:  # long ago, or by a clock that is none of this exchange's
         reserved = 0
     granted = wanted if reserved == 0 else max(0, min(wanted, allowed - reserved))
-    cursor.execute(
+    tx.cursor.execute(
         "update public.ohlcv_weight set minute = %s, reserved = %s where pool = %s", (minute, reserved + granted, pool)
     )
     return granted

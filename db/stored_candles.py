@@ -7,15 +7,15 @@ import io
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 from psycopg2 import sql
-from psycopg2.extensions import cursor as Cursor
 
 from core.candles import SCHEMA, CandleBatch
 from core.ranges import Span
 from core.times import to_datetime
+from db.connection import Transaction
 from db.schema import VALUE_COLUMNS
 
 
-def load_candles(cursor: Cursor, table: str, span: Span) -> CandleBatch:
+def load_candles(tx: Transaction, table: str, span: Span) -> CandleBatch:
     """Return what `table` holds in `span`, ascending; doubled open times come doubled. Not validated."""
     names = sql.SQL(", ").join(sql.Identifier(name) for name, _ in VALUE_COLUMNS)
     query = sql.SQL(
@@ -28,7 +28,7 @@ def load_candles(cursor: Cursor, table: str, span: Span) -> CandleBatch:
         sql.Literal(to_datetime(span.end_ms)),
     )
     content = io.BytesIO()
-    cursor.copy_expert(query, content)
+    tx.cursor.copy_expert(query, content)
     if not content.getbuffer().nbytes:
         return CandleBatch.empty()
     table_ = pa_csv.read_csv(

@@ -7,12 +7,11 @@ from datetime import timedelta
 
 import psycopg2
 from psycopg2 import sql
-from psycopg2.extensions import cursor as Cursor
 
 from core.errors import FetcherError
 from core.intervals import Interval
 from core.times import MS_PER_DAY
-from db.connection import Database, fetch_one
+from db.connection import Database, Transaction, fetch_one
 from db.locks import lock_schema
 
 _log = logging.getLogger(__name__)
@@ -25,12 +24,12 @@ _CANDLES_PER_CHUNK = 43_200
 def use_timescale_if_there(database: Database) -> bool:
     """Return whether TimescaleDB serves this database, creating the extension where that is allowed."""
     try:
-        with database.transaction("look for TimescaleDB") as cursor:
-            if _is_only_preloaded(cursor):
-                lock_schema(cursor)
-                cursor.execute("create extension if not exists timescaledb")
-            cursor.execute("select extversion from pg_extension where extname = 'timescaledb'")
-            found = cursor.fetchone()
+        with database.transaction("look for TimescaleDB") as tx:
+            if _is_only_preloaded(tx):
+                lock_schema(tx)
+                tx.cursor.execute("create extension if not exists timescaledb")
+            tx.cursor.execute("select extversion from pg_extension where extname = 'timescaledb'")
+            found = tx.cursor.fetchone()
     except FetcherError as error:
         cause = error.__cause__
         if not isinstance(cause, psycopg2.Error) or cause.pgcode is None:
@@ -44,10 +43,10 @@ def use_timescale_if_there(database: Database) -> bool:
     return True
 
 
-def _is_only_preloaded(cursor: Cursor) -> bool:
+def _is_only_preloaded(tx: Transaction) -> bool:
     # Creating the extension without its preloaded library ends the connection, so look first.
     # Users who may not see that setting find no row here and have to create the extension themselves.
-    cursor.execute(
+    tx.cursor.execute(
         """
         select exists (select from pg_available_extensions
                        where name = 'timescaledb' and installed_version is null)
@@ -55,24 +54,24 @@ def _is_only_preloaded(cursor: Cursor) -> bool:
                        where name = 'shared_preload_libraries' and setting like '%timescaledb%')
         """
     )
-    return bool(fetch_one(cursor)[0])
+    return bool(fetch_one(tx)[0])
 
 
-def make_hypertable(cursor: Cursor, table: str, interval: Interval, compress_after_days: int) -> None:
+def make_hypertable(tx: Transaction, table: str, interval: Interval, compress_after_days: int) -> None:
     """Turn the new, empty `table` into a hypertable; compress chunks older than the given age (0: never)."""
     chunk_ms = max(MS_PER_DAY, _CANDLES_PER_CHUNK * interval.typical_ms)
     chunk = timedelta(milliseconds=chunk_ms)
-    cursor.execute(
+    tx.cursor.execute(
         "select create_hypertable(('public.' || quote_ident(%s))::regclass, 'time', chunk_time_interval => %s)",
         (table, chunk),
     )
     if compress_after_days:
-        cursor.execute(
+        tx.cursor.execute(
             sql.SQL("alter table public.{} set (timescaledb.compress, timescaledb.compress_orderby = 'time')").format(
                 sql.Identifier(table)
             )
         )
-        cursor.execute(
+        tx.cursor.execute(
             "select add_compression_policy(('public.' || quote_ident(%s))::regclass, %s)",
             (table, timedelta(days=compress_after_days)),
         )

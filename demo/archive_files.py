@@ -7,7 +7,7 @@ import io
 import zipfile
 from functools import lru_cache
 
-from core.archive_names import Period, file_stem
+from core.binance.archives import Period, file_stem
 from core.series import Market, Series
 from core.times import parse_time, to_datetime
 from demo.archive_calendar import archive_key, published_ms

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from core.binance.rest_rules import COIN_M_MAX_SPAN_MS, MAX_ROWS
 from core.intervals import INTERVALS, Interval
-from core.rest_rules import COIN_M_MAX_SPAN_MS, MAX_ROWS
 from core.series import Market
 from demo.reply import Refused, invalid_symbol
 

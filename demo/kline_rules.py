@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from core.rest_rules import COIN_M_MAX_SPAN_MS, page_weight
+from core.binance.rest_rules import COIN_M_MAX_SPAN_MS, page_weight
 from core.series import Market, Series
 from demo.candle_rows import CandleRows, Row
 from demo.candle_store import CandleStore

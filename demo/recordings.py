@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.archive_names import Period, day_of, month_of
+from core.binance.archives import Period, day_of, month_of
 from core.errors import ConfigurationError
 from core.intervals import INTERVALS
 from core.ranges import Span, merge

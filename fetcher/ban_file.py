@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core.errors import ExchangeBanned
 from core.times import format_ms
-from fetcher.rest_answers import LONGEST_BACK_OFF_S
+from fetcher.binance.rest_answers import LONGEST_BACK_OFF_S
 
 _log = logging.getLogger(__name__)
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 from psycopg2 import sql
-from psycopg2.extensions import cursor as Cursor
 
 from core.candles import EXCHANGE_ROW, SCHEMA, CandleBatch
 from core.fetched import FetchedSpan
 from core.ranges import Span
 from core.series import Series
 from core.times import from_datetime
+from db.connection import Transaction
 from db.operations import PreparedSpan, SaveResult, save_ohlcv
 from db.schema import VALUE_COLUMNS
 from demo.generated_market import generate_series
@@ -31,9 +31,9 @@ def generated_batch(series: Series, span: Span, seed: int = 1) -> CandleBatch:
 
 
 def save_spans(
-    cursor: Cursor, series_id: int, table: str, spans: Sequence[FetchedSpan], run_id: str, at_ms: int
+    tx: Transaction, series_id: int, table: str, spans: Sequence[FetchedSpan], run_id: str, at_ms: int
 ) -> SaveResult:
-    return save_ohlcv(cursor, series_id, table, [PreparedSpan.of(span) for span in spans], run_id, at_ms)
+    return save_ohlcv(tx, series_id, table, [PreparedSpan.of(span) for span in spans], run_id, at_ms)
 
 
 def truth_rows(rows: Sequence[Sequence[object]]) -> list[Row]:
@@ -43,10 +43,10 @@ def truth_rows(rows: Sequence[Sequence[object]]) -> list[Row]:
     ]
 
 
-def stored_rows(cursor: Cursor, table: str) -> list[Row]:
+def stored_rows(tx: Transaction, table: str) -> list[Row]:
     """Return a table's rows in the same form: every digit as stored."""
     names = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name, _ in VALUE_COLUMNS)
-    cursor.execute(
+    tx.cursor.execute(
         sql.SQL("select time, {} from public.{} order by public.{}.time").format(names, *[sql.Identifier(table)] * 2)
     )
-    return [(from_datetime(row[0]), *row[1:]) for row in cursor.fetchall()]
+    return [(from_datetime(row[0]), *row[1:]) for row in tx.cursor.fetchall()]

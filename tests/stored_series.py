@@ -23,11 +23,11 @@ from db.schema import create_table_if_not_exists
 from demo.candle_store import CandleStore
 from demo.clock import ReplayClock
 from demo.server import ReplayExchange
-from logic.exchange import Exchange, ExchangeAddresses
-from logic.gap_looks import Look
-from logic.series_check import SeriesCheck, check_series
-from logic.series_plan import plan_series
-from logic.symbol_life import KnownLife
+from fetcher.binance.exchange import Exchange, ExchangeAddresses
+from logic.gaps.rechecks import GapRecheck
+from logic.gaps.series_check import SeriesCheck, check_series
+from logic.planning.listing import KnownLife
+from logic.planning.series_plan import plan_series
 
 
 @dataclass
@@ -47,8 +47,8 @@ class StoredSeries:
 
     def rows(self) -> list[Row]:
         """Return what is stored, every digit as text."""
-        with self.database.transaction("read") as cursor:
-            return stored_rows(cursor, self.table)
+        with self.database.transaction("read") as tx:
+            return stored_rows(tx, self.table)
 
     def truth(self) -> list[Row]:
         """Return what the exchange has in the range."""
@@ -56,35 +56,35 @@ class StoredSeries:
 
     def execute(self, statement: str, values: tuple[object, ...] | None = None) -> None:
         """Run SQL as somebody else would, by hand."""
-        with self.database.transaction("execute") as cursor:
-            cursor.execute(statement.format(table=f"public.{self.table}"), values)
+        with self.database.transaction("execute") as tx:
+            tx.cursor.execute(statement.format(table=f"public.{self.table}"), values)
 
     def delete(self, times: Sequence[int]) -> None:
         self.execute("delete from {table} where time = any(%s)", ([to_datetime(ms) for ms in times],))
 
-    def look(self, choice: SourceChoice = SourceChoice.AUTO) -> Look:
+    def look(self, choice: SourceChoice = SourceChoice.AUTO) -> GapRecheck:
         """Return what a heal or a look at gaps works with, by the exchange's clock as it is now."""
         if choice is not SourceChoice.ARCHIVE:
             self.exchange.rest(self.series.market).synchronize_clock()
         facts = None if choice is SourceChoice.ARCHIVE else self.exchange.open_market(self.series.market, None)
         wanted = WantedSeries(self.series, self.span.start_ms, self.span.end_ms)
         plan = plan_series(wanted, facts, KnownLife(), [self.span], self.exchange, choice, 1)
-        return Look(self.database, self.exchange, plan, self.series_id, "heal", self.replay.clock.now_ms())
+        return GapRecheck(self.database, self.exchange, plan, self.series_id, "heal", self.replay.clock.now_ms())
 
     def gaps(self) -> list[Gap]:
         """Return the open gaps."""
-        with self.database.transaction("read") as cursor:
-            return load_open_gaps(cursor, self.series_id)
+        with self.database.transaction("read") as tx:
+            return load_open_gaps(tx, self.series_id)
 
     def catalog_row(self) -> CatalogRow:
-        with self.database.transaction("read") as cursor:
-            return next(row for row in load_catalog(cursor) if row.id == self.series_id)
+        with self.database.transaction("read") as tx:
+            return next(row for row in load_catalog(tx) if row.id == self.series_id)
 
     def check(self) -> SeriesCheck:
         """Return what `check` says of the range."""
         row = self.catalog_row()
-        with self.database.transaction("check") as cursor:
-            return check_series(cursor, row, self.span.start_ms, self.span.end_ms, self.replay.clock.now_ms())
+        with self.database.transaction("check") as tx:
+            return check_series(tx, row, self.span.start_ms, self.span.end_ms, self.replay.clock.now_ms())
 
 
 @contextmanager
@@ -99,12 +99,12 @@ def stored_series(
     source: Source = Source.REST,
 ) -> Iterator[StoredSeries]:
     """Yield `series` stored as the exchange has it in `span`, a ledger entry for each of `pieces` (default: one)."""
-    with database.transaction("prepare") as cursor:
-        series_id = sync_symbols(cursor, [WantedSeries(series)], authoritative=True)[series].id
-        create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
+    with database.transaction("prepare") as tx:
+        series_id = sync_symbols(tx, [WantedSeries(series)], replaces_catalog=True)[series].id
+        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
         for piece in pieces or [span]:
             batch = batch_of(store.rows(series, piece.start_ms, piece.end_ms))
-            save_spans(cursor, series_id, series.table_name, [FetchedSpan(piece, batch, source)], "run", now_ms)
+            save_spans(tx, series_id, series.table_name, [FetchedSpan(piece, batch, source)], "run", now_ms)
     with ReplayExchange(store, ReplayClock(now_ms, speed=0.0)) as replay:
         addresses = ExchangeAddresses(
             dict.fromkeys(("spot", "um", "cm"), replay.url),

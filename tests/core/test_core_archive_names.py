@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.archive_names import (
+from core.binance.archives import (
     NO_ARCHIVES,
     Cadence,
     Period,

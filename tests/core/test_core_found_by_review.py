@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from candles import batch_of
 
-from core.archive_names import period_of_file
+from core.binance.archives import period_of_file
 from core.candles import coalesce
 from core.errors import UnusableAnswer
 from core.intervals import INTERVALS

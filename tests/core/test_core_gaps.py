@@ -15,14 +15,15 @@ from core.gaps import (
     RECHECK_MS,
     Answer,
     Event,
+    EventKind,
     Gap,
     GapStatus,
     Hole,
     Reason,
+    apply_answers,
     is_longer_than_any_halt,
-    is_proven_absent,
+    is_proven,
     new_gap,
-    observe,
     postponed,
     reopened,
     settled_ms,
@@ -36,7 +37,7 @@ from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, add_months, parse
 
 HOURS = parse_series("BTCUSDT/1h")
 REST, DAILY, MONTHLY = Source.REST, Source.ARCHIVE_DAILY, Source.ARCHIVE_MONTHLY
-MISSING, ABSENT, HEALED = GapStatus.MISSING, GapStatus.ABSENT, GapStatus.HEALED
+MISSING, ABSENT, HEALED = GapStatus.MISSING, GapStatus.NOT_AT_EXCHANGE, GapStatus.HEALED
 BEGIN = parse_time("2024-01-15T12:00")
 YOUNG = parse_time("2024-01-16T06:00")  # the day's archive may still come
 OLD = parse_time("2024-03-01")
@@ -60,7 +61,7 @@ def hole(span: Span, at_ms: int, *sources: Source) -> Hole:
 
 
 def look(known: Iterable[Gap], holes: Sequence[Hole], now_ms: int, scope: Sequence[Span] = ()) -> list[Gap]:
-    return observe(known, scope, holes, HOURS, now_ms, "rest, run 1")
+    return apply_answers(known, scope, holes, HOURS, now_ms, "rest, run 1")
 
 
 def asked(span: Span, now_ms: int, *sources: Source) -> Gap:
@@ -89,7 +90,7 @@ def outcome(gaps: Iterable[Gap]) -> list[tuple[Span, GapStatus]]:
 def test_a_new_gap_is_missing_and_due_at_once() -> None:
     gap = new_gap(hours(0, 2), OLD)
     assert (gap.status, gap.found_ms, gap.since_ms, gap.answers, gap.id) == (MISSING, OLD, OLD, (), None)
-    assert gap.history == (Event(OLD, "found"),)
+    assert gap.history == (Event(OLD, EventKind.FOUND, "found"),)
     assert gap.is_due(OLD)
 
 
@@ -124,14 +125,16 @@ def test_two_equal_answers_count_as_two_when_half_an_hour_apart(
 @pytest.mark.parametrize("now_ms", [YOUNG, OLD])
 def test_rest_and_an_archive_that_both_lack_it_are_proof_at_once(archive: Source, now_ms: int) -> None:
     gap = asked(hours(0, 2), now_ms, REST, archive)
-    assert (gap.status, gap.since_ms, gap.looks) == (ABSENT, now_ms, 0)
-    assert gap.next_look_ms == now_ms + MS_PER_DAY
-    assert [text.partition(":")[0] for text in texts(gap)] == ["found", "absent"]
+    assert (gap.status, gap.since_ms, gap.rechecks) == (ABSENT, now_ms, 0)
+    assert gap.next_recheck_ms == now_ms + MS_PER_DAY
+    assert [text.partition(":")[0] for text in texts(gap)] == ["found", "not_at_exchange"]
 
 
 def test_the_history_says_what_an_absent_gap_rests_on() -> None:
     [_, event] = absent_gap(hours(0, 2), OLD + 1).history
-    assert event.text == ("absent: rest has none (1x, last 2024-03-01), archive-daily has none (1x, last 2024-03-01)")
+    assert event.text == (
+        "not at the exchange: rest has none (1x, last 2024-03-01), archive-daily has none (1x, last 2024-03-01)"
+    )
 
 
 @pytest.mark.parametrize("source", [REST, DAILY])
@@ -298,10 +301,10 @@ def test_two_answers_of_one_source_count_from_the_moment_that_the_archive_is_out
     out_ms = settled_ms(series, span)
     twice = Answer(source, span, out_ms - RECHECK_MS, out_ms, 2)
     gap = replace(new_gap(span, out_ms - RECHECK_MS), answers=(twice,))
-    assert not is_proven_absent(gap, series, out_ms - 1)
-    assert is_proven_absent(gap, series, out_ms)
+    assert not is_proven(gap, series, out_ms - 1)
+    assert is_proven(gap, series, out_ms)
     almost = replace(twice, first_ms=out_ms - RECHECK_MS + 1)
-    assert not is_proven_absent(replace(gap, answers=(almost,)), series, out_ms)
+    assert not is_proven(replace(gap, answers=(almost,)), series, out_ms)
 
 
 # Looked at again
@@ -310,14 +313,14 @@ def test_two_answers_of_one_source_count_from_the_moment_that_the_archive_is_out
 def test_an_absent_gap_is_looked_at_after_a_day_a_week_a_month_and_then_with_each_verify() -> None:
     span, gap, now_ms = hours(0, 2), absent_gap(hours(0, 2)), OLD
     for number, days in enumerate((1, 7, 30)):
-        assert (gap.looks, gap.next_look_ms) == (number, now_ms + days * MS_PER_DAY)
+        assert (gap.rechecks, gap.next_recheck_ms) == (number, now_ms + days * MS_PER_DAY)
         assert not gap.is_due(now_ms + days * MS_PER_DAY - 1)
         now_ms += days * MS_PER_DAY
         assert gap.is_due(now_ms)
         [gap] = look([gap], [hole(span, now_ms, REST)], now_ms)
         assert gap.status is ABSENT
     for number in (3, 4, 5):
-        assert (gap.looks, gap.next_look_ms) == (number, None)
+        assert (gap.rechecks, gap.next_recheck_ms) == (number, None)
         assert not gap.is_due(now_ms + 10**12)
         now_ms += MS_PER_DAY
         [gap] = look([gap], [hole(span, now_ms, REST)], now_ms)
@@ -342,39 +345,42 @@ def test_the_schedule_moves_with_the_looks_that_were_due_and_no_others(pauses: l
         if due_ms is not None and due_ms <= now_ms:
             after_ms = rest_of_schedule.pop(0)
             due_ms = None if after_ms is None else now_ms + after_ms
-        assert gap.next_look_ms == due_ms
+        assert gap.next_recheck_ms == due_ms
     assert gap.answers[0].times == 1 + len(pauses)
 
 
 def test_a_look_without_an_answer_does_not_move_the_schedule() -> None:
     gap = absent_gap(hours(0, 2))
-    assert look([gap], [Hole(hours(0, 2))], gap.next_look_ms or 0) == [gap]
-    assert look([gap], [], gap.next_look_ms or 0) == [gap]
+    assert look([gap], [Hole(hours(0, 2))], gap.next_recheck_ms or 0) == [gap]
+    assert look([gap], [], gap.next_recheck_ms or 0) == [gap]
 
 
 def test_an_answer_about_a_part_is_no_look_at_the_whole() -> None:
     gap = absent_gap(hours(0, 4))
-    due_ms = gap.next_look_ms or 0
+    due_ms = gap.next_recheck_ms or 0
     [after] = look([gap], [hole(hours(0, 1), due_ms, REST)], due_ms)
-    assert (after.looks, after.next_look_ms) == (gap.looks, gap.next_look_ms)
+    assert (after.rechecks, after.next_recheck_ms) == (gap.rechecks, gap.next_recheck_ms)
 
 
 def test_a_missing_gap_is_due_again_when_another_answer_counts_as_a_second_one() -> None:
     gap = asked(hours(0, 2), OLD, REST)
-    assert postponed(gap, OLD + minutes(5)) == replace(gap, next_look_ms=OLD + minutes(30))
+    assert postponed(gap, OLD + minutes(5)) == replace(gap, next_recheck_ms=OLD + minutes(30))
     nobody_asked = new_gap(hours(0, 2), OLD)
-    assert postponed(nobody_asked, OLD + minutes(5)).next_look_ms == OLD + minutes(35)
+    assert postponed(nobody_asked, OLD + minutes(5)).next_recheck_ms == OLD + minutes(35)
     [twice] = look([gap], [hole(hours(0, 2), OLD + minutes(20), DAILY)], OLD + minutes(20))
-    assert postponed(twice, OLD + minutes(21)).next_look_ms == OLD + minutes(50)
+    assert postponed(twice, OLD + minutes(21)).next_recheck_ms == OLD + minutes(50)
 
 
 def test_a_reopened_gap_starts_anew_and_keeps_its_past() -> None:
     gap = with_reason(absent_gap(hours(0, 2), id_=7), Reason.HALT, "no 1d candle either", OLD)
     again = reopened(gap, OLD + 5, "verify got candles there")
-    assert (again.status, again.since_ms, again.next_look_ms, again.looks) == (MISSING, OLD + 5, OLD + 5, 0)
+    assert (again.status, again.since_ms, again.next_recheck_ms, again.rechecks) == (MISSING, OLD + 5, OLD + 5, 0)
     assert (again.reason, again.reason_note, again.answers) == (None, None, ())
     assert (again.id, again.found_ms, again.span) == (7, OLD, hours(0, 2))
-    assert again.history == (*gap.history, Event(OLD + 5, "missing again: verify got candles there"))
+    assert again.history == (
+        *gap.history,
+        Event(OLD + 5, EventKind.REOPENED, "missing again: verify got candles there"),
+    )
 
 
 def test_a_reopened_gap_needs_new_proof() -> None:
@@ -388,7 +394,7 @@ def test_a_reason_is_kept_with_its_note_and_in_the_history() -> None:
     gap = absent_gap(hours(0, 2), id_=7)
     halted = with_reason(gap, Reason.HALT, "no 1d candle either", OLD + 5)
     assert (halted.reason, halted.reason_note) == (Reason.HALT, "no 1d candle either")
-    assert halted.history == (*gap.history, Event(OLD + 5, "reason: halt, no 1d candle either"))
+    assert halted.history == (*gap.history, Event(OLD + 5, EventKind.REASON, "reason: halt, no 1d candle either"))
     assert replace(halted, reason=None, reason_note=None, history=gap.history) == gap
 
 
@@ -427,8 +433,8 @@ def test_three_months_are_never_longer_than_any_halt_and_four_always(first: int,
 def test_candles_that_came_heal_the_gap_and_it_keeps_its_row() -> None:
     gap, later = replace(asked(hours(0, 2), OLD, REST), id=7), OLD + 5
     [healed] = look([gap], [], later, [hours(0, 2)])
-    assert (healed.status, healed.id, healed.since_ms, healed.next_look_ms) == (HEALED, 7, later, None)
-    assert healed.history == (*gap.history, Event(later, "healed: rest, run 1"))
+    assert (healed.status, healed.id, healed.since_ms, healed.next_recheck_ms) == (HEALED, 7, later, None)
+    assert healed.history == (*gap.history, Event(later, EventKind.HEALED, "healed: rest, run 1"))
     assert (healed.answers, healed.found_ms) == (gap.answers, OLD)
 
 
@@ -437,10 +443,10 @@ def test_a_gap_of_which_the_middle_came_is_three_with_one_past() -> None:
     parts = look([gap], [Hole(hours(0, 2)), Hole(hours(4, 6))], later, [hours(0, 6)])
     assert outcome(parts) == [(hours(0, 2), MISSING), (hours(2, 4), HEALED), (hours(4, 6), MISSING)]
     assert [part.id for part in parts] == [7, None, None]
-    split = Event(later, f"split from {gap.span}")
+    split = Event(later, EventKind.SPLIT, f"split from {gap.span}")
     assert [part.history for part in parts] == [
         (*gap.history, split),
-        (*gap.history, split, Event(later, "healed: rest, run 1")),
+        (*gap.history, split, Event(later, EventKind.HEALED, "healed: rest, run 1")),
         (*gap.history, split),
     ]
 
@@ -476,7 +482,12 @@ def test_the_rest_of_an_absent_gap_stays_absent() -> None:
     gap = absent_gap(hours(0, 6), id_=7)
     [healed, rest] = look([gap], [Hole(hours(2, 6))], OLD + 5, [hours(0, 6)])
     assert (healed.status, healed.id) == (HEALED, 7)
-    assert (rest.status, rest.id, rest.next_look_ms, rest.answers) == (ABSENT, None, gap.next_look_ms, gap.answers)
+    assert (rest.status, rest.id, rest.next_recheck_ms, rest.answers) == (
+        ABSENT,
+        None,
+        gap.next_recheck_ms,
+        gap.answers,
+    )
 
 
 def test_a_hole_around_a_known_gap_makes_new_gaps_beside_it() -> None:
@@ -495,9 +506,9 @@ def test_neighbouring_absent_gaps_become_one_that_has_both_pasts() -> None:
     [whole] = look([right, left], [], OLD + 9)
     assert (whole.span, whole.status, whole.id) == (hours(0, 6), ABSENT, 7)
     assert (whole.found_ms, whole.since_ms) == (OLD, OLD + 5)
-    assert whole.next_look_ms == left.next_look_ms
+    assert whole.next_recheck_ms == left.next_recheck_ms
     assert whole.answers == (*left.answers, *right.answers)
-    merged = Event(OLD + 9, f"merged from {left.span} and {right.span}")
+    merged = Event(OLD + 9, EventKind.MERGED, f"merged from {left.span} and {right.span}")
     assert whole.history == (*left.history, *right.history, merged)
 
 
@@ -508,17 +519,17 @@ def test_the_merged_gap_keeps_a_row(left_id: int | None, right_id: int | None, k
 
 
 def test_a_merged_gap_is_looked_at_as_the_younger_one_would_be() -> None:
-    old = replace(absent_gap(hours(0, 2)), looks=4, next_look_ms=None)
+    old = replace(absent_gap(hours(0, 2)), rechecks=4, next_recheck_ms=None)
     young = absent_gap(hours(2, 4), OLD + 5)
     for pair in ((old, young), (young, replace(old, span=hours(4, 6)))):
         [whole] = look(pair, [], OLD + 9)
-        assert (whole.looks, whole.next_look_ms) == (0, young.next_look_ms)
+        assert (whole.rechecks, whole.next_recheck_ms) == (0, young.next_recheck_ms)
     [both_old] = look([old, replace(old, span=hours(2, 4))], [], OLD + 9)
-    assert both_old.next_look_ms is None
+    assert both_old.next_recheck_ms is None
 
 
 def test_events_of_one_moment_keep_their_order_when_gaps_are_merged() -> None:
-    steps = tuple(Event(OLD, f"step {number}") for number in range(12))
+    steps = tuple(Event(OLD, EventKind.REASON, f"step {number}") for number in range(12))
     left, right = (replace(absent_gap(span), history=steps) for span in (hours(0, 2), hours(2, 4)))
     [whole] = look([left, right], [], OLD + 9)
     assert whole.history[:-1] == steps
@@ -634,7 +645,7 @@ class World:
         holes, scope = self.holes(step), step.scope
         touched = numbers([*scope, *(one.span for one in holes)])
         known = [gap for gap in self.gaps if step.all_known or numbers([gap.span]) & touched]
-        after = observe(known, scope, holes, HOURS, self.now_ms, "run")
+        after = apply_answers(known, scope, holes, HOURS, self.now_ms, "run")
         lacking = numbers(one.span for one in holes)
 
         healed = [gap for gap in after if gap.status is HEALED]
@@ -653,7 +664,7 @@ class World:
         untouched = [gap for gap in self.gaps if gap not in known]
         self.gaps = [self._then(step, self._saved(gap)) for gap in after if gap.status is not HEALED] + untouched
         assert Counter(slot for gap in self.gaps for slot in numbers([gap.span])) == Counter(self.open_slots)
-        assert all(gap.next_look_ms is not None or gap.looks >= 3 for gap in self.gaps)
+        assert all(gap.next_recheck_ms is not None or gap.rechecks >= 3 for gap in self.gaps)
 
     def _nothing_is_lost(self, known: Sequence[Gap], after: Sequence[Gap]) -> None:
         for gap in known:

@@ -109,7 +109,7 @@ def test_every_folder_of_the_project_has_its_rule() -> None:
         ("db", "from fetcher.http import Sleep", "db imports fetcher"),
         ("logic", "if TYPE_CHECKING:\n    from config.settings import Settings", "logic imports config"),
         ("logic", "from commands.output import print_json", "logic imports commands"),
-        ("demo", "import logic.ohlcv_handler", "demo imports logic"),
+        ("demo", "import logic.backfill.ohlcv_handler", "demo imports logic"),
         ("commands", "import ohlcv_data_fetcher", "commands imports ohlcv_data_fetcher"),
     ],
 )
@@ -120,4 +120,4 @@ def test_the_checker_itself_sees_a_wrong_arrow(folder: str, source: str, wrong: 
 def test_the_checker_lets_the_right_arrows_pass() -> None:
     assert wrong_arrows("core", "import math\nimport pyarrow.compute as pc\nfrom core.times import MS_PER_DAY") == []
     assert wrong_arrows("config", "import yaml\nfrom core.errors import FetcherError\nfrom pathlib import Path") == []
-    assert wrong_arrows("commands", "import db.ledger, logic.checker, demo.server, config.settings") == []
+    assert wrong_arrows("commands", "import db.ledger, logic.gaps.checker, demo.server, config.settings") == []

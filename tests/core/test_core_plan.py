@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.archive_names import NO_ARCHIVES, ArchiveIndex, day_of, month_of
+from core.binance.archives import NO_ARCHIVES, ArchiveIndex, day_of, month_of
+from core.binance.rest_rules import page_rows, pages
 from core.intervals import INTERVALS
 from core.plan import (
     NOTHING,
@@ -24,7 +25,6 @@ from core.plan import (
     rest_chunk_rows,
 )
 from core.ranges import Span, merge, total_ms
-from core.rest_rules import page_rows, pages
 from core.series import Market, Series, parse_series
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, add_months, parse_time
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.binance.rest_rules import BEST_ROWS, MAX_ROWS, page_rows, page_weight, pages
 from core.intervals import INTERVALS
 from core.ranges import Span
-from core.rest_rules import BEST_ROWS, MAX_ROWS, page_rows, page_weight, pages
 from core.series import Market
 from core.times import MS_PER_DAY, MS_PER_MINUTE, parse_time
 

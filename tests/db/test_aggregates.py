@@ -51,19 +51,19 @@ def series_of(interval: Interval) -> Series:
 
 def store(database: Database, interval: Interval, rows: list[Row]) -> None:
     series = series_of(interval)
-    with database.transaction("store") as cursor:
-        create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
-        insert_candles(cursor, series.table_name, batch_of(rows))
+    with database.transaction("store") as tx:
+        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+        insert_candles(tx, series.table_name, batch_of(rows))
 
 
 def compare(database: Database, interval: Interval, span: Span) -> tuple[int, list[AggregateDifference]]:
-    with database.transaction("compare") as cursor:
-        return find_aggregate_differences(cursor, series_of(interval).table_name, MINUTES.table_name, interval, span)
+    with database.transaction("compare") as tx:
+        return find_aggregate_differences(tx, series_of(interval).table_name, MINUTES.table_name, interval, span)
 
 
 def execute(database: Database, statement: str, *values: object) -> None:
-    with database.transaction("execute") as cursor:
-        cursor.execute(statement, values)
+    with database.transaction("execute") as tx:
+        tx.cursor.execute(statement, values)
 
 
 def on_grid(interval: Interval, span: Span) -> Span:

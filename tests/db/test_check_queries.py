@@ -46,26 +46,26 @@ def store(database: Database, series: Series, times: Sequence[int]) -> None:
     made = list(generate_series(BTC, Span(START_MS, START_MS + (len(ordered) + 1) * MS_PER_MINUTE), 1))
     rows = [[ms, *row[1:]] for ms, row in zip(ordered, made, strict=False)]
     assert len(rows) == len(ordered)
-    with database.transaction("store") as cursor:
-        create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
+    with database.transaction("store") as tx:
+        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
         if rows:
-            insert_candles(cursor, series.table_name, batch_of(rows))
+            insert_candles(tx, series.table_name, batch_of(rows))
 
 
 def execute(database: Database, *statements: str) -> None:
-    with database.transaction("execute") as cursor:
+    with database.transaction("execute") as tx:
         for statement in statements:
-            cursor.execute(statement)
+            tx.cursor.execute(statement)
 
 
 def faults(database: Database) -> list[str]:
-    with database.transaction("look") as cursor:
-        return faults_of_shape(cursor, TABLE)
+    with database.transaction("look") as tx:
+        return faults_of_shape(tx, TABLE)
 
 
 def keyed(database: Database) -> bool:
-    with database.transaction("look") as cursor:
-        return has_key(cursor, TABLE)
+    with database.transaction("look") as tx:
+        return has_key(tx, TABLE)
 
 
 def names_told(fault: str) -> list[list[str]]:
@@ -89,20 +89,20 @@ def test_rows_between_two_slots_are_told_from_those_on_the_grid(database: Databa
     shifts = [1] if interval.step_ms == 1000 else [1, MS_PER_DAY] if interval.step_ms is None else [1, 500]
     off_grid = [slots[4] + shifts[0], slots[9] + shifts[-1], slots[9] + 499]
     store(database, series, [*slots, *off_grid])
-    with database.transaction("look") as cursor:
+    with database.transaction("look") as tx:
         table = series.table_name
-        assert count_rows_within(cursor, table, interval, span) == RowCounts(17, 3, min(off_grid), max(off_grid))
-        assert find_off_grid(cursor, table, interval, span, 10) == sorted(off_grid)
-        assert find_off_grid(cursor, table, interval, span, 2) == sorted(off_grid)[:2]
+        assert count_rows_within(tx, table, interval, span) == RowCounts(17, 3, min(off_grid), max(off_grid))
+        assert find_off_grid(tx, table, interval, span, 10) == sorted(off_grid)
+        assert find_off_grid(tx, table, interval, span, 2) == sorted(off_grid)[:2]
         # Spans are half-open, rows outside are not looked at.
         inner = Span(slots[1], slots[4] + shifts[0])
-        assert count_rows_within(cursor, table, interval, inner) == RowCounts(4, 0)
-        assert find_off_grid(cursor, table, interval, inner, 10) == []
+        assert count_rows_within(tx, table, interval, inner) == RowCounts(4, 0)
+        assert find_off_grid(tx, table, interval, inner, 10) == []
         one_more = Span(inner.start_ms, inner.end_ms + 1)
-        assert count_rows_within(cursor, table, interval, one_more) == RowCounts(5, 1, off_grid[0], off_grid[0])
-        assert count_rows_in_each(cursor, table, [inner, one_more, span]) == [4, 5, 17]
+        assert count_rows_within(tx, table, interval, one_more) == RowCounts(5, 1, off_grid[0], off_grid[0])
+        assert count_rows_in_each(tx, table, [inner, one_more, span]) == [4, 5, 17]
         before = Span(span.start_ms - 1000, span.start_ms)
-        assert count_rows_within(cursor, table, interval, before) == RowCounts(0, 0)
+        assert count_rows_within(tx, table, interval, before) == RowCounts(0, 0)
 
 
 @pytest.mark.parametrize("interval", INTERVALS.values(), ids=str)
@@ -114,17 +114,17 @@ def test_the_database_and_the_program_have_the_same_grid(database: Database, int
     times = sorted({ms for ms in anywhere | near if ms >= whole.start_ms})
     store(database, series, times)
     off_grid = [ms for ms in times if interval.floor(ms) != ms]
-    with database.transaction("look") as cursor:
-        assert find_off_grid(cursor, series.table_name, interval, whole, 1000) == off_grid
-        counts = count_rows_within(cursor, series.table_name, interval, whole)
+    with database.transaction("look") as tx:
+        assert find_off_grid(tx, series.table_name, interval, whole, 1000) == off_grid
+        counts = count_rows_within(tx, series.table_name, interval, whole)
     assert counts == RowCounts(len(times), len(off_grid), off_grid[0], off_grid[-1])
 
 
 def test_a_row_off_by_less_than_a_millisecond_is_off_the_grid(table: Database) -> None:
     first = START_MS // MS_PER_MINUTE * MS_PER_MINUTE
     execute(table, f"update public.{TABLE} set time = time + interval '1 microsecond' where time = '2024-02-20 10:13Z'")
-    with table.transaction("look") as cursor:
-        counts = count_rows_within(cursor, TABLE, BTC.interval, Span(first, first + 10 * MS_PER_MINUTE))
+    with table.transaction("look") as tx:
+        counts = count_rows_within(tx, TABLE, BTC.interval, Span(first, first + 10 * MS_PER_MINUTE))
     assert (counts.rows, counts.off_grid) == (10, 1)
 
 
@@ -134,23 +134,23 @@ def test_rows_are_counted_in_each_span_in_the_order_asked(table: Database) -> No
     def span(start: int, end: int) -> Span:
         return Span(first + start * MS_PER_MINUTE, first + end * MS_PER_MINUTE)
 
-    with table.transaction("look") as cursor:
+    with table.transaction("look") as tx:
         asked = [span(5, 10), span(0, 2), span(0, 2), span(-5, 0), span(10, 20), span(-5, 20), span(1, 8)]
-        assert count_rows_in_each(cursor, TABLE, asked) == [5, 2, 2, 0, 0, 10, 7]
-        assert count_rows_in_each(cursor, TABLE, []) == []
+        assert count_rows_in_each(tx, TABLE, asked) == [5, 2, 2, 0, 0, 10, 7]
+        assert count_rows_in_each(tx, TABLE, []) == []
 
 
 def test_an_empty_table_counts_as_one(database: Database) -> None:
     store(database, BTC, [])
-    with database.transaction("look") as cursor:
-        assert count_rows_within(cursor, TABLE, BTC.interval, grid(BTC.interval, 5)) == RowCounts(0, 0)
-        assert find_off_grid(cursor, TABLE, BTC.interval, grid(BTC.interval, 5), 5) == []
-        assert count_doubles(cursor, TABLE) == 0
+    with database.transaction("look") as tx:
+        assert count_rows_within(tx, TABLE, BTC.interval, grid(BTC.interval, 5)) == RowCounts(0, 0)
+        assert find_off_grid(tx, TABLE, BTC.interval, grid(BTC.interval, 5), 5) == []
+        assert count_doubles(tx, TABLE) == 0
 
 
 def test_doubles_are_the_rows_beyond_the_first_of_an_open_time(table: Database) -> None:
-    with table.transaction("look") as cursor:
-        assert count_doubles(cursor, TABLE) == 0
+    with table.transaction("look") as tx:
+        assert count_doubles(tx, TABLE) == 0
     execute(
         table,
         f"alter table public.{TABLE} drop constraint {TABLE}_pkey",
@@ -158,17 +158,17 @@ def test_doubles_are_the_rows_beyond_the_first_of_an_open_time(table: Database) 
         f"insert into public.{TABLE} select distinct * from public.{TABLE} where time < '2024-02-20 10:12Z'",
         f"update public.{TABLE} set close = 1 where ctid = (select max(ctid) from public.{TABLE})",
     )
-    with table.transaction("look") as cursor:
-        assert count_doubles(cursor, TABLE) == 4
+    with table.transaction("look") as tx:
+        assert count_doubles(tx, TABLE) == 4
 
 
 @pytest.mark.parametrize("text", ["BTCUSDT", "BTCUSDT/1M", "um:币安人生USDT/3d", "cm:BTCUSD_PERP/1w"])
 def test_a_table_as_it_was_created_has_no_faults(database: Database, text: str) -> None:
     series = parse_series(text)
-    with database.transaction("create") as cursor:
-        create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
-        assert faults_of_shape(cursor, series.table_name) == []
-        assert has_key(cursor, series.table_name)
+    with database.transaction("create") as tx:
+        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+        assert faults_of_shape(tx, series.table_name) == []
+        assert has_key(tx, series.table_name)
 
 
 @pytest.mark.parametrize(

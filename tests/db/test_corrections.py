@@ -49,10 +49,10 @@ def commit(database: Database, pieces: Sequence[Span] = (HALF_HOUR,), series: Se
     """Store half an hour as a backfill does, an entry for each of `pieces`; return the series' id."""
     batch = generated_batch(series, HALF_HOUR)
     fetched = [FetchedSpan(one, batch.within(one), Source.ARCHIVE_DAILY) for one in pieces]
-    with database.transaction("commit") as cursor:
-        row = sync_symbols(cursor, [WantedSeries(series)], authoritative=False)[series]
-        create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
-        save_spans(cursor, row.id, series.table_name, fetched, "first", NOW_MS)
+    with database.transaction("commit") as tx:
+        row = sync_symbols(tx, [WantedSeries(series)], replaces_catalog=False)[series]
+        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+        save_spans(tx, row.id, series.table_name, fetched, "first", NOW_MS)
     return row.id
 
 
@@ -64,27 +64,27 @@ def correct(
     run_id: str = "repair",
     series: Series = BTC,
 ) -> None:
-    with database.transaction("correct") as cursor:
+    with database.transaction("correct") as tx:
         batch = batch_of(rows) if rows else CandleBatch.empty()
-        correct_candles(cursor, series_id, series.table_name, times, batch, "rest", run_id, NOW_MS)
+        correct_candles(tx, series_id, series.table_name, times, batch, "rest", run_id, NOW_MS)
 
 
 def undo(database: Database, series_id: int, run_id: str = "repair", new_run_id: str = "undo") -> int:
-    with database.transaction("undo") as cursor:
-        return undo_corrections(cursor, series_id, BTC.table_name, run_id, new_run_id, NOW_MS + 1)
+    with database.transaction("undo") as tx:
+        return undo_corrections(tx, series_id, BTC.table_name, run_id, new_run_id, NOW_MS + 1)
 
 
 def stored(database: Database, series: Series = BTC) -> list[Row]:
-    with database.transaction("read") as cursor:
-        return stored_rows(cursor, series.table_name)
+    with database.transaction("read") as tx:
+        return stored_rows(tx, series.table_name)
 
 
 def recorded(database: Database, run_id: str = "repair") -> list[tuple[int, Row | None, Row | None]]:
     """Return what `run_id` corrected, in order of time: minute, old and new row, every digit as text."""
     sides = []
-    with database.transaction("read") as cursor:
+    with database.transaction("read") as tx:
         for side in ("old_row", "new_row"):
-            cursor.execute(
+            tx.cursor.execute(
                 f"""
                 select (date_part('epoch', correction.time) * 1000)::bigint, {side} is null,
                        (date_part('epoch', was.time) * 1000)::bigint, was.open::text, high::text, low::text,
@@ -96,24 +96,24 @@ def recorded(database: Database, run_id: str = "repair") -> list[tuple[int, Row 
                 """,
                 (run_id,),
             )
-            sides.append([(row[0], None if row[1] else row[2:]) for row in cursor.fetchall()])
+            sides.append([(row[0], None if row[1] else row[2:]) for row in tx.cursor.fetchall()])
     return [((ms - START_MS) // MS_PER_MINUTE, old, new) for (ms, old), (_, new) in zip(*sides, strict=True)]
 
 
 def execute(database: Database, statement: str) -> None:
-    with database.transaction("execute") as cursor:
-        cursor.execute(statement)
+    with database.transaction("execute") as tx:
+        tx.cursor.execute(statement)
 
 
-def foreign_changes(database: Database) -> int:
-    with database.transaction("count") as cursor:
-        cursor.execute("select count(*) from public.ohlcv_foreign_changes")
-        return int(cursor.fetchone()[0])
+def external_changes(database: Database) -> int:
+    with database.transaction("count") as tx:
+        tx.cursor.execute("select count(*) from public.ohlcv_external_changes")
+        return int(tx.cursor.fetchone()[0])
 
 
 def hashes(database: Database, series_id: int, series: Series = BTC) -> list[str | None]:
-    with database.transaction("read") as cursor:
-        return [entry.content_hash for entry in load_entries(cursor, series_id, series.table_name)]
+    with database.transaction("read") as tx:
+        return [entry.content_hash for entry in load_entries(tx, series_id, series.table_name)]
 
 
 def test_a_changed_candle_is_recorded_with_its_old_and_new_digits(database: Database) -> None:
@@ -130,9 +130,11 @@ def test_a_changed_candle_is_recorded_with_its_old_and_new_digits(database: Data
 def test_a_correction_says_of_which_series_when_by_whom_and_from_where(database: Database) -> None:
     series_id = commit(database)
     correct(database, series_id, [at(3)], [])
-    with database.transaction("read") as cursor:
-        cursor.execute("select series_id, time::text, source, corrected_at::text, run_id from public.ohlcv_corrections")
-        assert cursor.fetchall() == [
+    with database.transaction("read") as tx:
+        tx.cursor.execute(
+            "select series_id, time::text, source, corrected_at::text, run_id from public.ohlcv_corrections"
+        )
+        assert tx.cursor.fetchall() == [
             (series_id, "2024-03-01 00:03:00+00", "rest", "2024-03-02 00:00:00.123+00", "repair")
         ]
 
@@ -157,9 +159,9 @@ def test_candles_that_were_right_all_along_are_not_recorded(database: Database) 
     wrong = exchange_row(6, *NASTY)
     correct(database, series_id, [at(5), at(6), at(7)], [ROWS[5], wrong, ROWS[7]])
     assert [minute for minute, _, _ in recorded(database)] == [6]
-    with database.transaction("read") as cursor:
-        assert load_corrected(cursor, "repair") == [(series_id, 1)]
-        assert load_corrected(cursor, "another") == []
+    with database.transaction("read") as tx:
+        assert load_corrected(tx, "repair") == [(series_id, 1)]
+        assert load_corrected(tx, "another") == []
 
 
 def test_nothing_to_correct_is_nothing_done(database: Database) -> None:
@@ -173,8 +175,8 @@ def test_a_correction_that_is_rolled_back_leaves_neither_candle_nor_record(datab
     series_id = commit(database)
 
     def fail() -> None:
-        with database.transaction("correct") as cursor:
-            correct_candles(cursor, series_id, BTC.table_name, [at(5)], CandleBatch.empty(), "rest", "repair", NOW_MS)
+        with database.transaction("correct") as tx:
+            correct_candles(tx, series_id, BTC.table_name, [at(5)], CandleBatch.empty(), "rest", "repair", NOW_MS)
             raise SeriesError("something else")
 
     with pytest.raises(SeriesError, match="something else"):
@@ -186,11 +188,11 @@ def test_a_correction_that_is_rolled_back_leaves_neither_candle_nor_record(datab
 def test_several_corrections_in_one_transaction_are_kept_apart(database: Database) -> None:
     btc_id, eth_id = commit(database), commit(database, series=ETH)
     eth_rows = list(generate_series(ETH, HALF_HOUR, 1))
-    with database.transaction("correct") as cursor:
+    with database.transaction("correct") as tx:
         for series_id, series, minute in ((btc_id, BTC, 1), (eth_id, ETH, 2), (btc_id, BTC, 3)):
             batch = CandleBatch.empty()
-            correct_candles(cursor, series_id, series.table_name, [at(minute)], batch, "rest", "repair", NOW_MS)
-        assert load_corrected(cursor, "repair") == [(btc_id, 2), (eth_id, 1)]
+            correct_candles(tx, series_id, series.table_name, [at(minute)], batch, "rest", "repair", NOW_MS)
+        assert load_corrected(tx, "repair") == [(btc_id, 2), (eth_id, 1)]
     assert stored(database) == truth_rows([row for row in ROWS if row[0] not in (at(1), at(3))])
     assert stored(database, ETH) == truth_rows([row for row in eth_rows if row[0] != at(2)])
 
@@ -225,21 +227,21 @@ def test_a_candle_that_was_there_twice_with_equal_values_is_recorded_too(databas
     double(database, 9)
     correct(database, series_id, [at(9)], [ROWS[9]])
     assert stored(database) == truth_rows(ROWS)
-    with database.transaction("read") as cursor:
-        assert load_corrected(cursor, "repair") == [(series_id, 1)]
+    with database.transaction("read") as tx:
+        assert load_corrected(tx, "repair") == [(series_id, 1)]
 
 
 def test_the_key_comes_back_when_no_candle_is_there_twice(database: Database) -> None:
     series_id = commit(database)
     drop_key(database)
     double(database, 9)
-    with pytest.raises(SeriesError, match="23505"), database.transaction("restore the key") as cursor:
-        restore_key(cursor, BTC.table_name)
+    with pytest.raises(SeriesError, match="23505"), database.transaction("restore the key") as tx:
+        restore_key(tx, BTC.table_name)
     correct(database, series_id, [at(9)], [ROWS[9]])
-    with database.transaction("restore the key") as cursor:
-        assert count_doubles(cursor, BTC.table_name) == 0
-        restore_key(cursor, BTC.table_name)
-        assert has_key(cursor, BTC.table_name)
+    with database.transaction("restore the key") as tx:
+        assert count_doubles(tx, BTC.table_name) == 0
+        restore_key(tx, BTC.table_name)
+        assert has_key(tx, BTC.table_name)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -261,8 +263,8 @@ def test_undoing_random_repairs_brings_back_every_digit(database: Database, seed
         correct(database, series_id, [at(minute) for minute in part], rows)
     after = stored(database)
     assert after != before
-    with database.transaction("read") as cursor:
-        ((_, corrected),) = load_corrected(cursor, "repair")
+    with database.transaction("read") as tx:
+        ((_, corrected),) = load_corrected(tx, "repair")
     assert undo(database, series_id) == corrected
     assert stored(database) == before
     # The undoing is a correction like any other, so it can be undone.
@@ -277,9 +279,11 @@ def test_an_undo_is_recorded_as_one(database: Database) -> None:
     assert undo(database, series_id) == 2
     old, new = truth_rows([ROWS[6]])[0], truth_rows([wrong])[0]
     assert recorded(database, "undo") == [(5, None, truth_rows([ROWS[5]])[0]), (6, new, old)]
-    with database.transaction("read") as cursor:
-        cursor.execute("select distinct source, corrected_at::text from public.ohlcv_corrections where run_id = 'undo'")
-        assert cursor.fetchall() == [("undo of repair", "2024-03-02 00:00:00.124+00")]
+    with database.transaction("read") as tx:
+        tx.cursor.execute(
+            "select distinct source, corrected_at::text from public.ohlcv_corrections where run_id = 'undo'"
+        )
+        assert tx.cursor.fetchall() == [("undo of repair", "2024-03-02 00:00:00.124+00")]
 
 
 def test_what_was_undone_is_not_undone_twice(database: Database) -> None:
@@ -335,31 +339,31 @@ def test_another_series_with_corrections_of_the_same_run_is_left_alone(database:
 
 def test_an_undo_takes_the_hash_from_the_entries_that_it_touched_and_from_no_other(database: Database) -> None:
     series_id = commit(database, [minutes(0, 10), minutes(10, 20), minutes(20, 30)])
-    with database.transaction("verify") as cursor:
-        cursor.execute("update public.ohlcv_ledger set verified_at = now(), verified_against = 'rest'")
+    with database.transaction("verify") as tx:
+        tx.cursor.execute("update public.ohlcv_ledger set verified_at = now(), verified_against = 'rest'")
     before = hashes(database, series_id)
     correct(database, series_id, [at(10), at(19)], [])
     assert hashes(database, series_id) == before
     undo(database, series_id)
     assert hashes(database, series_id) == [before[0], None, before[2]]
-    with database.transaction("read") as cursor:
-        verified = [entry.verified_ms is not None for entry in load_entries(cursor, series_id, BTC.table_name)]
+    with database.transaction("read") as tx:
+        verified = [entry.verified_ms is not None for entry in load_entries(tx, series_id, BTC.table_name)]
     assert verified == [True, False, True]
 
 
-def test_own_corrections_are_no_foreign_changes(database: Database) -> None:
+def test_own_corrections_are_no_external_changes(database: Database) -> None:
     series_id = commit(database)
     correct(database, series_id, [at(5), at(6)], [exchange_row(6, *NASTY)])
     undo(database, series_id)
-    assert foreign_changes(database) == 0
+    assert external_changes(database) == 0
 
 
 def test_a_hand_that_follows_an_own_correction_in_the_same_session_is_noted(database: Database) -> None:
     series_id = commit(database)
     correct(database, series_id, [at(5)], [])
     execute(database, "update public.ohlcv_btcusdt set close = close where time = '2024-03-01 00:07Z'")
-    assert foreign_changes(database) == 1
-    with database.transaction("both") as cursor:
-        correct_candles(cursor, series_id, BTC.table_name, [at(6)], CandleBatch.empty(), "rest", "repair", NOW_MS)
-        cursor.execute("delete from public.ohlcv_btcusdt where time = %s", (to_datetime(at(8)),))
-    assert foreign_changes(database) == 2
+    assert external_changes(database) == 1
+    with database.transaction("both") as tx:
+        correct_candles(tx, series_id, BTC.table_name, [at(6)], CandleBatch.empty(), "rest", "repair", NOW_MS)
+        tx.cursor.execute("delete from public.ohlcv_btcusdt where time = %s", (to_datetime(at(8)),))
+    assert external_changes(database) == 2

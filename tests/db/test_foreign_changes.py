@@ -17,9 +17,9 @@ from core.series import Series, parse_series
 from core.times import MS_PER_MINUTE, parse_time
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols
-from db.checks import is_watched, last_foreign_change
+from db.checks import is_watched, last_external_change
 from db.connection import Database
-from db.ledger import hash_stored, load_entries, moment_of, set_proven, set_verified
+from db.ledger import hash_stored, load_entries, set_hash_checked, set_verified, snapshot_of
 from db.migrate import migrate
 from db.schema import create_table_if_not_exists
 
@@ -38,10 +38,10 @@ CHANGE = "update public.ohlcv_btcusdt set volume = volume + 1 where time = '2024
 def commit(database: Database, series: Series = BTC) -> int:
     batch = generated_batch(series, minutes(0, 20))
     fetched = [FetchedSpan(one, batch.within(one), Source.ARCHIVE_DAILY) for one in PIECES]
-    with database.transaction("commit") as cursor:
-        row = sync_symbols(cursor, [WantedSeries(series)], authoritative=False)[series]
-        create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
-        save_spans(cursor, row.id, series.table_name, fetched, "first", START_MS)
+    with database.transaction("commit") as tx:
+        row = sync_symbols(tx, [WantedSeries(series)], replaces_catalog=False)[series]
+        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+        save_spans(tx, row.id, series.table_name, fetched, "first", START_MS)
     return row.id
 
 
@@ -65,16 +65,16 @@ def by_hand(hand: Connection, statement: str) -> None:
 
 
 def notes(database: Database) -> list[tuple[object, ...]]:
-    with database.transaction("read") as cursor:
-        cursor.execute(
-            "select table_name, operation, changed_by, application from public.ohlcv_foreign_changes order by id"
+    with database.transaction("read") as tx:
+        tx.cursor.execute(
+            "select table_name, operation, changed_by, application from public.ohlcv_external_changes order by id"
         )
-        return cursor.fetchall()
+        return tx.cursor.fetchall()
 
 
 def proven(database: Database, series_id: int, series: Series = BTC) -> list[bool]:
-    with database.transaction("read") as cursor:
-        return [entry.is_proven for entry in load_entries(cursor, series_id, series.table_name)]
+    with database.transaction("read") as tx:
+        return [entry.is_hash_checked for entry in load_entries(tx, series_id, series.table_name)]
 
 
 @pytest.mark.parametrize(
@@ -96,11 +96,11 @@ def test_a_change_by_hand_is_noted_with_user_and_application(
     by_hand(hand, statement)
     user = hand.info.user
     assert notes(database) == [("ohlcv_btcusdt", operation, user, "psql of Ann")]
-    with database.transaction("read") as cursor:
-        told = last_foreign_change(cursor, BTC.table_name)
+    with database.transaction("read") as tx:
+        told = last_external_change(tx, BTC.table_name)
         assert told is not None
         assert told.startswith(f"{operation} by {user} (psql of Ann) at 20")
-        assert last_foreign_change(cursor, ETH.table_name) is None
+        assert last_external_change(tx, ETH.table_name) is None
     assert proven(database, series_id) == [False, False]
 
 
@@ -135,7 +135,7 @@ def test_a_user_without_rights_on_the_notes_can_change_candles_and_is_noted(
         by_hand(editor, CHANGE)
         by_hand(editor, "set session search_path = ''; delete from public.ohlcv_btcusdt where close < 0")
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-            by_hand(editor, "delete from public.ohlcv_foreign_changes")
+            by_hand(editor, "delete from public.ohlcv_external_changes")
         by_hand(editor, "truncate public.ohlcv_btcusdt")
     finally:
         editor.close()
@@ -161,12 +161,12 @@ def test_a_change_makes_the_entries_of_its_own_table_unproven_until_they_are_pro
     by_hand(hand, CHANGE)
     assert proven(database, series_id) == [False, False]
     assert proven(database, eth_id, ETH) == [True, True]
-    with database.transaction("prove") as cursor:
-        ids = [entry.id for entry in load_entries(cursor, series_id, BTC.table_name)]
-        set_proven(cursor, ids[:1], moment_of(cursor))
+    with database.transaction("prove") as tx:
+        ids = [entry.id for entry in load_entries(tx, series_id, BTC.table_name)]
+        set_hash_checked(tx, ids[:1], snapshot_of(tx))
     assert proven(database, series_id) == [True, False]
-    with database.transaction("verify") as cursor:
-        set_verified(cursor, series_id, PIECES[1], START_MS, "rest", moment_of(cursor))
+    with database.transaction("verify") as tx:
+        set_verified(tx, series_id, PIECES[1], START_MS, "rest", snapshot_of(tx))
     assert proven(database, series_id) == [True, True]
     by_hand(hand, CHANGE)
     assert proven(database, series_id) == [False, False]
@@ -176,11 +176,11 @@ def test_verifying_a_span_vouches_for_the_entries_that_lie_inside_it_alone(
     database: Database, hand: Connection, series_id: int
 ) -> None:
     by_hand(hand, CHANGE)
-    with database.transaction("verify") as cursor:
-        set_verified(cursor, series_id, minutes(0, 15), START_MS + 7, "archive", moment_of(cursor))
-        first, second = load_entries(cursor, series_id, BTC.table_name)
-    assert (first.verified_ms, first.is_proven) == (START_MS + 7, True)
-    assert (second.verified_ms, second.is_proven) == (None, False)
+    with database.transaction("verify") as tx:
+        set_verified(tx, series_id, minutes(0, 15), START_MS + 7, "archive", snapshot_of(tx))
+        first, second = load_entries(tx, series_id, BTC.table_name)
+    assert (first.verified_ms, first.is_hash_checked) == (START_MS + 7, True)
+    assert (second.verified_ms, second.is_hash_checked) == (None, False)
 
 
 def test_a_span_committed_after_a_change_is_proven_while_older_ones_are_not(
@@ -188,30 +188,30 @@ def test_a_span_committed_after_a_change_is_proven_while_older_ones_are_not(
 ) -> None:
     by_hand(hand, CHANGE)
     later = minutes(20, 30)
-    with database.transaction("commit") as cursor:
+    with database.transaction("commit") as tx:
         fetched = FetchedSpan(later, generated_batch(BTC, later), Source.ARCHIVE_DAILY)
-        save_spans(cursor, series_id, BTC.table_name, [fetched], "second", START_MS)
+        save_spans(tx, series_id, BTC.table_name, [fetched], "second", START_MS)
     assert proven(database, series_id) == [False, False, True]
 
 
 def test_a_span_whose_stored_candles_conflict_is_not_proven(database: Database, series_id: int) -> None:
     other = generated_batch(BTC, minutes(0, 20), seed=2)
-    with database.transaction("commit") as cursor:
-        cursor.execute("delete from public.ohlcv_ledger")
+    with database.transaction("commit") as tx:
+        tx.cursor.execute("delete from public.ohlcv_ledger")
         fetched = FetchedSpan(minutes(0, 20), other, Source.ARCHIVE_DAILY)
-        assert save_spans(cursor, series_id, BTC.table_name, [fetched], "second", START_MS).conflicts == 20
+        assert save_spans(tx, series_id, BTC.table_name, [fetched], "second", START_MS).conflicts == 20
     assert proven(database, series_id) == [False]
 
 
 def test_a_change_between_the_look_at_the_candles_and_the_proof_is_not_proven_away(
     database: Database, hand: Connection, series_id: int
 ) -> None:
-    with database.transaction("prove") as cursor:
-        seen = moment_of(cursor)
-        entry = load_entries(cursor, series_id, BTC.table_name)[0]
-        assert hash_stored(cursor, BTC.table_name, entry.span) == (entry.rows, entry.content_hash)
+    with database.transaction("prove") as tx:
+        seen = snapshot_of(tx)
+        entry = load_entries(tx, series_id, BTC.table_name)[0]
+        assert hash_stored(tx, BTC.table_name, entry.span) == (entry.rows, entry.content_hash)
         by_hand(hand, CHANGE)
-        set_proven(cursor, [entry.id], seen)
+        set_hash_checked(tx, [entry.id], seen)
     assert proven(database, series_id)[0] is False
 
 
@@ -220,11 +220,11 @@ def test_a_change_that_is_committed_after_the_proof_is_not_proven_away(
 ) -> None:
     by_hand(hand, "begin")
     by_hand(hand, CHANGE)
-    with database.transaction("prove") as cursor:
-        seen = moment_of(cursor)
-        entry = load_entries(cursor, series_id, BTC.table_name)[0]
-        assert hash_stored(cursor, BTC.table_name, entry.span) == (entry.rows, entry.content_hash)
-        set_proven(cursor, [entry.id], seen)
+    with database.transaction("prove") as tx:
+        seen = snapshot_of(tx)
+        entry = load_entries(tx, series_id, BTC.table_name)[0]
+        assert hash_stored(tx, BTC.table_name, entry.span) == (entry.rows, entry.content_hash)
+        set_hash_checked(tx, [entry.id], seen)
     by_hand(hand, "commit")
     assert proven(database, series_id)[0] is False
 
@@ -233,21 +233,21 @@ def test_a_table_is_watched_while_its_trigger_is_there_and_switched_on(
     database: Database, hand: Connection, series_id: int
 ) -> None:
     def watched() -> bool:
-        with database.transaction("read") as cursor:
-            return is_watched(cursor, BTC.table_name)
+        with database.transaction("read") as tx:
+            return is_watched(tx, BTC.table_name)
 
     assert watched()
     for switch, expected in (
-        ("disable trigger ohlcv_note_foreign_change", False),
-        ("enable always trigger ohlcv_note_foreign_change", True),
-        ("enable replica trigger ohlcv_note_foreign_change", False),
-        ("enable trigger ohlcv_note_foreign_change", True),
+        ("disable trigger ohlcv_note_external_change", False),
+        ("enable always trigger ohlcv_note_external_change", True),
+        ("enable replica trigger ohlcv_note_external_change", False),
+        ("enable trigger ohlcv_note_external_change", True),
         ("disable trigger all", False),
     ):
         by_hand(hand, f"alter table public.ohlcv_btcusdt {switch}")
         assert watched() is expected, switch
     by_hand(hand, "alter table public.ohlcv_btcusdt enable trigger all")
-    by_hand(hand, "drop trigger ohlcv_note_foreign_change on public.ohlcv_btcusdt")
+    by_hand(hand, "drop trigger ohlcv_note_external_change on public.ohlcv_btcusdt")
     assert not watched()
 
 
@@ -261,17 +261,17 @@ def test_a_table_of_the_first_version_is_watched_from_the_migration_on(
     with monkeypatch.context() as patched:
         patched.setattr(db.migrate, "_known_migrations", lambda: {1: folder / "0001_catalog_and_ledger.sql"})
         migrate(database)
-    with database.transaction("as the first version did") as cursor:
-        cursor.execute(
+    with database.transaction("as the first version did") as tx:
+        tx.cursor.execute(
             'insert into public.symbols (market, symbol, "interval", table_name) values (%s, %s, %s, %s),'
             " ('spot', 'GONEUSDT', '1m', 'ohlcv_goneusdt'), ('spot', 'NEVERRUN', '1m', null)",
             (series.market.value, series.symbol, series.interval.code, series.table_name),
         )
-        cursor.execute(f'create table public."{series.table_name}" (time timestamptz primary key, close numeric)')
-        cursor.execute(f'insert into public."{series.table_name}" values (%s, 1)', ("2024-03-01Z",))
+        tx.cursor.execute(f'create table public."{series.table_name}" (time timestamptz primary key, close numeric)')
+        tx.cursor.execute(f'insert into public."{series.table_name}" values (%s, 1)', ("2024-03-01Z",))
     migrate(database)
-    with database.transaction("change") as cursor:
-        assert is_watched(cursor, series.table_name)
-        cursor.execute(f'update public."{series.table_name}" set close = 2')
+    with database.transaction("change") as tx:
+        assert is_watched(tx, series.table_name)
+        tx.cursor.execute(f'update public."{series.table_name}" set close = 2')
     assert [note[:2] for note in notes(database)] == [(series.table_name, "update")]
     database.close()

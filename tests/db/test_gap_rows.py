@@ -6,16 +6,15 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg2.extensions import cursor as Cursor
 
-from core.gaps import Answer, Event, Gap, GapStatus, Reason, new_gap, observe
+from core.gaps import Answer, Event, Gap, GapStatus, Reason, apply_answers, new_gap
 from core.plan import Source
 from core.ranges import Span
 from core.series import Series, parse_series
 from core.times import MS_PER_HOUR, MS_PER_MINUTE, parse_time
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols
-from db.connection import Database
+from db.connection import Database, Transaction
 from db.gaps import load_open_gaps, save_gaps
 
 BTC, ETH = parse_series("BTCUSDT"), parse_series("um:ETHUSDT/1h")
@@ -46,8 +45,8 @@ gaps_of_any_kind = st.builds(
 
 
 def enter(database: Database, series: Series = BTC) -> int:
-    with database.transaction("enter") as cursor:
-        return sync_symbols(cursor, [WantedSeries(series)], authoritative=False)[series].id
+    with database.transaction("enter") as tx:
+        return sync_symbols(tx, [WantedSeries(series)], replaces_catalog=False)[series].id
 
 
 def minutes(first: int, last: int) -> Span:
@@ -56,27 +55,27 @@ def minutes(first: int, last: int) -> Span:
 
 def saved(database: Database, series_id: int, gaps: Sequence[Gap]) -> list[Gap]:
     """Return `gaps` as they are after they were stored."""
-    with database.transaction("save") as cursor:
-        save_gaps(cursor, series_id, [], gaps)
-        return load_open_gaps(cursor, series_id)
+    with database.transaction("save") as tx:
+        save_gaps(tx, series_id, [], gaps)
+        return load_open_gaps(tx, series_id)
 
 
-def row_versions(cursor: Cursor) -> dict[int, str]:
+def row_versions(tx: Transaction) -> dict[int, str]:
     """Return which transaction wrote each gap's row, by id."""
-    cursor.execute("select id, xmin::text from public.ohlcv_gaps")
-    return dict(cursor.fetchall())
+    tx.cursor.execute("select id, xmin::text from public.ohlcv_gaps")
+    return dict(tx.cursor.fetchall())
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(gaps=st.lists(gaps_of_any_kind, min_size=1, max_size=4, unique_by=lambda gap: gap.span.start_ms))
 def test_gaps_come_back_from_the_database_as_they_went_in(database: Database, gaps: list[Gap]) -> None:
     series_id = enter(database)
-    with database.transaction("save") as cursor:
-        cursor.execute("delete from public.ohlcv_gaps")
-        save_gaps(cursor, series_id, [], gaps)
+    with database.transaction("save") as tx:
+        tx.cursor.execute("delete from public.ohlcv_gaps")
+        save_gaps(tx, series_id, [], gaps)
         # Healed gaps are history and never loaded; as another status they are read back like the others.
-        cursor.execute("update public.ohlcv_gaps set status = 'missing' where status = 'healed'")
-        loaded = load_open_gaps(cursor, series_id)
+        tx.cursor.execute("update public.ohlcv_gaps set status = 'missing' where status = 'healed'")
+        loaded = load_open_gaps(tx, series_id)
     healed_as_missing = [replace(g, status=GapStatus.MISSING) if g.status is GapStatus.HEALED else g for g in gaps]
     assert [replace(gap, id=None) for gap in loaded] == sorted(healed_as_missing, key=lambda gap: gap.span)
     assert None not in [gap.id for gap in loaded]
@@ -86,10 +85,10 @@ def test_a_gaps_life_is_readable_for_whoever_looks_at_the_row(database: Database
     series_id = enter(database)
     answer = Answer(Source.ARCHIVE_DAILY, minutes(0, 5), NOW_MS, NOW_MS + 1, 2, "abc")
     gap = replace(new_gap(minutes(0, 5), NOW_MS), answers=(answer,))
-    with database.transaction("save") as cursor:
-        save_gaps(cursor, series_id, [], [gap])
-        cursor.execute("select gap_start::text, gap_end::text, status, evidence, history from public.ohlcv_gaps")
-        assert cursor.fetchone() == (
+    with database.transaction("save") as tx:
+        save_gaps(tx, series_id, [], [gap])
+        tx.cursor.execute("select gap_start::text, gap_end::text, status, evidence, history from public.ohlcv_gaps")
+        assert tx.cursor.fetchone() == (
             "2024-03-01 00:00:00+00",
             "2024-03-01 00:05:00+00",
             "missing",
@@ -113,11 +112,11 @@ def test_healed_gaps_stay_in_the_table_but_are_not_open(database: Database) -> N
     series_id = enter(database)
     kinds = [
         Gap(minutes(10 * i, 10 * i + 5), NOW_MS, NOW_MS, status)
-        for i, status in enumerate([GapStatus.MISSING, GapStatus.HEALED, GapStatus.ABSENT])
+        for i, status in enumerate([GapStatus.MISSING, GapStatus.HEALED, GapStatus.NOT_AT_EXCHANGE])
     ]
-    assert [gap.status for gap in saved(database, series_id, kinds)] == [GapStatus.MISSING, GapStatus.ABSENT]
-    with database.transaction("count") as cursor:
-        assert len(row_versions(cursor)) == 3
+    assert [gap.status for gap in saved(database, series_id, kinds)] == [GapStatus.MISSING, GapStatus.NOT_AT_EXCHANGE]
+    with database.transaction("count") as tx:
+        assert len(row_versions(tx)) == 3
 
 
 @pytest.mark.parametrize(
@@ -138,8 +137,8 @@ def test_gaps_that_share_a_moment_with_a_span_are_loaded(
 ) -> None:
     series_id = enter(database)
     saved(database, series_id, [new_gap(minutes(30, 35), NOW_MS), new_gap(minutes(10, 15), NOW_MS)])
-    with database.transaction("read") as cursor:
-        loaded = load_open_gaps(cursor, series_id, span)
+    with database.transaction("read") as tx:
+        loaded = load_open_gaps(tx, series_id, span)
     assert [(gap.span.start_ms - START_MS) // MS_PER_MINUTE for gap in loaded] == found
 
 
@@ -147,10 +146,10 @@ def test_every_series_has_its_own_gaps(database: Database) -> None:
     btc_id, eth_id = enter(database), enter(database, ETH)
     of_btc = saved(database, btc_id, [new_gap(minutes(0, 5), NOW_MS)])
     of_eth = saved(database, eth_id, [new_gap(minutes(0, 60), NOW_MS)])
-    with database.transaction("drop") as cursor:
-        save_gaps(cursor, btc_id, of_btc, [])
-        assert load_open_gaps(cursor, btc_id) == []
-        assert load_open_gaps(cursor, eth_id) == of_eth
+    with database.transaction("drop") as tx:
+        save_gaps(tx, btc_id, of_btc, [])
+        assert load_open_gaps(tx, btc_id) == []
+        assert load_open_gaps(tx, eth_id) == of_eth
 
 
 def test_only_the_difference_is_written(database: Database) -> None:
@@ -158,13 +157,15 @@ def test_only_the_difference_is_written(database: Database) -> None:
     same, changed, gone, unseen = saved(
         database, series_id, [new_gap(minutes(10 * i, 10 * i + 5), NOW_MS) for i in range(4)]
     )
-    with database.transaction("save again") as cursor:
-        before = row_versions(cursor)
-        as_absent = replace(changed, status=GapStatus.ABSENT, looks=1, next_look_ms=None, reason=Reason.HALT)
+    with database.transaction("save again") as tx:
+        before = row_versions(tx)
+        as_absent = replace(
+            changed, status=GapStatus.NOT_AT_EXCHANGE, rechecks=1, next_recheck_ms=None, reason=Reason.HALT
+        )
         brand_new = new_gap(minutes(90, 95), NOW_MS)
-        save_gaps(cursor, series_id, [same, changed, gone], [same, as_absent, brand_new])
-        after = row_versions(cursor)
-        loaded = load_open_gaps(cursor, series_id)
+        save_gaps(tx, series_id, [same, changed, gone], [same, as_absent, brand_new])
+        after = row_versions(tx)
+        loaded = load_open_gaps(tx, series_id)
     assert loaded == [same, as_absent, unseen, replace(brand_new, id=loaded[-1].id)]
     assert (after[same.id], after[unseen.id]) == (before[same.id], before[unseen.id])
     assert after[changed.id] != before[changed.id]
@@ -174,10 +175,10 @@ def test_only_the_difference_is_written(database: Database) -> None:
 def test_nothing_is_written_when_nothing_changed(database: Database) -> None:
     series_id = enter(database)
     gaps = saved(database, series_id, [new_gap(minutes(0, 5), NOW_MS), new_gap(minutes(10, 15), NOW_MS)])
-    with database.transaction("save again") as cursor:
-        before = row_versions(cursor)
-        save_gaps(cursor, series_id, gaps, gaps)
-        assert row_versions(cursor) == before
+    with database.transaction("save again") as tx:
+        before = row_versions(tx)
+        save_gaps(tx, series_id, gaps, gaps)
+        assert row_versions(tx) == before
 
 
 def test_a_gap_that_is_healed_in_its_middle_becomes_three_rows_of_which_the_first_keeps_its_id(
@@ -185,12 +186,12 @@ def test_a_gap_that_is_healed_in_its_middle_becomes_three_rows_of_which_the_firs
 ) -> None:
     series_id = enter(database)
     before = saved(database, series_id, [new_gap(minutes(0, 30), NOW_MS)])
-    after = observe(before, [minutes(10, 20)], [], BTC, NOW_MS + MS_PER_HOUR, "rest, run r")
-    with database.transaction("save") as cursor:
-        save_gaps(cursor, series_id, before, after)
-        loaded = load_open_gaps(cursor, series_id)
-        cursor.execute("select status, history from public.ohlcv_gaps where gap_start = '2024-03-01 00:10Z'")
-        status, history = cursor.fetchone()
+    after = apply_answers(before, [minutes(10, 20)], [], BTC, NOW_MS + MS_PER_HOUR, "rest, run r")
+    with database.transaction("save") as tx:
+        save_gaps(tx, series_id, before, after)
+        loaded = load_open_gaps(tx, series_id)
+        tx.cursor.execute("select status, history from public.ohlcv_gaps where gap_start = '2024-03-01 00:10Z'")
+        status, history = tx.cursor.fetchone()
     assert [gap.span for gap in loaded] == [minutes(0, 10), minutes(20, 30)]
     assert loaded[0].id == before[0].id
     assert status == "healed"

@@ -46,10 +46,10 @@ def commit(
 ) -> int:
     """Store `batch` as a backfill does, an entry from a daily archive for each of `pieces`; return the series' id."""
     fetched = [FetchedSpan(one, batch.within(one), Source.ARCHIVE_DAILY, "sum") for one in pieces]
-    with database.transaction("commit") as cursor:
-        row = sync_symbols(cursor, [WantedSeries(series)], authoritative=False)[series]
-        create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
-        save_spans(cursor, row.id, series.table_name, fetched, "first", NOW_MS)
+    with database.transaction("commit") as tx:
+        row = sync_symbols(tx, [WantedSeries(series)], replaces_catalog=False)[series]
+        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+        save_spans(tx, row.id, series.table_name, fetched, "first", NOW_MS)
     return row.id
 
 
@@ -62,13 +62,13 @@ def heal(
     came_late: bool = False,
 ) -> SaveResult:
     fetched = [FetchedSpan(span, truth.within(span), Source.REST) for span in spans]
-    with database.transaction("heal") as cursor:
-        return save_healed(cursor, series_id, series.table_name, fetched, "heal", NOW_MS + 1, came_late)
+    with database.transaction("heal") as tx:
+        return save_healed(tx, series_id, series.table_name, fetched, "heal", NOW_MS + 1, came_late)
 
 
 def entries(database: Database, series_id: int, series: Series = BTC) -> list[LedgerEntry]:
-    with database.transaction("read") as cursor:
-        return load_entries(cursor, series_id, series.table_name)
+    with database.transaction("read") as tx:
+        return load_entries(tx, series_id, series.table_name)
 
 
 def lose(database: Database, *spans: Span) -> None:
@@ -82,8 +82,8 @@ def alter(database: Database, time_ms: int) -> None:
 
 
 def execute(database: Database, statement: str, *moments: int) -> None:
-    with database.transaction("execute") as cursor:
-        cursor.execute(statement, [to_datetime(ms) for ms in moments])
+    with database.transaction("execute") as tx:
+        tx.cursor.execute(statement, [to_datetime(ms) for ms in moments])
 
 
 def told(entry: LedgerEntry) -> tuple[Span, str, str | None, str, int, str | None, bool]:
@@ -95,7 +95,7 @@ def told(entry: LedgerEntry) -> tuple[Span, str, str | None, str, int, str | Non
         entry.run_id,
         entry.rows,
         entry.content_hash,
-        entry.is_proven,
+        entry.is_hash_checked,
     )
 
 
@@ -114,26 +114,26 @@ def unproven(span: Span) -> tuple[Span, str, str, str, int, str | None, bool]:
 
 
 def of_rest(
-    span: Span, batch: CandleBatch = TRUTH, *, is_proven: bool = True
+    span: Span, batch: CandleBatch = TRUTH, *, is_hash_checked: bool = True
 ) -> tuple[Span, str, None, str, int, str, bool]:
     """Return what an entry that was made by healing says."""
     part = batch.within(span)
-    return span, "rest", None, "heal", part.rows, content_hash(part), is_proven
+    return span, "rest", None, "heal", part.rows, content_hash(part), is_hash_checked
 
 
 def assert_whole(database: Database) -> None:
-    with database.transaction("read") as cursor:
-        assert stored_rows(cursor, BTC.table_name) == truth_rows(list(generate_series(BTC, HOUR, 1)))
+    with database.transaction("read") as tx:
+        assert stored_rows(tx, BTC.table_name) == truth_rows(list(generate_series(BTC, HOUR, 1)))
 
 
 def test_lost_candles_come_back_and_the_entry_is_as_it_was(database: Database) -> None:
     series_id = commit(database)
     before = entries(database, series_id)
     lose(database, minutes(10, 13), minutes(40, 41))
-    assert [entry.is_proven for entry in entries(database, series_id)] == [False]
+    assert [entry.is_hash_checked for entry in entries(database, series_id)] == [False]
     assert heal(database, series_id, minutes(10, 13), minutes(40, 41)) == SaveResult(inserted=4)
     assert entries(database, series_id) == before
-    assert before[0].is_proven
+    assert before[0].is_hash_checked
     assert_whole(database)
 
 
@@ -256,18 +256,18 @@ def test_a_conflict_without_a_lost_candle_changes_nothing_in_the_ledger(database
     result = heal(database, series_id, minutes(10, 12))
     assert (result.inserted, result.equal, result.conflicts) == (0, 1, 1)
     assert entries(database, series_id) == before
-    assert not before[0].is_proven
+    assert not before[0].is_hash_checked
 
 
 def test_candles_that_are_all_there_change_nothing(database: Database) -> None:
     series_id = commit(database)
-    with database.transaction("read") as cursor:
-        cursor.execute("select xmin, * from public.ohlcv_ledger")
-        before = cursor.fetchall()
+    with database.transaction("read") as tx:
+        tx.cursor.execute("select xmin, * from public.ohlcv_ledger")
+        before = tx.cursor.fetchall()
     assert heal(database, series_id, minutes(10, 20)) == SaveResult(equal=10)
-    with database.transaction("read") as cursor:
-        cursor.execute("select xmin, * from public.ohlcv_ledger")
-        assert cursor.fetchall() == before
+    with database.transaction("read") as tx:
+        tx.cursor.execute("select xmin, * from public.ohlcv_ledger")
+        assert tx.cursor.fetchall() == before
 
 
 def test_nothing_fetched_is_nothing_done(database: Database) -> None:
@@ -335,8 +335,8 @@ def test_digits_of_healed_candles_are_the_exchanges(database: Database) -> None:
     time_ms = minutes(20, 21).start_ms
     row = [time_ms, "1.500", "12345678901234567890.000000000000000010", "0.10", "2.00", "0.0", 0, "0.000", 0, "0", "0"]
     heal(database, series_id, minutes(20, 21), truth=batch_of([[*row, "0"]]))
-    with database.transaction("read") as cursor:
-        assert stored_rows(cursor, BTC.table_name)[20] == truth_rows([row])[0]
+    with database.transaction("read") as tx:
+        assert stored_rows(tx, BTC.table_name)[20] == truth_rows([row])[0]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -363,11 +363,11 @@ def test_whatever_happened_the_ledger_never_lies(database: Database, seed: int) 
         assert merge(entry.span for entry in found) == merge([*pieces, *asked])
         for before, after in itertools.pairwise(found):
             assert before.span.end_ms <= after.span.start_ms
-        with database.transaction("read") as cursor:
+        with database.transaction("read") as tx:
             for entry in found:
                 vouched = {content_hash(batch.within(entry.span)) for batch in (TRUTH, committed)}
                 assert entry.content_hash is None or entry.content_hash in vouched
-                if entry.content_hash is not None and entry.is_proven:
-                    assert hash_stored(cursor, BTC.table_name, entry.span) == (entry.rows, entry.content_hash)
-            stored = {row[0] for row in stored_rows(cursor, BTC.table_name)}
+                if entry.content_hash is not None and entry.is_hash_checked:
+                    assert hash_stored(tx, BTC.table_name, entry.span) == (entry.rows, entry.content_hash)
+            stored = {row[0] for row in stored_rows(tx, BTC.table_name)}
         assert stored >= {ms for span in asked for ms in TRUTH.within(span).open_times()}

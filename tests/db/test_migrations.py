@@ -19,7 +19,7 @@ from db.catalog import load_catalog, load_symbols_from_db, sync_symbols
 from db.checks import faults_of_shape, is_watched
 from db.connection import Database
 from db.gaps import load_open_gaps
-from db.ledger import load_entries, moment_of, set_proven
+from db.ledger import load_entries, set_hash_checked, snapshot_of
 from db.migrate import applied_versions, is_migrated, migrate
 from db.operations import insert_candles
 from db.schema import create_table_if_not_exists, refresh_all_series_view
@@ -35,7 +35,7 @@ TABLES = {
     "ohlcv_ledger",
     "ohlcv_gaps",
     "ohlcv_corrections",
-    "ohlcv_foreign_changes",
+    "ohlcv_external_changes",
     "ohlcv_weight",
     "ohlcv_migrations",
 }
@@ -54,19 +54,19 @@ def first_version(empty: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
     with monkeypatch.context() as patched:
         patched.setattr(db.migrate, "_known_migrations", lambda: {1: FOLDER / "0001_catalog_and_ledger.sql"})
         migrate(empty)
-    with empty.transaction("as the first version did") as cursor:
-        cursor.execute(
+    with empty.transaction("as the first version did") as tx:
+        tx.cursor.execute(
             "insert into public.symbols (symbol, table_name, listing, status)"
             " values ('BTCUSDT', 'ohlcv_btcusdt', '2017-08-17 04:00Z', 'TRADING')"
         )
-        cursor.execute(
+        tx.cursor.execute(
             "create table public.ohlcv_btcusdt (time timestamptz primary key, open numeric not null,"
             " high numeric not null, low numeric not null, close numeric not null, volume numeric not null,"
             " quote_volume numeric not null, trades integer not null, taker_buy_volume numeric not null,"
             " taker_buy_quote_volume numeric not null)"
         )
-        insert_candles(cursor, BTC.table_name, batch_of(ROWS))
-        cursor.execute(
+        insert_candles(tx, BTC.table_name, batch_of(ROWS))
+        tx.cursor.execute(
             "insert into public.ohlcv_ledger (series_id, span_start, span_end, source, archive_checksum, rows,"
             " content_hash, fetched_at, run_id)"
             " values (1, '2024-03-01Z', '2024-03-01 00:30Z', 'archive-daily', 'sum', 30, %s, '2024-03-02Z', 'old')",
@@ -77,30 +77,30 @@ def first_version(empty: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
 
 def objects(database: Database) -> list[tuple[object, ...]]:
     """Return what there is in the schema, each with the number that it keeps for life."""
-    with database.transaction("look") as cursor:
-        cursor.execute(
+    with database.transaction("look") as tx:
+        tx.cursor.execute(
             "select 'relation', oid, relname from pg_class where relnamespace = 'public'::regnamespace"
             " union all select 'function', oid, proname from pg_proc where pronamespace = 'public'::regnamespace"
             " union all select 'trigger', oid, tgname from pg_trigger order by 1, 2"
         )
-        return cursor.fetchall()
+        return tx.cursor.fetchall()
 
 
 def versions(database: Database) -> list[tuple[object, ...]]:
-    with database.transaction("look") as cursor:
-        cursor.execute("select xmin, * from public.ohlcv_migrations order by version")
-        return cursor.fetchall()
+    with database.transaction("look") as tx:
+        tx.cursor.execute("select xmin, * from public.ohlcv_migrations order by version")
+        return tx.cursor.fetchall()
 
 
 def test_an_empty_database_gets_everything(empty: Database) -> None:
-    with empty.transaction("look") as cursor:
-        assert applied_versions(cursor) == set()
-        assert not is_migrated(cursor)
+    with empty.transaction("look") as tx:
+        assert applied_versions(tx) == set()
+        assert not is_migrated(tx)
     migrate(empty)
-    with empty.transaction("look") as cursor:
-        assert is_migrated(cursor)
-        cursor.execute("select table_name from information_schema.tables where table_schema = 'public'")
-        assert {name for (name,) in cursor.fetchall()} == TABLES
+    with empty.transaction("look") as tx:
+        assert is_migrated(tx)
+        tx.cursor.execute("select table_name from information_schema.tables where table_schema = 'public'")
+        assert {name for (name,) in tx.cursor.fetchall()} == TABLES
     numbered = [int(path.name[:4]) for path in sorted(FOLDER.glob("*.sql"))]
     assert [row[1] for row in versions(empty)] == numbered == list(range(1, len(numbered) + 1))
 
@@ -114,10 +114,10 @@ def test_migrating_again_changes_nothing(empty: Database) -> None:
 
 def test_a_version_1_database_keeps_what_it_has(first_version: Database) -> None:
     migrate(first_version)
-    with first_version.transaction("look") as cursor:
-        assert is_migrated(cursor)
-        assert stored_rows(cursor, BTC.table_name) == truth_rows(ROWS)
-        (row,) = load_catalog(cursor)
+    with first_version.transaction("look") as tx:
+        assert is_migrated(tx)
+        assert stored_rows(tx, BTC.table_name) == truth_rows(ROWS)
+        (row,) = load_catalog(tx)
         assert (row.series, row.active, row.listing_ms, row.status) == (
             BTC,
             True,
@@ -125,9 +125,9 @@ def test_a_version_1_database_keeps_what_it_has(first_version: Database) -> None
             "TRADING",
         )
         assert (row.note, row.checked_at_ms) == (None, None)
-        assert load_symbols_from_db(cursor) == [WantedSeries(BTC)]
-        assert load_open_gaps(cursor, row.id) == []
-        (entry,) = load_entries(cursor, row.id, BTC.table_name)
+        assert load_symbols_from_db(tx) == [WantedSeries(BTC)]
+        assert load_open_gaps(tx, row.id) == []
+        (entry,) = load_entries(tx, row.id, BTC.table_name)
     assert (entry.span, entry.source, entry.archive_checksum) == (HALF_HOUR, Source.ARCHIVE_DAILY, "sum")
     assert (entry.rows, entry.content_hash, entry.run_id) == (30, content_hash(batch_of(ROWS)), "old")
     assert entry.fetched_ms == parse_time("2024-03-02")
@@ -136,62 +136,62 @@ def test_a_version_1_database_keeps_what_it_has(first_version: Database) -> None
 
 def test_version_1_and_an_empty_database_end_with_the_same_tables(first_version: Database, database: Database) -> None:
     def columns(of: Database) -> list[tuple[object, ...]]:
-        with of.transaction("look") as cursor:
-            cursor.execute(
+        with of.transaction("look") as tx:
+            tx.cursor.execute(
                 "select table_name, column_name, data_type, is_nullable, column_default"
                 " from information_schema.columns where table_schema = 'public' order by table_name, ordinal_position"
             )
-            return cursor.fetchall()
+            return tx.cursor.fetchall()
 
     migrate(first_version)
-    with database.transaction("create") as cursor:
-        create_table_if_not_exists(cursor, BTC, timescale=False, compress_after_days=0)
+    with database.transaction("create") as tx:
+        create_table_if_not_exists(tx, BTC, timescale=False, compress_after_days=0)
     assert columns(first_version) == columns(database)
-    with first_version.transaction("look") as cursor:
-        assert faults_of_shape(cursor, BTC.table_name) == []
-        assert is_watched(cursor, BTC.table_name)
+    with first_version.transaction("look") as tx:
+        assert faults_of_shape(tx, BTC.table_name) == []
+        assert is_watched(tx, BTC.table_name)
 
 
 def test_spans_of_version_1_are_not_proven_until_they_were_looked_at(first_version: Database) -> None:
     migrate(first_version)
     later = Span(HALF_HOUR.end_ms, HALF_HOUR.end_ms + 10 * MS_PER_MINUTE)
-    with first_version.transaction("continue") as cursor:
-        series_id = sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)[BTC].id
-        assert not create_table_if_not_exists(cursor, BTC, timescale=False, compress_after_days=0)
+    with first_version.transaction("continue") as tx:
+        series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
+        assert not create_table_if_not_exists(tx, BTC, timescale=False, compress_after_days=0)
         fetched = FetchedSpan(later, generated_batch(BTC, later), Source.ARCHIVE_DAILY)
-        save_spans(cursor, series_id, BTC.table_name, [fetched], "new", later.end_ms)
-        old, new = load_entries(cursor, series_id, BTC.table_name)
-        assert (old.is_proven, new.is_proven) == (False, True)
-        set_proven(cursor, [old.id], moment_of(cursor))
-        assert [entry.is_proven for entry in load_entries(cursor, series_id, BTC.table_name)] == [True, True]
+        save_spans(tx, series_id, BTC.table_name, [fetched], "new", later.end_ms)
+        old, new = load_entries(tx, series_id, BTC.table_name)
+        assert (old.is_hash_checked, new.is_hash_checked) == (False, True)
+        set_hash_checked(tx, [old.id], snapshot_of(tx))
+        assert [entry.is_hash_checked for entry in load_entries(tx, series_id, BTC.table_name)] == [True, True]
 
 
 def test_the_view_of_version_1_goes_on_showing_its_candles(first_version: Database) -> None:
-    with first_version.transaction("as the first version did") as cursor:
-        refresh_all_series_view(cursor)
+    with first_version.transaction("as the first version did") as tx:
+        refresh_all_series_view(tx)
     migrate(first_version)
-    with first_version.transaction("look") as cursor:
-        cursor.execute("select symbol, count(*) from public.ohlcv group by 1")
-        assert cursor.fetchall() == [("BTCUSDT", 30)]
+    with first_version.transaction("look") as tx:
+        tx.cursor.execute("select symbol, count(*) from public.ohlcv group by 1")
+        assert tx.cursor.fetchall() == [("BTCUSDT", 30)]
 
 
 def test_a_version_1_table_that_somebody_dropped_does_not_stop_the_migration(first_version: Database) -> None:
-    with first_version.transaction("drop") as cursor:
-        cursor.execute("drop table public.ohlcv_btcusdt")
+    with first_version.transaction("drop") as tx:
+        tx.cursor.execute("drop table public.ohlcv_btcusdt")
     migrate(first_version)
-    with first_version.transaction("look") as cursor:
-        assert is_migrated(cursor)
+    with first_version.transaction("look") as tx:
+        assert is_migrated(tx)
 
 
 def test_a_migration_that_fails_leaves_the_database_as_it_was(first_version: Database) -> None:
-    with first_version.transaction("be in the way") as cursor:
-        cursor.execute("create table public.ohlcv_foreign_changes (mine integer)")
+    with first_version.transaction("be in the way") as tx:
+        tx.cursor.execute("create table public.ohlcv_external_changes (mine integer)")
     before = objects(first_version), versions(first_version)
-    with pytest.raises(DatabaseUnavailable, match="ohlcv_foreign_changes.*42P07"):
+    with pytest.raises(DatabaseUnavailable, match="ohlcv_external_changes.*42P07"):
         migrate(first_version)
     assert (objects(first_version), versions(first_version)) == before
-    with first_version.transaction("make room") as cursor:
-        cursor.execute("drop table public.ohlcv_foreign_changes")
+    with first_version.transaction("make room") as tx:
+        tx.cursor.execute("drop table public.ohlcv_external_changes")
     migrate(first_version)
     assert [row[1] for row in versions(first_version)][:2] == [1, 2]
 
@@ -199,31 +199,31 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(first_version: Dat
 def test_a_schema_of_an_older_program_is_not_read(first_version: Database) -> None:
     with (
         pytest.raises(DatabaseUnavailable, match="has version 1, this program reads version.*run a backfill once"),
-        first_version.transaction("look") as cursor,
+        first_version.transaction("look") as tx,
     ):
-        is_migrated(cursor)
+        is_migrated(tx)
     migrate(first_version)
-    with first_version.transaction("look") as cursor:
-        assert is_migrated(cursor)
+    with first_version.transaction("look") as tx:
+        assert is_migrated(tx)
 
 
 def test_a_schema_of_a_newer_program_is_not_read(database: Database) -> None:
-    with database.transaction("pretend") as cursor:
-        cursor.execute("insert into public.ohlcv_migrations (version, name) values (9999, 'future')")
+    with database.transaction("pretend") as tx:
+        tx.cursor.execute("insert into public.ohlcv_migrations (version, name) values (9999, 'future')")
     with (
         pytest.raises(DatabaseUnavailable, match="has version 9999.*update the program"),
-        database.transaction("look") as cursor,
+        database.transaction("look") as tx,
     ):
-        is_migrated(cursor)
+        is_migrated(tx)
 
 
 def test_an_empty_table_of_migrations_is_no_schema(empty: Database) -> None:
-    with empty.transaction("prepare") as cursor:
-        cursor.execute(
+    with empty.transaction("prepare") as tx:
+        tx.cursor.execute(
             "create table public.ohlcv_migrations"
             " (version integer primary key, name text not null, applied_at timestamptz not null default now())"
         )
-        assert not is_migrated(cursor)
+        assert not is_migrated(tx)
     migrate(empty)
-    with empty.transaction("look") as cursor:
-        assert is_migrated(cursor)
+    with empty.transaction("look") as tx:
+        assert is_migrated(tx)

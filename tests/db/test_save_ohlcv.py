@@ -26,9 +26,9 @@ BTC = parse_series("BTCUSDT")
 
 
 def enter(database: Database, series: Series = BTC) -> int:
-    with database.transaction("enter") as cursor:
-        row = sync_symbols(cursor, [WantedSeries(series)], authoritative=True)[series]
-        create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
+    with database.transaction("enter") as tx:
+        row = sync_symbols(tx, [WantedSeries(series)], replaces_catalog=True)[series]
+        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
     return row.id
 
 
@@ -40,22 +40,22 @@ def save(
     source: Source = Source.REST,
     series: Series = BTC,
 ) -> SaveResult:
-    with database.transaction("save") as cursor:
-        return save_spans(cursor, series_id, series.table_name, [FetchedSpan(span, batch, source)], "run", DAY.end_ms)
+    with database.transaction("save") as tx:
+        return save_spans(tx, series_id, series.table_name, [FetchedSpan(span, batch, source)], "run", DAY.end_ms)
 
 
 def ledger(database: Database) -> list[tuple[object, ...]]:
-    with database.transaction("read") as cursor:
-        cursor.execute(
+    with database.transaction("read") as tx:
+        tx.cursor.execute(
             "select extract(epoch from span_start)::bigint * 1000, extract(epoch from span_end)::bigint * 1000,"
             " source, rows, content_hash from public.ohlcv_ledger order by span_start"
         )
-        return cursor.fetchall()
+        return tx.cursor.fetchall()
 
 
 def execute(database: Database, statement: str) -> None:
-    with database.transaction("execute") as cursor:
-        cursor.execute(statement)
+    with database.transaction("execute") as tx:
+        tx.cursor.execute(statement)
 
 
 def test_every_digit_arrives(database: Database) -> None:
@@ -63,9 +63,9 @@ def test_every_digit_arrives(database: Database) -> None:
     rows[0][1:5] = ["0.00000001", "12345678901234567890.123456789012345678", "0.00000001", "16541.77000000"]
     series_id = enter(database)
     assert save(database, series_id, batch_of(rows)) == SaveResult(inserted=1440)
-    with database.transaction("read") as cursor:
-        assert stored_rows(cursor, BTC.table_name) == truth_rows(rows)
-        assert get_last_timestamp(cursor, [BTC.table_name])[BTC.table_name] == DAY.end_ms - MS_PER_MINUTE
+    with database.transaction("read") as tx:
+        assert stored_rows(tx, BTC.table_name) == truth_rows(rows)
+        assert get_last_timestamp(tx, [BTC.table_name])[BTC.table_name] == DAY.end_ms - MS_PER_MINUTE
 
 
 def test_rows_that_are_there_are_counted_as_equal_and_not_written_again(database: Database) -> None:
@@ -93,8 +93,8 @@ def test_a_different_value_is_a_conflict_that_shows_both_and_keeps_the_stored_on
     result = save(database, series_id, batch_of(rows))
     assert (result.inserted, result.equal, result.conflicts) == (0, 1439, 1)
     assert f"volume stored {before} given 999.5" in str(result.shown_conflicts[0])
-    with database.transaction("read") as cursor:
-        assert stored_rows(cursor, BTC.table_name)[7][5] == before
+    with database.transaction("read") as tx:
+        assert stored_rows(tx, BTC.table_name)[7][5] == before
 
 
 def test_a_row_that_the_table_swallows_rolls_the_whole_chunk_back(database: Database) -> None:
@@ -110,8 +110,8 @@ def test_a_row_that_the_table_swallows_rolls_the_whole_chunk_back(database: Data
     with pytest.raises(SeriesError, match="holds 1416 of the 1440"):
         save(database, series_id, generated_batch(BTC, DAY))
     assert ledger(database) == []
-    with database.transaction("read") as cursor:
-        assert stored_rows(cursor, BTC.table_name) == []
+    with database.transaction("read") as tx:
+        assert stored_rows(tx, BTC.table_name) == []
 
 
 def test_a_table_without_its_primary_key_takes_no_candle_twice(database: Database) -> None:
@@ -135,9 +135,9 @@ def test_the_ledgers_hash_can_be_computed_in_sql_from_the_stored_rows(database: 
     batch = generated_batch(BTC, DAY)
     save(database, series_id, batch, source=Source.ARCHIVE_DAILY)
     statement = documented_hash_query()
-    with database.transaction("hash") as cursor:
-        cursor.execute(statement.replace("TABLE", BTC.table_name), {"start": "2024-03-01", "end": "2024-03-02"})
-        assert cursor.fetchone() == (content_hash(batch),)
+    with database.transaction("hash") as tx:
+        tx.cursor.execute(statement.replace("TABLE", BTC.table_name), {"start": "2024-03-01", "end": "2024-03-02"})
+        assert tx.cursor.fetchone() == (content_hash(batch),)
     assert ledger(database)[0][4] == content_hash(batch)
 
 
@@ -193,24 +193,24 @@ def test_coverage_is_merged_and_can_be_voided(database: Database) -> None:
     for offset in (0, 1, 3):
         span = Span(DAY.start_ms + offset * day, DAY.end_ms + offset * day)
         save(database, series_id, generated_batch(BTC, span), span, Source.ARCHIVE_DAILY)
-    with database.transaction("read") as cursor:
-        totals = load_totals(cursor, [series_id])[series_id]
+    with database.transaction("read") as tx:
+        totals = load_totals(tx, [series_id])[series_id]
         assert totals.rows == 4320
         assert totals.covered == (
             Span(DAY.start_ms, DAY.end_ms + day),
             Span(DAY.start_ms + 3 * day, DAY.end_ms + 3 * day),
         )
-        assert void_entries(cursor, series_id) == 3
-        assert load_totals(cursor, [series_id]) == {}
+        assert void_entries(tx, series_id) == 3
+        assert load_totals(tx, [series_id]) == {}
 
 
 def test_cutting_a_span_out_of_the_ledger_keeps_the_rest_true(database: Database) -> None:
     series_id, batch = enter(database), generated_batch(BTC, DAY)
     save(database, series_id, batch, source=Source.ARCHIVE_DAILY)
     hole = Span(DAY.start_ms + 600_000, DAY.start_ms + 900_000)
-    with database.transaction("cut") as cursor:
-        (entry,) = load_entries(cursor, series_id, BTC.table_name)
-        cut_entry(cursor, series_id, BTC.table_name, entry, [hole], is_intact=True)
+    with database.transaction("cut") as tx:
+        (entry,) = load_entries(tx, series_id, BTC.table_name)
+        cut_entry(tx, series_id, BTC.table_name, entry, [hole], is_intact=True)
     before, after = Span(DAY.start_ms, hole.start_ms), Span(hole.end_ms, DAY.end_ms)
     assert ledger(database) == [
         (span.start_ms, span.end_ms, "archive-daily", batch.within(span).rows, content_hash(batch.within(span)))
@@ -227,8 +227,8 @@ def test_holes_are_found_in_the_database(database: Database) -> None:
         " or time = '2024-03-01 12:00Z'",
     )
     minute, noon = MS_PER_MINUTE, DAY.start_ms + MS_PER_DAY // 2
-    with database.transaction("find") as cursor:
-        assert find_holes(cursor, BTC.table_name, BTC.interval, DAY) == [
+    with database.transaction("find") as tx:
+        assert find_holes(tx, BTC.table_name, BTC.interval, DAY) == [
             Span(DAY.start_ms, DAY.start_ms + 2 * minute),
             Span(noon, noon + minute),
             Span(DAY.end_ms - 2 * minute, DAY.end_ms),
@@ -242,8 +242,8 @@ def test_unusual_names_are_stored_under_their_own_table(database: Database, text
     span = Span(parse_time("2024-01-01"), parse_time("2024-03-01"))
     rows = list(generate_series(series, span, 1))[:50]
     save(database, series_id, batch_of(rows), span, series=series)
-    with database.transaction("read") as cursor:
-        assert stored_rows(cursor, series.table_name) == truth_rows(rows)
+    with database.transaction("read") as tx:
+        assert stored_rows(tx, series.table_name) == truth_rows(rows)
 
 
 def test_a_lost_connection_is_a_database_error(database: Database, database_url: str) -> None:
@@ -276,9 +276,9 @@ def test_commits_in_the_background_are_on_the_disk_at_the_end(database: Database
     series_id, batch = enter(database), generated_batch(BTC, DAY)
 
     def ask(question: str) -> object:
-        with database.transaction("ask") as cursor:
-            cursor.execute(question)
-            return cursor.fetchone()[0]
+        with database.transaction("ask") as tx:
+            tx.cursor.execute(question)
+            return tx.cursor.fetchone()[0]
 
     with database.commits_in_background():
         assert ask("show synchronous_commit") == "off"
@@ -291,6 +291,6 @@ def test_commits_in_the_background_are_on_the_disk_at_the_end(database: Database
 def test_commits_are_made_safe_also_when_the_run_fails(database: Database) -> None:
     with pytest.raises(SeriesError, match="reason"), database.commits_in_background():
         raise SeriesError("reason")
-    with database.transaction("ask") as cursor:
-        cursor.execute("show synchronous_commit")
-        assert cursor.fetchone() == ("on",)
+    with database.transaction("ask") as tx:
+        tx.cursor.execute("show synchronous_commit")
+        assert tx.cursor.fetchone() == ("on",)

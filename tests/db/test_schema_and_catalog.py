@@ -38,30 +38,30 @@ def test_migrations_run_once_even_when_two_runs_start_together(empty_database_ur
         thread.join()
     assert failures == []
     database = Database.connect(empty_database_url, {}, "tests")
-    with database.transaction("read") as cursor:
-        cursor.execute("select count(*) from public.ohlcv_migrations")
-        assert cursor.fetchone() == (len(applied_versions(cursor)),)
+    with database.transaction("read") as tx:
+        tx.cursor.execute("select count(*) from public.ohlcv_migrations")
+        assert tx.cursor.fetchone() == (len(applied_versions(tx)),)
     database.close()
 
 
 def test_a_schema_of_a_newer_program_is_refused(database: Database) -> None:
-    with database.transaction("pretend") as cursor:
-        cursor.execute("insert into public.ohlcv_migrations (version, name) values (9999, 'future')")
+    with database.transaction("pretend") as tx:
+        tx.cursor.execute("insert into public.ohlcv_migrations (version, name) values (9999, 'future')")
     with pytest.raises(DatabaseUnavailable, match="9999.*update the program"):
         migrate(database)
 
 
 def test_tables_have_the_documented_columns(database: Database) -> None:
-    with database.transaction("create") as cursor:
-        assert create_table_if_not_exists(cursor, BTC, timescale=False, compress_after_days=0)
-        assert not create_table_if_not_exists(cursor, BTC, timescale=False, compress_after_days=0)
-        cursor.execute(
+    with database.transaction("create") as tx:
+        assert create_table_if_not_exists(tx, BTC, timescale=False, compress_after_days=0)
+        assert not create_table_if_not_exists(tx, BTC, timescale=False, compress_after_days=0)
+        tx.cursor.execute(
             "select column_name, data_type from information_schema.columns"
             " where table_name = 'ohlcv_btcusdt' order by ordinal_position"
         )
-        columns = cursor.fetchall()
-        cursor.execute("select indexdef from pg_indexes where tablename = 'ohlcv_btcusdt'")
-        indexes = cursor.fetchall()
+        columns = tx.cursor.fetchall()
+        tx.cursor.execute("select indexdef from pg_indexes where tablename = 'ohlcv_btcusdt'")
+        indexes = tx.cursor.fetchall()
     numeric = ["open", "high", "low", "close", "volume", "quote_volume"]
     assert columns == [
         ("time", "timestamp with time zone"),
@@ -75,75 +75,75 @@ def test_tables_have_the_documented_columns(database: Database) -> None:
 
 
 def test_the_view_shows_all_series_and_reads_only_the_symbol_asked_for(database: Database) -> None:
-    with database.transaction("prepare") as cursor:
-        sync_symbols(cursor, [WantedSeries(one) for one in (BTC, ETH, MONTHLY)], authoritative=True)
+    with database.transaction("prepare") as tx:
+        sync_symbols(tx, [WantedSeries(one) for one in (BTC, ETH, MONTHLY)], replaces_catalog=True)
         for series in (BTC, ETH, MONTHLY):
-            create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
-        assert refresh_all_series_view(cursor)
-        assert not refresh_all_series_view(cursor)
-        cursor.execute("insert into public.ohlcv_um_ethusdt_1h values ('2024-01-01Z', 1, 2, 1, 2, 5, 6, 7, 8, 9)")
-        cursor.execute("select market, symbol, interval, close, trades from public.ohlcv")
-        assert cursor.fetchall() == [("um", "ETHUSDT", "1h", 2, 7)]
-        cursor.execute("explain select * from public.ohlcv where symbol = 'BTCUSDT' and \"interval\" = '1M'")
-        plan = "\n".join(line for (line,) in cursor.fetchall())
+            create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+        assert refresh_all_series_view(tx)
+        assert not refresh_all_series_view(tx)
+        tx.cursor.execute("insert into public.ohlcv_um_ethusdt_1h values ('2024-01-01Z', 1, 2, 1, 2, 5, 6, 7, 8, 9)")
+        tx.cursor.execute("select market, symbol, interval, close, trades from public.ohlcv")
+        assert tx.cursor.fetchall() == [("um", "ETHUSDT", "1h", 2, 7)]
+        tx.cursor.execute("explain select * from public.ohlcv where symbol = 'BTCUSDT' and \"interval\" = '1M'")
+        plan = "\n".join(line for (line,) in tx.cursor.fetchall())
     assert "ohlcv_btcusdt_1mo" in plan
     assert "ethusdt" not in plan
 
 
 def test_a_table_dropped_with_the_view_comes_back_with_the_next_refresh(database: Database) -> None:
-    with database.transaction("prepare") as cursor:
-        sync_symbols(cursor, [WantedSeries(BTC), WantedSeries(ETH)], authoritative=True)
+    with database.transaction("prepare") as tx:
+        sync_symbols(tx, [WantedSeries(BTC), WantedSeries(ETH)], replaces_catalog=True)
         for series in (BTC, ETH):
-            create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
-        refresh_all_series_view(cursor)
-        cursor.execute("drop table public.ohlcv_btcusdt cascade")
-        assert refresh_all_series_view(cursor)
-        cursor.execute("select count(*) from public.ohlcv")
+            create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+        refresh_all_series_view(tx)
+        tx.cursor.execute("drop table public.ohlcv_btcusdt cascade")
+        assert refresh_all_series_view(tx)
+        tx.cursor.execute("select count(*) from public.ohlcv")
 
 
 def test_symbols_yml_decides_what_is_active(database: Database) -> None:
     start_ms = parse_time("2023-01-01")
-    with database.transaction("sync") as cursor:
-        sync_symbols(cursor, [WantedSeries(BTC, start_ms), WantedSeries(ETH, active=False)], authoritative=True)
-        assert load_symbols_from_db(cursor) == [WantedSeries(BTC, start_ms)]
-        sync_symbols(cursor, [WantedSeries(MONTHLY)], authoritative=True)
-        assert load_symbols_from_db(cursor) == [WantedSeries(MONTHLY)]
-        assert {row.series for row in load_catalog(cursor)} == {BTC, ETH, MONTHLY}
+    with database.transaction("sync") as tx:
+        sync_symbols(tx, [WantedSeries(BTC, start_ms), WantedSeries(ETH, active=False)], replaces_catalog=True)
+        assert load_symbols_from_db(tx) == [WantedSeries(BTC, start_ms)]
+        sync_symbols(tx, [WantedSeries(MONTHLY)], replaces_catalog=True)
+        assert load_symbols_from_db(tx) == [WantedSeries(MONTHLY)]
+        assert {row.series for row in load_catalog(tx)} == {BTC, ETH, MONTHLY}
 
 
 def test_an_ad_hoc_series_does_not_become_active_nor_change_the_others(database: Database) -> None:
-    with database.transaction("sync") as cursor:
-        sync_symbols(cursor, [WantedSeries(BTC, parse_time("2023-01-01"))], authoritative=True)
-        sync_symbols(cursor, [WantedSeries(BTC), WantedSeries(ETH)], authoritative=False)
-        assert load_symbols_from_db(cursor) == [WantedSeries(BTC, parse_time("2023-01-01"))]
+    with database.transaction("sync") as tx:
+        sync_symbols(tx, [WantedSeries(BTC, parse_time("2023-01-01"))], replaces_catalog=True)
+        sync_symbols(tx, [WantedSeries(BTC), WantedSeries(ETH)], replaces_catalog=False)
+        assert load_symbols_from_db(tx) == [WantedSeries(BTC, parse_time("2023-01-01"))]
 
 
 def test_rows_written_by_hand_are_read_and_checked(database: Database) -> None:
-    with database.transaction("insert") as cursor:
-        cursor.execute("insert into public.symbols (symbol) values ('SOLUSDT')")
-        assert load_symbols_from_db(cursor) == [WantedSeries(parse_series("SOLUSDT"))]
-        cursor.execute("insert into public.symbols (symbol, \"interval\") values ('SOLUSDT', '7m')")
+    with database.transaction("insert") as tx:
+        tx.cursor.execute("insert into public.symbols (symbol) values ('SOLUSDT')")
+        assert load_symbols_from_db(tx) == [WantedSeries(parse_series("SOLUSDT"))]
+        tx.cursor.execute("insert into public.symbols (symbol, \"interval\") values ('SOLUSDT', '7m')")
         with pytest.raises(ConfigurationError, match=r"public.symbols, row spot SOLUSDT 7m"):
-            load_symbols_from_db(cursor)
+            load_symbols_from_db(tx)
 
 
 def test_an_unknown_listing_does_not_erase_a_known_one(database: Database) -> None:
-    with database.transaction("sync") as cursor:
-        series_id = sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)[BTC].id
-        update_life(cursor, series_id, 1_502_942_400_000, None, "TRADING", None)
-        update_life(cursor, series_id, None, 1_700_000_000_000, "BREAK", None)
-        row = load_catalog(cursor)[0]
+    with database.transaction("sync") as tx:
+        series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
+        update_life(tx, series_id, 1_502_942_400_000, None, "TRADING", None)
+        update_life(tx, series_id, None, 1_700_000_000_000, "BREAK", None)
+        row = load_catalog(tx)[0]
     assert (row.listing_ms, row.delisting_ms, row.status) == (1_502_942_400_000, 1_700_000_000_000, "BREAK")
 
 
 def test_a_note_is_written_as_given_and_may_be_cleared(database: Database) -> None:
-    with database.transaction("sync") as cursor:
-        series_id = sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)[BTC].id
-        update_life(cursor, series_id, 1_502_942_400_000, None, "TRADING", "ticker used before")
-        cursor.execute("update public.symbols set checked_at = '2024-01-01Z'")
-        noted = load_catalog(cursor)[0]
-        update_life(cursor, series_id, None, None, "TRADING", None)
-        cleared = load_catalog(cursor)[0]
+    with database.transaction("sync") as tx:
+        series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
+        update_life(tx, series_id, 1_502_942_400_000, None, "TRADING", "ticker used before")
+        tx.cursor.execute("update public.symbols set checked_at = '2024-01-01Z'")
+        noted = load_catalog(tx)[0]
+        update_life(tx, series_id, None, None, "TRADING", None)
+        cleared = load_catalog(tx)[0]
     assert (noted.note, noted.checked_at_ms) == ("ticker used before", parse_time("2024-01-01"))
     assert (cleared.note, cleared.listing_ms) == (None, 1_502_942_400_000)
 
@@ -151,12 +151,12 @@ def test_a_note_is_written_as_given_and_may_be_cleared(database: Database) -> No
 def test_when_a_silent_symbol_was_asked_about_is_written_as_given(database: Database) -> None:
     asked_ms = parse_time("2025-01-09T12:34:20.123")
     known = (1_502_942_400_000, 1_700_000_000_000, "TRADING", "ticker used before")
-    with database.transaction("sync") as cursor:
-        series_id = sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)[BTC].id
+    with database.transaction("sync") as tx:
+        series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
         asked = []
         for ms in (asked_ms, asked_ms + 1, None):  # nothing else changes
-            update_life(cursor, series_id, *known, ms)
-            [row] = load_catalog(cursor)
+            update_life(tx, series_id, *known, ms)
+            [row] = load_catalog(tx)
             assert (row.listing_ms, row.delisting_ms, row.status, row.note) == known
             asked.append(row.silence_asked_ms)
     assert asked == [asked_ms, asked_ms + 1, None]
@@ -164,16 +164,16 @@ def test_when_a_silent_symbol_was_asked_about_is_written_as_given(database: Data
 
 def test_a_lock_is_exclusive_and_ends_with_its_session(database: Database, database_url: str) -> None:
     other = Database.connect(database_url, {}, "other")
-    with other.transaction("lock") as cursor:
-        assert try_lock_series(cursor, [1, 2]) == {1, 2}
-    with database.transaction("lock") as cursor:
-        assert try_lock_series(cursor, [2, 3]) == {3}
+    with other.transaction("lock") as tx:
+        assert try_lock_series(tx, [1, 2]) == {1, 2}
+    with database.transaction("lock") as tx:
+        assert try_lock_series(tx, [2, 3]) == {3}
     other.close()
     deadline = time.monotonic() + 10  # the server notices the end of a session a moment later
     held: set[int] = set()
     while not held and time.monotonic() < deadline:
-        with database.transaction("lock") as cursor:
-            held = try_lock_series(cursor, [2])
+        with database.transaction("lock") as tx:
+            held = try_lock_series(tx, [2])
     assert held == {2}
 
 
@@ -187,9 +187,9 @@ def test_sessions_are_utc_whatever_the_server_says(database_url: str) -> None:
         cursor.execute(f"alter database {name} set datestyle = 'German'")
     admin.close()
     database = Database.connect(database_url, {}, "tests")
-    with database.transaction("read") as cursor:
-        cursor.execute("select '2024-01-01 00:00:00Z'::timestamptz::text")
-        assert cursor.fetchone() == ("2024-01-01 00:00:00+00",)
+    with database.transaction("read") as tx:
+        tx.cursor.execute("select '2024-01-01 00:00:00Z'::timestamptz::text")
+        assert tx.cursor.fetchone() == ("2024-01-01 00:00:00+00",)
     database.close()
 
 
@@ -213,9 +213,9 @@ def test_a_database_that_cannot_be_reached_is_named_without_its_password(
 
 def test_a_user_without_rights_is_told_which_are_needed(database: Database, empty_database_url: str) -> None:
     admin = Database.connect(empty_database_url, {}, "admin")
-    with admin.transaction("create a role") as cursor:
-        cursor.execute("drop role if exists reader; create role reader login")
-        cursor.execute("revoke create on schema public from public")  # PostgreSQL 14 grants it to everybody
+    with admin.transaction("create a role") as tx:
+        tx.cursor.execute("drop role if exists reader; create role reader login")
+        tx.cursor.execute("revoke create on schema public from public")  # PostgreSQL 14 grants it to everybody
     admin.close()
     reader = Database.connect(empty_database_url.replace("postgres@", "reader@"), {}, "tests")
     with pytest.raises(DatabaseUnavailable, match="grant the user CREATE"):
@@ -225,6 +225,6 @@ def test_a_user_without_rights_is_told_which_are_needed(database: Database, empt
 
 def test_a_read_only_database_is_said(database_url: str) -> None:
     database = Database.connect(database_url, {"options": "-c default_transaction_read_only=on"}, "tests")
-    with pytest.raises(DatabaseUnavailable, match="read-only"), database.transaction("enter the series") as cursor:
-        sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)
+    with pytest.raises(DatabaseUnavailable, match="read-only"), database.transaction("enter the series") as tx:
+        sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)
     database.close()

@@ -16,8 +16,8 @@ MINUTE = 28_000_000
 
 
 def reserve(database: Database, wanted: int, allowed: int = 100, minute: int = MINUTE, pool: str = "spot") -> int:
-    with database.transaction("reserve") as cursor:
-        return reserve_weight(cursor, pool, minute, wanted, allowed)
+    with database.transaction("reserve") as tx:
+        return reserve_weight(tx, pool, minute, wanted, allowed)
 
 
 def another(database: Database) -> Database:
@@ -60,8 +60,8 @@ def test_a_request_heavier_than_the_budget_goes_alone(database: Database) -> Non
 def test_whatever_is_asked_a_minute_never_gets_more_than_allowed(
     database: Database, asked: list[tuple[int, int]]
 ) -> None:
-    with database.transaction("begin anew") as cursor:
-        cursor.execute("delete from public.ohlcv_weight")
+    with database.transaction("begin anew") as tx:
+        tx.cursor.execute("delete from public.ohlcv_weight")
     granted: dict[int, int] = {}
     for step, wanted in sorted(asked):
         granted[step] = granted.get(step, 0) + reserve(database, wanted, minute=MINUTE + step)

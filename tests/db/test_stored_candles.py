@@ -38,35 +38,35 @@ batches = st.lists(exchange_rows, max_size=8, unique_by=lambda row: row[0]).map(
 
 
 def create(database: Database, series: Series = BTC) -> None:
-    with database.transaction("create") as cursor:
-        create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
+    with database.transaction("create") as tx:
+        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
 
 
 def store(database: Database, batch: CandleBatch, series: Series = BTC) -> None:
     create(database, series)
-    with database.transaction("store") as cursor:
-        insert_candles(cursor, series.table_name, batch)
+    with database.transaction("store") as tx:
+        insert_candles(tx, series.table_name, batch)
 
 
 def load(database: Database, span: Span = ALL_TIME, series: Series = BTC) -> CandleBatch:
-    with database.transaction("load") as cursor:
-        return load_candles(cursor, series.table_name, span)
+    with database.transaction("load") as tx:
+        return load_candles(tx, series.table_name, span)
 
 
 def hashed(database: Database, span: Span = ALL_TIME, series: Series = BTC) -> tuple[int, str]:
-    with database.transaction("hash") as cursor:
-        return hash_stored(cursor, series.table_name, span)
+    with database.transaction("hash") as tx:
+        return hash_stored(tx, series.table_name, span)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch=batches)
 def test_candles_come_back_digit_for_digit_and_hash_as_they_went_in(database: Database, batch: CandleBatch) -> None:
     create(database)
-    with database.transaction("store") as cursor:
-        cursor.execute("truncate public.ohlcv_btcusdt")
-        insert_candles(cursor, BTC.table_name, batch)
-        loaded = load_candles(cursor, BTC.table_name, ALL_TIME)
-        assert hash_stored(cursor, BTC.table_name, ALL_TIME) == (batch.rows, content_hash(batch))
+    with database.transaction("store") as tx:
+        tx.cursor.execute("truncate public.ohlcv_btcusdt")
+        insert_candles(tx, BTC.table_name, batch)
+        loaded = load_candles(tx, BTC.table_name, ALL_TIME)
+        assert hash_stored(tx, BTC.table_name, ALL_TIME) == (batch.rows, content_hash(batch))
     assert loaded.columns.equals(batch.columns)
     assert content_hash(loaded) == content_hash(batch)
 
@@ -128,9 +128,9 @@ def test_candles_come_in_order_of_time_however_they_lie_in_the_table(database: D
     times = batch.open_times()
     Random(1).shuffle(times)
     create(database)
-    with database.transaction("store") as cursor:
+    with database.transaction("store") as tx:
         for ms in times:
-            insert_candles(cursor, BTC.table_name, batch.at([ms]))
+            insert_candles(tx, BTC.table_name, batch.at([ms]))
     assert load(database).columns.equals(batch.columns)
     assert hashed(database) == (60, content_hash(batch))
 
@@ -138,9 +138,9 @@ def test_candles_come_in_order_of_time_however_they_lie_in_the_table(database: D
 def test_candles_that_are_there_twice_are_loaded_twice(database: Database) -> None:
     batch = generated_batch(BTC, Span(START_MS, START_MS + 5 * MS_PER_MINUTE))
     store(database, batch)
-    with database.transaction("double") as cursor:
-        cursor.execute("alter table public.ohlcv_btcusdt drop constraint ohlcv_btcusdt_pkey")
-        cursor.execute(
+    with database.transaction("double") as tx:
+        tx.cursor.execute("alter table public.ohlcv_btcusdt drop constraint ohlcv_btcusdt_pkey")
+        tx.cursor.execute(
             "insert into public.ohlcv_btcusdt select * from public.ohlcv_btcusdt where time < %s",
             ("2024-03-01 00:02Z",),
         )
@@ -154,8 +154,8 @@ def test_candles_that_are_there_twice_are_loaded_twice(database: Database) -> No
 def test_values_that_a_hand_wrote_and_the_exchange_never_would_are_loaded_as_they_are(database: Database) -> None:
     batch = generated_batch(BTC, Span(START_MS, START_MS + 3 * MS_PER_MINUTE))
     store(database, batch)
-    with database.transaction("alter") as cursor:
-        cursor.execute("update public.ohlcv_btcusdt set close = 'NaN', volume = -1.50, trades = -3, high = 1e30")
+    with database.transaction("alter") as tx:
+        tx.cursor.execute("update public.ohlcv_btcusdt set close = 'NaN', volume = -1.50, trades = -3, high = 1e30")
     loaded = load(database)
     row = loaded.columns.slice(0, 1).to_pylist()[0]
     assert (row["close"], row["volume"], row["trades"]) == ("NaN", "-1.50", -3)
@@ -166,10 +166,10 @@ def test_values_that_a_hand_wrote_and_the_exchange_never_would_are_loaded_as_the
 def test_columns_are_read_by_name_not_by_place(database: Database) -> None:
     batch = generated_batch(BTC, Span(START_MS, START_MS + 5 * MS_PER_MINUTE))
     store(database, batch)
-    with database.transaction("move") as cursor:
-        cursor.execute("alter table public.ohlcv_btcusdt add column opened numeric")
-        cursor.execute("update public.ohlcv_btcusdt set opened = open")
-        cursor.execute("alter table public.ohlcv_btcusdt drop column open")
-        cursor.execute("alter table public.ohlcv_btcusdt rename column opened to open")
+    with database.transaction("move") as tx:
+        tx.cursor.execute("alter table public.ohlcv_btcusdt add column opened numeric")
+        tx.cursor.execute("update public.ohlcv_btcusdt set opened = open")
+        tx.cursor.execute("alter table public.ohlcv_btcusdt drop column open")
+        tx.cursor.execute("alter table public.ohlcv_btcusdt rename column opened to open")
     assert load(database).columns.equals(batch.columns)
     assert hashed(database) == (5, content_hash(batch))

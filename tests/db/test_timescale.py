@@ -26,7 +26,7 @@ from db.migrate import migrate
 from db.operations import SaveResult
 from db.schema import create_table_if_not_exists, refresh_all_series_view
 from db.timescale import use_timescale_if_there
-from logic.series_check import check_series
+from logic.gaps.series_check import check_series
 
 URL = os.environ.get("TIMESCALE_TEST_URL")
 needs_timescale = pytest.mark.skipif(not URL, reason="no TimescaleDB here: set TIMESCALE_TEST_URL to test that path")
@@ -55,13 +55,13 @@ def timescale() -> Iterator[Database]:
 def test_the_extension_is_created_and_used(timescale: Database) -> None:
     assert use_timescale_if_there(timescale)
     assert use_timescale_if_there(timescale)
-    with timescale.transaction("create") as cursor:
+    with timescale.transaction("create") as tx:
         for text in ("BTCUSDT", "BTCUSDT/1M", "BTCUSDT/1s", "um:币安人生USDT/1h"):
-            create_table_if_not_exists(cursor, parse_series(text), timescale=True, compress_after_days=90)
-        cursor.execute("select hypertable_name, time_interval from timescaledb_information.dimensions order by 1")
-        found = {name: interval.days for name, interval in cursor.fetchall()}
-        cursor.execute("select count(*) from timescaledb_information.jobs where proc_name = 'policy_compression'")
-        assert cursor.fetchone() == (4,)
+            create_table_if_not_exists(tx, parse_series(text), timescale=True, compress_after_days=90)
+        tx.cursor.execute("select hypertable_name, time_interval from timescaledb_information.dimensions order by 1")
+        found = {name: interval.days for name, interval in tx.cursor.fetchall()}
+        tx.cursor.execute("select count(*) from timescaledb_information.jobs where proc_name = 'policy_compression'")
+        assert tx.cursor.fetchone() == (4,)
     assert found["ohlcv_btcusdt"] == 30
     assert found["ohlcv_btcusdt_1s"] == 1
     assert set(found) == {"ohlcv_btcusdt", "ohlcv_btcusdt_1mo", "ohlcv_btcusdt_1s", "ohlcv_um_币安人生usdt_1h"}
@@ -72,21 +72,21 @@ def test_backfilling_into_compressed_chunks_loses_and_doubles_nothing(timescale:
     use_timescale_if_there(timescale)
     batch = generated_batch(BTC, TWO_MONTHS)
     some = Span(TWO_MONTHS.start_ms + 20_000 * MS_PER_MINUTE, TWO_MONTHS.start_ms + 60_000 * MS_PER_MINUTE)
-    with timescale.transaction("prepare") as cursor:
-        series_id = sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)[BTC].id
-        create_table_if_not_exists(cursor, BTC, timescale=True, compress_after_days=90)
-        refresh_all_series_view(cursor)
-        save_spans(cursor, series_id, BTC.table_name, [FetchedSpan(some, batch.within(some), Source.REST)], "a", 0)
-    with timescale.transaction("compress") as cursor:
-        cursor.execute("select count(compress_chunk(c)) from show_chunks('public.ohlcv_btcusdt') c")
-        assert cursor.fetchone()[0] >= 2
-    with timescale.transaction("save") as cursor:
+    with timescale.transaction("prepare") as tx:
+        series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
+        create_table_if_not_exists(tx, BTC, timescale=True, compress_after_days=90)
+        refresh_all_series_view(tx)
+        save_spans(tx, series_id, BTC.table_name, [FetchedSpan(some, batch.within(some), Source.REST)], "a", 0)
+    with timescale.transaction("compress") as tx:
+        tx.cursor.execute("select count(compress_chunk(c)) from show_chunks('public.ohlcv_btcusdt') c")
+        assert tx.cursor.fetchone()[0] >= 2
+    with timescale.transaction("save") as tx:
         whole = [FetchedSpan(TWO_MONTHS, batch, Source.ARCHIVE_MONTHLY)]
-        result = save_spans(cursor, series_id, BTC.table_name, whole, "b", 0)
+        result = save_spans(tx, series_id, BTC.table_name, whole, "b", 0)
         assert result == SaveResult(inserted=batch.rows - 40_000, equal=40_000)
-        rows = stored_rows(cursor, BTC.table_name)
-        cursor.execute("select count(*) from public.ohlcv where symbol = 'BTCUSDT'")
-        assert cursor.fetchone() == (batch.rows,)
+        rows = stored_rows(tx, BTC.table_name)
+        tx.cursor.execute("select count(*) from public.ohlcv where symbol = 'BTCUSDT'")
+        assert tx.cursor.fetchone() == (batch.rows,)
     assert [row[0] for row in rows] == batch.open_times()
     assert [row[4] for row in rows] == batch.columns["close"].to_pylist()
 
@@ -97,48 +97,48 @@ def test_a_hole_in_a_compressed_chunk_is_filled_by_copying_straight_into_it(time
     batch = generated_batch(BTC, TWO_MONTHS)
     day = Span(parse_time("2024-01-10"), parse_time("2024-01-11"))
     around = [Span(TWO_MONTHS.start_ms, day.start_ms), Span(day.end_ms, TWO_MONTHS.end_ms)]
-    with timescale.transaction("prepare") as cursor:
-        series_id = sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)[BTC].id
-        create_table_if_not_exists(cursor, BTC, timescale=True, compress_after_days=90)
+    with timescale.transaction("prepare") as tx:
+        series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
+        create_table_if_not_exists(tx, BTC, timescale=True, compress_after_days=90)
         spans = [FetchedSpan(span, batch.within(span), Source.REST) for span in around]
-        save_spans(cursor, series_id, BTC.table_name, spans, "a", 0)
-    with timescale.transaction("compress") as cursor:
-        cursor.execute("select compress_chunk(c) from show_chunks('public.ohlcv_btcusdt') c")
+        save_spans(tx, series_id, BTC.table_name, spans, "a", 0)
+    with timescale.transaction("compress") as tx:
+        tx.cursor.execute("select compress_chunk(c) from show_chunks('public.ohlcv_btcusdt') c")
     for result in (SaveResult(inserted=1440), SaveResult(equal=1440)):
-        with timescale.transaction("save") as cursor:
+        with timescale.transaction("save") as tx:
             one = [FetchedSpan(day, batch.within(day), Source.ARCHIVE_DAILY)]
-            assert save_spans(cursor, series_id, BTC.table_name, one, "b", 0) == result
-    with timescale.transaction("read") as cursor:
-        assert hash_stored(cursor, BTC.table_name, TWO_MONTHS) == (batch.rows, content_hash(batch))
+            assert save_spans(tx, series_id, BTC.table_name, one, "b", 0) == result
+    with timescale.transaction("read") as tx:
+        assert hash_stored(tx, BTC.table_name, TWO_MONTHS) == (batch.rows, content_hash(batch))
 
 
 @needs_timescale
 def test_hands_in_compressed_chunks_are_seen_and_corrected(timescale: Database) -> None:
     use_timescale_if_there(timescale)
     batch = generated_batch(BTC, TWO_MONTHS)
-    with timescale.transaction("prepare") as cursor:
-        series_id = sync_symbols(cursor, [WantedSeries(BTC)], authoritative=True)[BTC].id
-        create_table_if_not_exists(cursor, BTC, timescale=True, compress_after_days=90)
-        save_spans(cursor, series_id, BTC.table_name, [FetchedSpan(TWO_MONTHS, batch, Source.REST)], "a", 0)
-    with timescale.transaction("compress") as cursor:
-        cursor.execute("select compress_chunk(c) from show_chunks('public.ohlcv_btcusdt') c")
-        assert faults_of_shape(cursor, BTC.table_name) == []
-        assert is_watched(cursor, BTC.table_name)
-    with timescale.transaction("check") as cursor:
-        row = next(one for one in load_catalog(cursor) if one.series == BTC)
-        assert check_series(cursor, row, None, None, TWO_MONTHS.end_ms).is_complete
+    with timescale.transaction("prepare") as tx:
+        series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
+        create_table_if_not_exists(tx, BTC, timescale=True, compress_after_days=90)
+        save_spans(tx, series_id, BTC.table_name, [FetchedSpan(TWO_MONTHS, batch, Source.REST)], "a", 0)
+    with timescale.transaction("compress") as tx:
+        tx.cursor.execute("select compress_chunk(c) from show_chunks('public.ohlcv_btcusdt') c")
+        assert faults_of_shape(tx, BTC.table_name) == []
+        assert is_watched(tx, BTC.table_name)
+    with timescale.transaction("check") as tx:
+        row = next(one for one in load_catalog(tx) if one.series == BTC)
+        assert check_series(tx, row, None, None, TWO_MONTHS.end_ms).is_complete
     noon_ms = parse_time("2024-01-10T12:00")
-    with timescale.transaction("by hand") as cursor:
-        cursor.execute("update public.ohlcv_btcusdt set close = close + 1 where time = %s", (to_datetime(noon_ms),))
-    with timescale.transaction("check") as cursor:
-        assert check_series(cursor, row, None, None, TWO_MONTHS.end_ms).altered == (TWO_MONTHS,)
-    with timescale.transaction("correct") as cursor:
+    with timescale.transaction("by hand") as tx:
+        tx.cursor.execute("update public.ohlcv_btcusdt set close = close + 1 where time = %s", (to_datetime(noon_ms),))
+    with timescale.transaction("check") as tx:
+        assert check_series(tx, row, None, None, TWO_MONTHS.end_ms).altered == (TWO_MONTHS,)
+    with timescale.transaction("correct") as tx:
         right = batch.at([noon_ms])
-        correct_candles(cursor, series_id, BTC.table_name, [noon_ms], right, "rest", "repair", 0)
-        assert hash_stored(cursor, BTC.table_name, TWO_MONTHS) == (batch.rows, content_hash(batch))
-    with timescale.transaction("undo") as cursor:
-        assert undo_corrections(cursor, series_id, BTC.table_name, "repair", "undo", 0) == 1
-        assert hash_stored(cursor, BTC.table_name, TWO_MONTHS) != (batch.rows, content_hash(batch))
+        correct_candles(tx, series_id, BTC.table_name, [noon_ms], right, "rest", "repair", 0)
+        assert hash_stored(tx, BTC.table_name, TWO_MONTHS) == (batch.rows, content_hash(batch))
+    with timescale.transaction("undo") as tx:
+        assert undo_corrections(tx, series_id, BTC.table_name, "repair", "undo", 0) == 1
+        assert hash_stored(tx, BTC.table_name, TWO_MONTHS) != (batch.rows, content_hash(batch))
 
 
 def test_a_server_without_the_extension_is_used_as_plain_postgresql(database: Database) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import requests
 
-from core.archive_names import Period, day_of, file_stem, folder, month_of
+from core.binance.archives import Period, day_of, file_stem, folder, month_of
 from core.ranges import Span
 from core.series import Series, parse_series
 from core.times import parse_time

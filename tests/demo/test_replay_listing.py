@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 import requests
 
-from core.archive_names import index_of_files
+from core.binance.archives import index_of_files
 from core.times import MS_PER_DAY, parse_time
 from demo.candle_store import CandleStore
 from demo.server import ReplayExchange

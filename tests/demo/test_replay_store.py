@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from core.ranges import Span
 from core.series import Market, parse_series
 from demo.candle_rows import CandleRows
-from demo.candle_store import CandleStore, SymbolFacts
+from demo.candle_store import CandleStore, SymbolInfo
 
 SERIES = parse_series("BTCUSDT")
 
@@ -71,7 +71,7 @@ def test_a_symbols_listing_is_the_first_candle_of_its_finest_series() -> None:
 def test_facts_are_an_ordinary_symbols_until_they_are_set() -> None:
     store = CandleStore()
     assert store.facts(Market.SPOT, "BTCUSDT").status == "TRADING"
-    store.set_facts(Market.SPOT, "BTCUSDT", SymbolFacts(status="BREAK"))
+    store.set_facts(Market.SPOT, "BTCUSDT", SymbolInfo(status="BREAK"))
     assert store.facts(Market.SPOT, "BTCUSDT").status == "BREAK"
 
 

@@ -32,7 +32,7 @@ from db.schema import find_tables
 from demo.clock import ReplayClock
 from demo.server import ReplayExchange
 from demo.weights import WeightLimits
-from fetcher.archive import ArchiveClient
+from fetcher.binance.archive import ArchiveClient
 from logic.state_files import SeriesState, load_state
 
 NAMES = [str(series) for series in SERIES]
@@ -221,28 +221,28 @@ class Bench:
             picture.faults.append("a lock is stuck: the second run ended with 4")
         database = Database.connect(program.database_url, {}, "tests")
         try:
-            with database.transaction("read what is left") as cursor:
+            with database.transaction("read what is left") as tx:
                 for series in SERIES:
-                    self._look_at_series(picture, cursor, series, job)
-                _look_at_the_rest(picture, cursor)
+                    self._look_at_series(picture, tx, series, job)
+                _look_at_the_rest(picture, tx)
         finally:
             database.close()
         for series in SERIES:
             _look_at_state(picture, program.folder / "state", series)
         return picture
 
-    def _look_at_series(self, picture: Picture, cursor: Any, series: Series, job: Job) -> None:
+    def _look_at_series(self, picture: Picture, tx: Any, series: Series, job: Job) -> None:
         table, name = series.table_name, str(series)
-        ids = [row.id for row in load_catalog(cursor) if row.series == series]
-        if not ids or table not in find_tables(cursor, [table]):
+        ids = [row.id for row in load_catalog(tx) if row.series == series]
+        if not ids or table not in find_tables(tx, [table]):
             picture.faults.append(f"{name}: no table")
             return
-        stored, truth = stored_rows(cursor, table), self.truth(series, job.span)
+        stored, truth = stored_rows(tx, table), self.truth(series, job.span)
         if stored != truth:
             picture.faults.append(f"{name}: {row_difference(stored, truth)}")
-        entries = load_entries(cursor, ids[0], table)
+        entries = load_entries(tx, ids[0], table)
         for entry in entries:
-            if hash_stored(cursor, table, entry.span) != (entry.rows, entry.content_hash):
+            if hash_stored(tx, table, entry.span) != (entry.rows, entry.content_hash):
                 picture.faults.append(f"{name}: the ledger row of {entry.span} does not vouch for what is stored")
         if any(one.span.end_ms > two.span.start_ms for one, two in itertools.pairwise(entries)):
             picture.faults.append(f"{name}: ledger rows overlap")
@@ -256,34 +256,34 @@ class Bench:
         execute(self.server, statement)
 
 
-def _look_at_the_rest(picture: Picture, cursor: Any) -> None:
-    cursor.execute(
+def _look_at_the_rest(picture: Picture, tx: Any) -> None:
+    tx.cursor.execute(
         "select table_name, gap_start, gap_end, ohlcv_gaps.status from public.ohlcv_gaps"
         " join public.symbols on symbols.id = series_id order by table_name, gap_start"
     )
-    for table, start, end, status in cursor.fetchall():
+    for table, start, end, status in tx.cursor.fetchall():
         span = Span(int(start.timestamp() * 1000), int(end.timestamp() * 1000))
         if status == "healed":
             picture.healed_gaps[table] = merge([*picture.healed_gaps.get(table, []), span])
         else:
             picture.open_gaps.append((table, span, status))
-    cursor.execute(
+    tx.cursor.execute(
         "select table_name, time, old_row::text, new_row::text, source from public.ohlcv_corrections"
         " join public.symbols on symbols.id = series_id order by 1, 2, 3, 4"
     )
-    picture.corrections = cursor.fetchall()
+    picture.corrections = tx.cursor.fetchall()
     # A server's process notices a moment later that its client has ended.
-    if not comes_true(lambda: not advisory_locks(cursor), 5):
+    if not comes_true(lambda: not advisory_locks(tx), 5):
         picture.faults.append("an advisory lock is still held")
 
 
-def advisory_locks(cursor: Any) -> list[tuple[Any, ...]]:
-    """Return the advisory locks that are held in the cursor's database."""
-    cursor.execute(
+def advisory_locks(tx: Any) -> list[tuple[Any, ...]]:
+    """Return the advisory locks that are held in the tx's database."""
+    tx.cursor.execute(
         "select pid, classid, objid from pg_locks where locktype = 'advisory'"
         " and database = (select oid from pg_database where datname = current_database())"
     )
-    found: list[tuple[Any, ...]] = cursor.fetchall()
+    found: list[tuple[Any, ...]] = tx.cursor.fetchall()
     return found
 
 
@@ -342,7 +342,7 @@ def committed(program: Program) -> tuple[Any, ...]:
     if program.query("select to_regclass('public.ohlcv_gaps') is null") == [(True,)]:
         return ()
     return program.query(
-        "select (select (count(*), max(id), max(proven_at), max(verified_at), max(tried_at))::text"
+        "select (select (count(*), max(id), max(hash_checked_at), max(verified_at), max(attempted_at))::text"
         " from public.ohlcv_ledger), (select jsonb_agg(ohlcv_gaps order by id)::text from public.ohlcv_gaps)"
     )[0]
 

@@ -74,17 +74,17 @@ class Program:
     def stored(self, table: str) -> list[Row]:
         database = Database.connect(self.database_url, {}, "tests")
         try:
-            with database.transaction("read") as cursor:
-                return stored_rows(cursor, table)
+            with database.transaction("read") as tx:
+                return stored_rows(tx, table)
         finally:
             database.close()
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         database = Database.connect(self.database_url, {}, "tests")
         try:
-            with database.transaction("query") as cursor:
-                cursor.execute(statement)
-                return cursor.fetchall() if cursor.description else []
+            with database.transaction("query") as tx:
+                tx.cursor.execute(statement)
+                return tx.cursor.fetchall() if tx.cursor.description else []
         finally:
             database.close()
 

@@ -163,7 +163,7 @@ def test_a_year_of_recorded_candles_through_archives_and_rest(program: Program, 
         (parse_time("2023-03-24T12:40"), parse_time("2023-03-24T14:00"))
     ]
     check = json.loads(program.run("check", "--json").stdout)["series"][0]
-    assert (check["expected"], check["stored"], check["missing"], check["absent"]) == (525_600, 525_520, 0, 80)
+    assert (check["expected"], check["stored"], check["missing"], check["not_at_exchange"]) == (525_600, 525_520, 0, 80)
 
 
 def test_recorded_irregular_months_and_every_market(program: Program, recordings: Path) -> None:

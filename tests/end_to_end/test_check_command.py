@@ -67,9 +67,18 @@ def test_a_sound_series_with_a_halt_is_complete_and_the_halt_is_shown_with_its_e
     exchange.clear_requests()
     series = check(program)
     assert exchange.requests == []
-    assert (series["expected"], series["stored"], series["missing"], series["absent"]) == (10_080, 9_890, 0, 190)
+    assert (series["expected"], series["stored"], series["missing"], series["not_at_exchange"]) == (
+        10_080,
+        9_890,
+        0,
+        190,
+    )
     [gap] = series["gaps"]
-    assert (gap["start"], gap["end"], gap["status"]) == ("2024-12-12T02:00:00Z", "2024-12-12T05:10:00Z", "absent")
+    assert (gap["start"], gap["end"], gap["status"]) == (
+        "2024-12-12T02:00:00Z",
+        "2024-12-12T05:10:00Z",
+        "not_at_exchange",
+    )
     assert {one["source"] for one in gap["evidence"]} >= {"rest"}
     assert gap["reason"] is not None
     shown = program.run("check")
@@ -136,7 +145,7 @@ def test_heal_fetches_what_is_missing_and_only_that(program: Program, exchange: 
     assert len(asked) <= 6 and exchange.count(".zip") == 0
     expected = truth_rows(truth(exchange.store, BTC, START_MS, parse_time("2024-12-17")))
     assert program.stored("ohlcv_btcusdt") == expected
-    assert check(program)["absent"] == 190
+    assert check(program)["not_at_exchange"] == 190
 
 
 def test_a_heal_where_the_exchange_is_closed_ends_with_5_and_the_truth(
@@ -155,8 +164,8 @@ def test_a_heal_beside_a_run_that_holds_the_lock_ends_with_4(program: Program, e
     [(series_id,)] = program.query("select id from public.symbols")
     other = Database.connect(program.database_url, {}, "other run")
     try:
-        with other.transaction("lock") as cursor:
-            assert try_lock_series(cursor, [series_id])
+        with other.transaction("lock") as tx:
+            assert try_lock_series(tx, [series_id])
         before = program.stored("ohlcv_btcusdt")
         assert program.run("check", "--heal").returncode == 4
         assert program.stored("ohlcv_btcusdt") == before
@@ -177,7 +186,7 @@ def test_an_absent_gap_is_asked_for_when_due_and_not_by_every_run(program: Progr
     assert document["series"][0]["healed"] == 190
     expected = truth_rows(truth(exchange.store, BTC, START_MS, parse_time("2024-12-17")))
     assert program.stored("ohlcv_btcusdt") == expected
-    assert check(program)["absent"] == 0
+    assert check(program)["not_at_exchange"] == 0
     assert program.query("select status from public.ohlcv_gaps") == [("healed",)]
 
 
@@ -189,7 +198,7 @@ def test_the_halt_of_all_series_is_told_from_rows_that_one_of_them_lost(
     program.query(f"delete from public.ohlcv_ethusdt where time >= {moment('2024-12-12 05:00')}"
                   f" and time < {moment('2024-12-12 06:00')}")  # fmt: skip
     document = program.run_json("check", "--heal")
-    assert [one["absent"] for one in document["series"]] == [190, 3, 190] or document["complete"] is True
+    assert [one["not_at_exchange"] for one in document["series"]] == [190, 3, 190] or document["complete"] is True
     for text in texts:
         series = parse_series(text)
         expected = truth_rows(truth(exchange.store, series, START_MS, parse_time("2024-12-17")))
@@ -197,9 +206,9 @@ def test_the_halt_of_all_series_is_told_from_rows_that_one_of_them_lost(
     statuses = program.query("select table_name, g.status, count(*) from public.ohlcv_gaps g join public.symbols s"
                              " on s.id = series_id group by 1, 2 order by 1, 2")  # fmt: skip
     assert statuses == [
-        ("ohlcv_btcusdt", "absent", 1),
-        ("ohlcv_btcusdt_1h", "absent", 1),
-        ("ohlcv_ethusdt", "absent", 1),
+        ("ohlcv_btcusdt", "not_at_exchange", 1),
+        ("ohlcv_btcusdt_1h", "not_at_exchange", 1),
+        ("ohlcv_ethusdt", "not_at_exchange", 1),
         ("ohlcv_ethusdt", "healed", 1),
     ]
 
@@ -239,8 +248,8 @@ def test_a_chunk_that_is_committed_during_a_check_is_not_called_damage(
     blocker = Database.connect(program.database_url, {}, "blocker")
     backfill = Database.connect(program.database_url, {}, "backfill")
     try:
-        with blocker.transaction("hold the gaps") as cursor:
-            cursor.execute("lock table public.ohlcv_gaps in access exclusive mode")
+        with blocker.transaction("hold the gaps") as tx:
+            tx.cursor.execute("lock table public.ohlcv_gaps in access exclusive mode")
             process = program.start("check")
             until = time.monotonic() + 30
             while not program.query("select pid from pg_stat_activity where wait_event_type = 'Lock'"):

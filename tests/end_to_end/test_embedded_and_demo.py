@@ -45,8 +45,8 @@ def serverless(program: Program, home: Path) -> Program:
 def rows_in(server: EmbeddedServer) -> list[tuple[object, ...]]:
     database = Database.connect(None, server.keywords(), "tests")
     try:
-        with database.transaction("read") as cursor:
-            return stored_rows(cursor, "ohlcv_btcusdt")
+        with database.transaction("read") as tx:
+            return stored_rows(tx, "ohlcv_btcusdt")
     finally:
         database.close()
 

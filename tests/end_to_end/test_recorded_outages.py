@@ -66,10 +66,10 @@ def gaps(program: Program) -> dict[str, list[Span]]:
 def delete(program: Program, table: str, times: list[int]) -> None:
     database = Database.connect(program.database_url, {}, "somebody")
     try:
-        with database.transaction("delete") as cursor:
+        with database.transaction("delete") as tx:
             moments = [to_datetime(ms) for ms in times]
-            cursor.execute(f"delete from public.{table} where time = any(%s)", (moments,))
-            assert cursor.rowcount == len(times)
+            tx.cursor.execute(f"delete from public.{table} where time = any(%s)", (moments,))
+            assert tx.cursor.rowcount == len(times)
     finally:
         database.close()
 
@@ -111,11 +111,11 @@ def test_known_halts_end_absent_and_lost_rows_healed_and_the_two_are_never_mixed
         document = program.run_json("check", "--heal")
         assert program.stored(series.table_name) == truth_rows(store.rows(series))
         found = gaps(program)
-        assert found.keys() == {"absent", "healed"}
-        assert found["absent"] == halts
+        assert found.keys() == {"not_at_exchange", "healed"}
+        assert found["not_at_exchange"] == halts
         assert found["healed"] == merge(Span(ms, series.interval.add(ms, 1)) for ms in slots)
         [report] = document["series"]
-        assert report["absent"] == sum(series.interval.count(halt.start_ms, halt.end_ms) for halt in halts)
+        assert report["not_at_exchange"] == sum(series.interval.count(halt.start_ms, halt.end_ms) for halt in halts)
         assert all(gap["evidence"] and gap["reason"] for gap in report["gaps"])
         for gap in report["gaps"]:
             sources = {answer["source"] for answer in gap["evidence"]}

@@ -85,8 +85,8 @@ def test_the_soak_tells_more_log_files_than_are_kept(idle: Soak) -> None:
 
 def test_the_soak_tells_an_open_connection_and_a_held_lock(idle: Soak) -> None:
     with closing(Database.connect(idle.program.database_url, {}, "ohlcv_data_fetcher")) as database:
-        with database.transaction("lock") as cursor:
-            cursor.execute("select pg_advisory_lock(1)")
+        with database.transaction("lock") as tx:
+            tx.cursor.execute("select pg_advisory_lock(1)")
         assert idle.left() == ["1 database connections are open", "1 advisory locks are held"]
 
 

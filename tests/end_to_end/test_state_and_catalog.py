@@ -170,11 +170,11 @@ def test_heal_gaps_brings_deleted_rows_back_and_only_those(program: Program, exc
     exchange.clear_requests()
     document = program.run_json("--symbols", "BTCUSDT", "--start", "2024-12-10", "--heal-gaps")
     halted = 190
-    assert (document["series"][0]["healed"], document["series"][0]["confirmed_absent"]) == (1443, halted)
+    assert (document["series"][0]["healed"], document["series"][0]["not_at_exchange"]) == (1443, halted)
     assert program.stored("ohlcv_btcusdt") == whole
     assert exchange.count("klines") < 12
     after = program.run_json("check")["series"][0]
-    assert (after["missing"], after["absent"]) == (0, halted)
+    assert (after["missing"], after["not_at_exchange"]) == (0, halted)
 
 
 def test_status_and_check_tell_what_is_there(program: Program, exchange: ReplayExchange) -> None:

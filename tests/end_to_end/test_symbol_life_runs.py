@@ -188,7 +188,7 @@ def test_a_vanished_symbol_comes_from_its_archives(program: Program, exchange: R
     assert set(dry["chunks"]) <= {"archive-monthly", "archive-daily"}
     document = program.run_json("--symbols", str(series))["series"][0]
     assert (document["outcome"], document["covered_until"]) == ("ok", END)
-    assert life(program, series) == ("VANISHED", exchange.store.open_times(series)[0], ENDED_MS, None)
+    assert life(program, series) == ("UNLISTED", exchange.store.open_times(series)[0], ENDED_MS, None)
     assert program.stored(series.table_name) == everything(exchange, series)
     assert klines(exchange) == 0
     exchange.clear_requests()
@@ -204,7 +204,7 @@ def test_a_symbol_that_vanishes_between_two_runs(program: Program, exchange: Rep
     done = program.run("--symbols", "BTCUSDT")
     assert done.returncode == 0, done.stderr
     assert "the exchange no longer lists the symbol; only the archives are used" in done.stderr
-    assert life(program, BTC)[:3] == ("VANISHED", exchange.store.open_times(BTC)[0], ENDED_MS)
+    assert life(program, BTC)[:3] == ("UNLISTED", exchange.store.open_times(BTC)[0], ENDED_MS)
     assert program.stored("ohlcv_btcusdt") == everything(exchange, BTC)
 
 

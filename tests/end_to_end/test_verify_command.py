@@ -148,8 +148,8 @@ def test_beside_a_run_that_holds_the_lock_it_ends_with_4_and_changes_nothing(
     [(series_id,)] = program.query("select id from public.symbols")
     other = Database.connect(program.database_url, {}, "other run")
     try:
-        with other.transaction("lock") as cursor:
-            assert try_lock_series(cursor, [series_id])
+        with other.transaction("lock") as tx:
+            assert try_lock_series(tx, [series_id])
         for arguments in ([], ["--repair"], ["--undo", repaired]):
             document = program.run_json("verify", *arguments, expect=4)
             assert document["exit_code"] == 4
@@ -237,7 +237,7 @@ def test_longer_candles_are_held_against_1m(program: Program, exchange: ReplayEx
 def test_candles_published_after_all_are_missing_until_a_repair(program: Program, exchange: ReplayExchange) -> None:
     fetch_week(program)
     halt = Span(parse_time("2024-12-12T02:00"), parse_time("2024-12-12T05:10"))
-    program.query("update public.ohlcv_gaps set next_look = null, looks = 3")
+    program.query("update public.ohlcv_gaps set next_recheck = null, rechecks = 3")
     exchange.store.add(BTC, generate_series(BTC, halt, 9))
     exchange.clock.advance(100 * MS_PER_DAY)
     assert found(program.run_json("verify", expect=3)) == (190, 0, 0)

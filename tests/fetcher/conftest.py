@@ -11,13 +11,13 @@ import pytest
 import responses
 from fetcher_helpers import SHARED_DATA, FakeTime
 
-from core.rest_rules import PUBLISHED_WEIGHT_PER_MINUTE
+from core.binance.rest_rules import PUBLISHED_WEIGHT_PER_MINUTE
 from core.series import Market
 from demo.candle_store import CandleStore
 from demo.server import ReplayExchange
-from fetcher.archive import ArchiveClient
 from fetcher.ban_file import BanFile
-from fetcher.binance import BinanceRest
+from fetcher.binance.archive import ArchiveClient
+from fetcher.binance.rest import BinanceRest
 from fetcher.exchange_clock import ExchangeClock
 from fetcher.weight_budget import WeightBudget
 

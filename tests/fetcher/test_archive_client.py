@@ -15,7 +15,7 @@ import pytest
 import responses
 from fetcher_helpers import FakeTime, columns_of, generated, rows_of, sha256
 
-from core.archive_names import Period, day_of, file_stem, folder, month_of
+from core.binance.archives import Period, day_of, file_stem, folder, month_of
 from core.candles import CandleBatch
 from core.errors import ArchiveUnavailable, ConfigurationError
 from core.series import Series, parse_series
@@ -26,7 +26,7 @@ from demo.faults import Action, AlterBody, Answer, CutBody, Reset
 from demo.recordings import identify, read_rows
 from demo.server import ReplayExchange
 from fetcher import archive
-from fetcher.archive import ArchiveClient
+from fetcher.binance.archive import ArchiveClient
 
 Run = Callable[..., ReplayExchange]
 MakeArchives = Callable[..., ArchiveClient]

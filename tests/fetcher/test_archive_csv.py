@@ -15,7 +15,7 @@ from fetcher_helpers import Row, columns_of, csv_of, generated, rows_of, write_z
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.archive_names import Period, day_of, file_stem, month_of
+from core.binance.archives import Period, day_of, file_stem, month_of
 from core.candles import CandleBatch, missing_spans
 from core.errors import ArchiveUnavailable
 from core.ranges import Span
@@ -23,7 +23,7 @@ from core.series import Series, parse_series
 from core.times import MS_PER_DAY, MS_PER_HOUR, parse_time
 from demo.generated_market import generate_series
 from demo.recordings import identify, read_rows
-from fetcher.archive_csv import read_archive
+from fetcher.binance.archive_csv import read_archive
 
 HEADER = (
     "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"

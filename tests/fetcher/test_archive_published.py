@@ -8,7 +8,7 @@ import pytest
 import responses
 from fetcher_helpers import FakeTime, generated
 
-from core.archive_names import ArchiveIndex, Cadence
+from core.binance.archives import ArchiveIndex, Cadence
 from core.errors import ArchiveUnavailable
 from core.ranges import Span
 from core.series import Series, parse_series
@@ -17,7 +17,7 @@ from demo.archive_calendar import published_periods
 from demo.candle_store import CandleStore
 from demo.faults import AlterBody, Answer, CutBody
 from demo.server import ReplayExchange
-from fetcher.archive import ArchiveClient
+from fetcher.binance.archive import ArchiveClient
 
 Run = Callable[..., ReplayExchange]
 MakeArchives = Callable[..., ArchiveClient]

@@ -13,7 +13,7 @@ from core.series import parse_series
 from demo.candle_store import CandleStore
 from demo.faults import Answer
 from demo.server import ReplayExchange
-from fetcher.archive import ArchiveClient
+from fetcher.binance.archive import ArchiveClient
 
 Run = Callable[..., ReplayExchange]
 MakeArchives = Callable[..., ArchiveClient]

@@ -9,16 +9,16 @@ import pytest
 import responses
 from fetcher_helpers import NOW_MS, generated
 
+from core.binance.rest_rules import COIN_M_MAX_SPAN_MS
 from core.errors import SeriesError
 from core.ranges import Span
-from core.rest_rules import COIN_M_MAX_SPAN_MS
 from core.series import Market, Series, parse_series
-from core.symbol_facts import SymbolFacts
+from core.symbol_info import SymbolInfo
 from core.times import MS_PER_DAY, MS_PER_HOUR, format_ms, parse_time
 from demo.candle_store import CandleStore
 from demo.faults import AlterRows
 from demo.server import ReplayExchange
-from fetcher.binance import BinanceRest
+from fetcher.binance.rest import BinanceRest
 
 Run = Callable[..., ReplayExchange]
 MakeRest = Callable[..., BinanceRest]
@@ -153,4 +153,4 @@ def test_a_date_that_is_no_time_counts_as_not_said(
     }
     http.get("https://any.test/fapi/v1/exchangeInfo", json=body)
     symbols, _ = make_rest(Market.UM, "https://any.test").load_symbols(None)
-    assert symbols == {"BTCUSDT": SymbolFacts("BTCUSDT", "TRADING", None, None)}
+    assert symbols == {"BTCUSDT": SymbolInfo("BTCUSDT", "TRADING", None, None)}

@@ -17,9 +17,9 @@ from core.candles import CandleBatch
 from core.errors import UnusableAnswer
 from core.ranges import Span
 from core.series import Market, parse_series
-from fetcher.binance import BinanceRest
-from fetcher.rest_answers import read_json
-from fetcher.rest_page import read_page
+from fetcher.binance.rest import BinanceRest
+from fetcher.binance.rest_answers import read_json
+from fetcher.binance.rest_page import read_page
 
 URL = "https://spot.test"
 KLINES = f"{URL}/api/v3/klines"

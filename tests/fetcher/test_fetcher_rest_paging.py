@@ -10,10 +10,10 @@ from fetcher_helpers import NOW_MS, FakeTime, Row, columns_of, generated, rows_o
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from core.binance.rest_rules import COIN_M_MAX_SPAN_MS, pages
 from core.errors import ExchangeUnavailable, SeriesError, UnusableAnswer
 from core.intervals import INTERVALS
 from core.ranges import Span
-from core.rest_rules import COIN_M_MAX_SPAN_MS, pages
 from core.series import Market, Series, parse_series
 from core.times import MS_PER_MINUTE, parse_time
 from demo.candle_store import CandleStore
@@ -22,7 +22,7 @@ from demo.generated_market import generate_series
 from demo.server import ReplayExchange
 from demo.weights import WeightLimits
 from fetcher.ban_file import BanFile
-from fetcher.binance import BinanceRest
+from fetcher.binance.rest import BinanceRest
 from fetcher.exchange_clock import ExchangeClock
 from fetcher.weight_budget import WeightBudget
 

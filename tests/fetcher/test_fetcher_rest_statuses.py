@@ -28,7 +28,7 @@ from core.errors import (
 )
 from core.series import Market, parse_series
 from fetcher.ban_file import BanFile
-from fetcher.binance import BinanceRest
+from fetcher.binance.rest import BinanceRest
 from fetcher.exchange_clock import ExchangeClock
 from fetcher.weight_budget import WeightBudget
 

@@ -13,25 +13,25 @@ import pytest
 import responses
 from fetcher_helpers import NOW_MS, FakeTime, Row, generated
 
+from core.binance.rest_rules import COIN_M_MAX_SPAN_MS
 from core.errors import ExchangeUnavailable, SeriesError
 from core.ranges import Span
-from core.rest_rules import COIN_M_MAX_SPAN_MS
 from core.series import Market, parse_series
-from core.symbol_facts import SymbolFacts
+from core.symbol_info import SymbolInfo
 from core.times import MS_PER_DAY, MS_PER_HOUR, format_ms, parse_time
 from demo.candle_store import CandleStore
 from demo.candle_store import SymbolFacts as ServedFacts
 from demo.faults import AlterRows, Answer
 from demo.server import ReplayExchange, RequestRecord
 from demo.weights import WeightLimits
-from fetcher.binance import BinanceRest
+from fetcher.binance.rest import BinanceRest
 
 Run = Callable[..., ReplayExchange]
 MakeRest = Callable[..., BinanceRest]
 Change = Callable[[list[Row]], list[Row]]
 
 PERP = "cm:BTCUSD_PERP"
-NO_FACTS = SymbolFacts("BTCUSDT", "TRADING")
+NO_FACTS = SymbolInfo("BTCUSDT", "TRADING")
 
 
 def store_of(*what: tuple[str, str, int]) -> CandleStore:
@@ -91,14 +91,14 @@ class TestTheSymbolList:
         store.set_facts(market, symbol, ServedFacts("PRE_SETTLE", onboard_ms=1_597_042_800_000, delivery_ms=NOW_MS))
         exchange = run(store)
         loaded = make_rest(market, exchange.url).load_symbols({symbol})
-        assert loaded == ({symbol: SymbolFacts(symbol, "PRE_SETTLE", 1_597_042_800_000, NOW_MS)}, True)
+        assert loaded == ({symbol: SymbolInfo(symbol, "PRE_SETTLE", 1_597_042_800_000, NOW_MS)}, True)
         assert exchange.requests[0].params == {}
 
     def test_spot_has_a_status_and_no_dates(self, run: Run, make_rest: MakeRest) -> None:
         store = store_of(*self.STORE)
         store.set_facts(Market.SPOT, "ETHUSDT", ServedFacts("BREAK"))
         symbols, _ = make_rest(Market.SPOT, run(store).url).load_symbols({"ETHUSDT"})
-        assert symbols == {"ETHUSDT": SymbolFacts("ETHUSDT", "BREAK", None, None)}
+        assert symbols == {"ETHUSDT": SymbolInfo("ETHUSDT", "BREAK", None, None)}
 
     @pytest.mark.parametrize(("market", "weight"), [(Market.SPOT, 20), (Market.UM, 1), (Market.CM, 1)])
     def test_it_costs_what_the_exchange_counts(

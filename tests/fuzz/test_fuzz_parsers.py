@@ -20,18 +20,18 @@ from requests.adapters import BaseAdapter
 
 from config.settings import SETTINGS, load_settings
 from config.symbols import load_symbols_file
-from core.archive_names import day_of, file_stem
+from core.binance.archives import day_of, file_stem
 from core.candles import EXCHANGE_ROW, SCHEMA
 from core.errors import ConfigurationError, ExchangeBanned, FetcherError
 from core.ranges import Span
 from core.series import parse_series
 from core.times import MS_PER_DAY, format_ms, parse_time
 from demo.generated_market import generate_series
-from fetcher.archive import ArchiveClient
-from fetcher.archive_csv import read_archive
 from fetcher.ban_file import BanFile
-from fetcher.rest_answers import read_json
-from fetcher.rest_page import read_page
+from fetcher.binance.archive import ArchiveClient
+from fetcher.binance.archive_csv import read_archive
+from fetcher.binance.rest_answers import read_json
+from fetcher.binance.rest_page import read_page
 from logic.state_files import SeriesState, load_state, save_state, state_path
 
 SERIES = parse_series("BTCUSDT/1h")

@@ -26,7 +26,7 @@ from demo.candle_rows import Row
 from demo.decimal_text import SCALES, write_row
 from demo.random_candles import random_candles
 from demo.sessions import sessions, slots
-from logic.aggregate_check import AggregateResult, aggregate_exit_code, check_aggregates
+from logic.verify.aggregate_check import AggregateResult, aggregate_exit_code, check_aggregates
 
 MINUTES = parse_series("BTCUSDT")
 SPAN = Span(parse_time("2024-02-26"), parse_time("2024-03-04"))
@@ -48,21 +48,21 @@ def agreeing(span: Span = SPAN, codes: tuple[str, ...] = CODES) -> dict[str, lis
 
 
 def commit(database: Database, made: dict[str, list[Row]], span: Span = SPAN) -> dict[str, CatalogRow]:
-    with database.transaction("commit") as cursor:
+    with database.transaction("commit") as tx:
         wanted = [WantedSeries(series_of(code)) for code in made]
-        rows = sync_symbols(cursor, wanted, authoritative=True)
+        rows = sync_symbols(tx, wanted, replaces_catalog=True)
         for code, candles in made.items():
             series = series_of(code)
-            create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
+            create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
             whole = Span(series.interval.floor(span.start_ms), series.interval.ceil(span.end_ms))
             fetched = FetchedSpan(whole, batch_of(candles), Source.REST)
-            save_spans(cursor, rows[series].id, series.table_name, [fetched], "run", NOW_MS)
+            save_spans(tx, rows[series].id, series.table_name, [fetched], "run", NOW_MS)
     return catalog(database)
 
 
 def catalog(database: Database) -> dict[str, CatalogRow]:
-    with database.transaction("read") as cursor:
-        return {row.series.interval.code: row for row in load_catalog(cursor)}
+    with database.transaction("read") as tx:
+        return {row.series.interval.code: row for row in load_catalog(tx)}
 
 
 def judge(
@@ -73,13 +73,13 @@ def judge(
 
 
 def execute(database: Database, statement: str, *times: int) -> None:
-    with database.transaction("execute") as cursor:
-        cursor.execute(statement, [to_datetime(ms) for ms in times])
+    with database.transaction("execute") as tx:
+        tx.cursor.execute(statement, [to_datetime(ms) for ms in times])
 
 
 def note(database: Database, series_id: int, gap: Gap) -> None:
-    with database.transaction("note a gap") as cursor:
-        save_gaps(cursor, series_id, [], [gap])
+    with database.transaction("note a gap") as tx:
+        save_gaps(tx, series_id, [], [gap])
 
 
 def test_every_interval_agrees_with_its_1m_candles_over_a_halt(database: Database) -> None:
@@ -96,17 +96,17 @@ def test_a_month_that_holds_the_listing_is_judged(database: Database) -> None:
     listed = Span(parse_time("2024-02-10T04:00"), parse_time("2024-04-01"))
     made = agreeing(listed, ("1M",))
     rows = commit(database, {"1M": made["1M"]}, listed)
-    with database.transaction("commit") as cursor:
+    with database.transaction("commit") as tx:
         wanted = [WantedSeries(one) for one in (MINUTES, series_of("1M"))]
-        minute_id = sync_symbols(cursor, wanted, authoritative=True)[MINUTES].id
-        create_table_if_not_exists(cursor, MINUTES, timescale=False, compress_after_days=0)
+        minute_id = sync_symbols(tx, wanted, replaces_catalog=True)[MINUTES].id
+        create_table_if_not_exists(tx, MINUTES, timescale=False, compress_after_days=0)
         fetched = FetchedSpan(listed, batch_of(made["1m"]), Source.REST)
-        save_spans(cursor, minute_id, MINUTES.table_name, [fetched], "run", NOW_MS)
+        save_spans(tx, minute_id, MINUTES.table_name, [fetched], "run", NOW_MS)
     assert rows["1M"].listing_ms is None
     results, _ = judge(database)
     assert (results["1M"].compared, results["1M"].not_judged) == (1, 1)
-    with database.transaction("list") as cursor:
-        update_life(cursor, minute_id, listed.start_ms, None, "TRADING", None)
+    with database.transaction("list") as tx:
+        update_life(tx, minute_id, listed.start_ms, None, "TRADING", None)
     results, exit_code = judge(database)
     assert (results["1M"].compared, results["1M"].not_judged, exit_code) == (2, 0, EXIT_OK)
 
@@ -179,7 +179,7 @@ def test_a_difference_that_a_lost_record_explains_is_no_damage(database: Databas
     rows = commit(database, agreeing(codes=("1h", "1d")))
     lost = Span(parse_time("2024-02-29T08:10"), parse_time("2024-02-29T08:20"))
     execute(database, "delete from public.ohlcv_btcusdt where time >= %s and time < %s", lost.start_ms, lost.end_ms)
-    note(database, rows["1m"].id, Gap(lost, NOW_MS, NOW_MS, GapStatus.ABSENT, reason=Reason.RECORD_LOST))
+    note(database, rows["1m"].id, Gap(lost, NOW_MS, NOW_MS, GapStatus.NOT_AT_EXCHANGE, reason=Reason.RECORD_LOST))
     results, exit_code = judge(database)
     assert [(one.differing, one.explained) for one in results.values()] == [(0, 1), (0, 1)]
     assert exit_code == EXIT_OK
@@ -187,7 +187,7 @@ def test_a_difference_that_a_lost_record_explains_is_no_damage(database: Databas
 
 def test_a_halt_does_not_explain_a_difference(database: Database) -> None:
     rows = commit(database, agreeing(codes=("1h",)))
-    note(database, rows["1m"].id, Gap(HALT, NOW_MS, NOW_MS, GapStatus.ABSENT, reason=Reason.HALT))
+    note(database, rows["1m"].id, Gap(HALT, NOW_MS, NOW_MS, GapStatus.NOT_AT_EXCHANGE, reason=Reason.HALT))
     execute(database, "update public.ohlcv_btcusdt_1h set trades = trades + 5 where time = %s", HALT_HOUR_MS)
     results, exit_code = judge(database)
     assert (results["1h"].differing, results["1h"].explained, exit_code) == (1, 0, EXIT_INCOMPLETE)
@@ -207,13 +207,13 @@ def test_where_1m_begins_later_the_rest_is_judged(database: Database) -> None:
     made = agreeing(codes=("1h",))
     late_ms = SPAN.start_ms + 2 * MS_PER_DAY + 30 * MS_PER_MINUTE
     commit(database, {"1h": made["1h"]})
-    with database.transaction("commit") as cursor:
+    with database.transaction("commit") as tx:
         wanted = [WantedSeries(one) for one in (MINUTES, series_of("1h"))]
-        minute_id = sync_symbols(cursor, wanted, authoritative=True)[MINUTES].id
-        create_table_if_not_exists(cursor, MINUTES, timescale=False, compress_after_days=0)
+        minute_id = sync_symbols(tx, wanted, replaces_catalog=True)[MINUTES].id
+        create_table_if_not_exists(tx, MINUTES, timescale=False, compress_after_days=0)
         candles = [row for row in made["1m"] if row[0] >= late_ms]
         fetched = FetchedSpan(Span(late_ms, SPAN.end_ms), batch_of(candles), Source.REST)
-        save_spans(cursor, minute_id, MINUTES.table_name, [fetched], "run", NOW_MS)
+        save_spans(tx, minute_id, MINUTES.table_name, [fetched], "run", NOW_MS)
     results, exit_code = judge(database)
     assert (results["1h"].not_judged, results["1h"].differing, exit_code) == (49, 0, EXIT_OK)
     hours = sum(row[0] >= late_ms + 30 * MS_PER_MINUTE for row in made["1h"])

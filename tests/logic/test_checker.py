@@ -17,7 +17,7 @@ from db.connection import Database
 from db.ledger import load_entries, load_totals
 from demo.candle_store import CandleStore
 from demo.generated_market import generate_series
-from logic.checker import fill_missing, find_missing_timestamps
+from logic.gaps.checker import fill_missing, find_missing_timestamps
 
 CASES = {
     "BTCUSDT": Span(parse_time("2024-03-01"), parse_time("2024-03-03")),
@@ -47,9 +47,9 @@ def test_random_deletions_are_found_and_healed_exactly(
         deleted = [row[0] for row in rows if dice.random() < dice.choice((0.01, 0.3))]
         stored.delete(deleted)
         left = [row[0] for row in rows if row[0] not in set(deleted)]
-        with database.transaction("look") as cursor:
-            entries = load_entries(cursor, stored.series_id, stored.table)
-            found = find_missing_timestamps(cursor, series, entries, [], [span])
+        with database.transaction("look") as tx:
+            entries = load_entries(tx, stored.series_id, stored.table)
+            found = find_missing_timestamps(tx, series, entries, [], [span])
         assert found == missing_spans(left, series.interval, span)
         assert stored.check().is_complete is (not deleted and not absent)
 
@@ -57,13 +57,13 @@ def test_random_deletions_are_found_and_healed_exactly(
         stored.replay.clock.advance(31 * MS_PER_MINUTE)
         again = fill_missing(stored.look(), [span])
         assert (healed.healed, again.healed) == (len(deleted), 0)
-        assert healed.absent + again.absent == absent
+        assert healed.not_at_exchange + again.not_at_exchange == absent
         assert again.unexplained == 0
         assert stored.rows() == stored.truth()
-        assert all(gap.status is GapStatus.ABSENT for gap in stored.gaps())
+        assert all(gap.status is GapStatus.NOT_AT_EXCHANGE for gap in stored.gaps())
         check = stored.check()
-        assert (check.missing, check.absent, check.extra_rows, check.altered) == (0, absent, 0, ())
+        assert (check.missing, check.not_at_exchange, check.extra_rows, check.altered) == (0, absent, 0, ())
         assert check.is_complete
-        with database.transaction("read") as cursor:
-            totals = load_totals(cursor, [stored.series_id])[stored.series_id]
+        with database.transaction("read") as tx:
+            totals = load_totals(tx, [stored.series_id])[stored.series_id]
         assert (totals.rows, totals.covered) == (len(rows), (span,))

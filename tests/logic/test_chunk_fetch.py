@@ -13,7 +13,7 @@ import pytest
 import requests
 from candles import truth_rows
 
-from core.archive_names import Cadence, Period, file_stem, folder, month_of
+from core.binance.archives import Cadence, Period, file_stem, folder, month_of
 from core.candles import SCHEMA, CandleBatch
 from core.fetched import FetchedSpan
 from core.plan import Source, SourceChoice
@@ -26,10 +26,10 @@ from demo.clock import ReplayClock
 from demo.faults import AlterBody, AlterRows, Answer
 from demo.generated_market import generate_series
 from demo.server import ReplayExchange
-from logic.chunk_fetch import FetchedChunk, fetch_chunk
-from logic.exchange import Exchange, ExchangeAddresses
-from logic.series_plan import SeriesPlan, plan_series
-from logic.symbol_life import KnownLife
+from fetcher.binance.exchange import Exchange, ExchangeAddresses
+from logic.fetching.chunk_fetch import FetchedChunk, fetch_chunk
+from logic.planning.listing import KnownLife
+from logic.planning.series_plan import SeriesPlan, plan_series
 
 BTC = parse_series("BTCUSDT")
 MONTH = Span(parse_time("2024-03-01"), parse_time("2024-04-01"))

@@ -20,8 +20,8 @@ from demo.candle_store import CandleStore
 from demo.faults import AlterRows, Answer
 from demo.generated_market import generate_series
 from demo.server import ReplayExchange
-from logic.checker import HealResult, fill_missing
-from logic.gap_looks import look_at_gaps
+from logic.gaps.checker import HealResult, fill_missing
+from logic.gaps.rechecks import recheck_gaps
 
 BTC = parse_series("BTCUSDT")
 SPAN = Span(parse_time("2024-03-04"), parse_time("2024-03-07"))
@@ -56,10 +56,10 @@ def heal(stored: StoredSeries, choice: SourceChoice = SourceChoice.AUTO) -> Heal
 
 def look_when_due(stored: StoredSeries) -> None:
     """Do what every run does: look at the gaps whose time has come, at no others."""
-    look = stored.look()
-    due = [gap for gap in stored.gaps() if look.wants(gap)]
+    recheck = stored.look()
+    due = [gap for gap in stored.gaps() if recheck.wants(gap)]
     if due:
-        look_at_gaps(look, due)
+        recheck_gaps(recheck, due)
 
 
 def asked(replay: ReplayExchange) -> int:
@@ -81,33 +81,36 @@ def only_gap(stored: StoredSeries) -> Gap:
 
 def all_gaps(stored: StoredSeries) -> list[tuple[str, int, int]]:
     """Return status, start and end of every gap that ever was, in epoch ms."""
-    with stored.database.transaction("read") as cursor:
-        cursor.execute(
+    with stored.database.transaction("read") as tx:
+        tx.cursor.execute(
             "select status, (extract(epoch from gap_start) * 1000)::bigint,"
             " (extract(epoch from gap_end) * 1000)::bigint from public.ohlcv_gaps order by gap_start"
         )
-        return cursor.fetchall()
+        return tx.cursor.fetchall()
 
 
 def history(stored: StoredSeries, start_ms: int) -> list[str]:
-    with stored.database.transaction("read") as cursor:
-        cursor.execute(
+    with stored.database.transaction("read") as tx:
+        tx.cursor.execute(
             "select event ->> 'event' from public.ohlcv_gaps, jsonb_array_elements(history) as event"
             " where extract(epoch from gap_start) * 1000 = %s",
             (start_ms,),
         )
-        return [text for (text,) in cursor.fetchall()]
+        return [text for (text,) in tx.cursor.fetchall()]
 
 
 def test_one_answer_of_rest_and_a_verified_archive_make_it_absent_at_once(stored: StoredSeries) -> None:
     result = heal(stored)
-    assert (result.healed, result.absent, result.unexplained) == (0, 90, 0)
+    assert (result.healed, result.not_at_exchange, result.unexplained) == (0, 90, 0)
     gap = only_gap(stored)
-    assert (gap.span, gap.status) == (HALT, GapStatus.ABSENT)
+    assert (gap.span, gap.status) == (HALT, GapStatus.NOT_AT_EXCHANGE)
     assert {answer.source for answer in gap.answers} == {Source.REST, Source.ARCHIVE_DAILY}
     [checksum] = [answer.checksum for answer in gap.answers if answer.source is not Source.REST]
     assert checksum is not None and len(checksum) == 64
-    assert gap.next_look_ms is not None and gap.next_look_ms // MS_PER_SECOND == (LATE_MS + MS_PER_DAY) // MS_PER_SECOND
+    assert (
+        gap.next_recheck_ms is not None
+        and gap.next_recheck_ms // MS_PER_SECOND == (LATE_MS + MS_PER_DAY) // MS_PER_SECOND
+    )
 
 
 def test_two_equal_answers_count_only_half_an_hour_apart(stored: StoredSeries) -> None:
@@ -115,7 +118,7 @@ def test_two_equal_answers_count_only_half_an_hour_apart(stored: StoredSeries) -
     assert heal(stored).unexplained == 90
     gap = only_gap(stored)
     assert gap.status is GapStatus.MISSING
-    assert gap.next_look_ms == gap.answers[0].last_ms + 30 * MS_PER_MINUTE
+    assert gap.next_recheck_ms == gap.answers[0].last_ms + 30 * MS_PER_MINUTE
     asked(stored.replay)
     for _ in range(2):  # 14 and 28 minutes later
         wait(stored, 14 * MS_PER_MINUTE)
@@ -127,16 +130,16 @@ def test_two_equal_answers_count_only_half_an_hour_apart(stored: StoredSeries) -
     wait(stored, 2 * MS_PER_MINUTE)
     look_when_due(stored)
     gap = only_gap(stored)
-    assert gap.status is GapStatus.ABSENT
+    assert gap.status is GapStatus.NOT_AT_EXCHANGE
     assert [answer.source for answer in gap.answers] == [Source.REST]
     assert gap.answers[0].last_ms - gap.answers[0].first_ms >= 30 * MS_PER_MINUTE
 
 
 def test_an_archive_alone_does_not_make_it_absent_while_rest_cannot_be_asked(stored: StoredSeries) -> None:
-    look = stored.look()
+    recheck = stored.look()
     stored.replay.faults.add("/api/v3/klines", Answer(400, {"code": -1121, "msg": "Invalid symbol."}), times=MANY)
     with pytest.raises(SeriesError, match="1121"):
-        fill_missing(look, [SPAN])
+        fill_missing(recheck, [SPAN])
     assert [gap.status for gap in stored.gaps()] == [GapStatus.MISSING]
 
 
@@ -152,7 +155,7 @@ def test_a_young_gap_is_not_absent_without_its_archive_however_often_rest_is_ask
         for number in range(4):
             heal(stored)
             is_absent = number > 0 and stored.replay.clock.now_ms() >= settled_ms
-            assert only_gap(stored).status is (GapStatus.ABSENT if is_absent else GapStatus.MISSING)
+            assert only_gap(stored).status is (GapStatus.NOT_AT_EXCHANGE if is_absent else GapStatus.MISSING)
             wait(stored, 31 * MS_PER_MINUTE)
 
 
@@ -167,7 +170,7 @@ def test_a_young_gap_becomes_absent_when_its_archive_is_out(database: Database, 
             wait(stored, 2 * MS_PER_HOUR)
         look_when_due(stored)
         gap = only_gap(stored)
-        assert gap.status is GapStatus.ABSENT
+        assert gap.status is GapStatus.NOT_AT_EXCHANGE
         assert {answer.source for answer in gap.answers} == {Source.REST, Source.ARCHIVE_DAILY}
 
 
@@ -181,10 +184,10 @@ def test_an_absent_gap_is_asked_for_after_a_day_a_week_and_a_month_and_then_no_m
         if count := asked(stored.replay):
             due.append(number / 4)
             assert count < 10
-        assert only_gap(stored).status is GapStatus.ABSENT
+        assert only_gap(stored).status is GapStatus.NOT_AT_EXCHANGE
     assert due == [1, 8, 38]
     gap = only_gap(stored)
-    assert (gap.next_look_ms, gap.looks) == (None, 3)
+    assert (gap.next_recheck_ms, gap.rechecks) == (None, 3)
     heal(stored)
     assert asked(stored.replay) == 0
 
@@ -204,7 +207,7 @@ def test_candles_published_late_come_with_the_next_look_that_is_due_and_not_befo
     assert stored.gaps() == []
     assert all_gaps(stored) == [("healed", HALT.start_ms, HALT.end_ms)]
     told = history(stored, HALT.start_ms)
-    assert [text.split(":")[0] for text in told] == ["found", "absent", "reason", "healed"]
+    assert [text.split(":")[0] for text in told] == ["found", "not_at_exchange", "reason", "healed"]
     assert stored.check().is_complete
 
 
@@ -218,16 +221,16 @@ def test_a_part_that_is_published_late_is_healed_and_the_rest_stays_absent_with_
     look_when_due(stored)
     assert stored.rows() == stored.truth()
     assert all_gaps(stored) == [
-        ("absent", HALT.start_ms, part.start_ms),
+        ("not_at_exchange", HALT.start_ms, part.start_ms),
         ("healed", part.start_ms, part.end_ms),
-        ("absent", part.end_ms, HALT.end_ms),
+        ("not_at_exchange", part.end_ms, HALT.end_ms),
     ]
     for start_ms in (HALT.start_ms, part.start_ms, part.end_ms):
         told = [text.split(":")[0].split(" ")[0] for text in history(stored, start_ms)]
-        assert told[:3] == ["found", "absent", "reason"]
+        assert told[:3] == ["found", "not_at_exchange", "reason"]
         assert "split" in told
     check = stored.check()
-    assert (check.is_complete, check.absent) == (True, 60)
+    assert (check.is_complete, check.not_at_exchange) == (True, 60)
     # The rest is still looked at again.
     stored.replay.store.add(BTC, generate_series(BTC, Span(part.end_ms, HALT.end_ms), 9))
     stored.replay.store.add(BTC, generate_series(BTC, Span(HALT.start_ms, part.start_ms), 9))
@@ -247,10 +250,10 @@ def test_rows_that_were_lost_are_healed_and_never_called_absent(stored: StoredSe
     ]
     stored.delete(lost)
     result = heal(stored)
-    assert (result.healed, result.absent, result.unexplained) == (5, 90, 0)
+    assert (result.healed, result.not_at_exchange, result.unexplained) == (5, 90, 0)
     assert stored.rows() == stored.truth()
     assert only_gap(stored).span == HALT
-    assert sorted(row[0] for row in all_gaps(stored)) == ["absent", "healed", "healed", "healed", "healed"]
+    assert sorted(row[0] for row in all_gaps(stored)) == ["not_at_exchange", "healed", "healed", "healed", "healed"]
     assert stored.check().is_complete
 
 
@@ -275,7 +278,7 @@ def test_a_gap_over_two_committed_spans_and_two_days_is_one_gap_with_one_answer(
     pieces = [Span(SPAN.start_ms, cut_ms), Span(cut_ms, SPAN.end_ms)]
     with stored_series(database, tmp_path, store_of(halts=(halt,)), BTC, SPAN, LATE_MS, pieces) as stored:
         result = heal(stored)
-        assert (result.absent, result.unexplained) == (150, 0)
+        assert (result.not_at_exchange, result.unexplained) == (150, 0)
         gap = only_gap(stored)
         assert gap.span == halt
         assert gap.last_rest_ms() is not None
@@ -292,7 +295,7 @@ def test_lost_and_absent_next_to_each_other_are_told_apart_by_two_answers_of_res
     wait(stored, 31 * MS_PER_MINUTE)
     heal(stored)
     gap = only_gap(stored)
-    assert (gap.span, gap.status) == (HALT, GapStatus.ABSENT)
+    assert (gap.span, gap.status) == (HALT, GapStatus.NOT_AT_EXCHANGE)
     assert stored.rows() == stored.truth()
     assert stored.check().is_complete
 
@@ -359,8 +362,8 @@ def test_several_losses_in_one_committed_span_leave_it_whole_and_proven(
         assert stored.rows() == stored.truth()
         assert stored.gaps() == []
         assert stored.check().is_complete
-        with database.transaction("read") as cursor:
-            assert len(load_entries(cursor, stored.series_id, stored.table)) == 1
+        with database.transaction("read") as tx:
+            assert len(load_entries(tx, stored.series_id, stored.table)) == 1
 
 
 @pytest.mark.parametrize(
@@ -389,7 +392,7 @@ def test_archives_alone_call_it_absent_after_the_same_file_was_read_twice(stored
     wait(stored, 10 * MS_PER_MINUTE)
     assert heal(stored, SourceChoice.ARCHIVE).unexplained == 90
     wait(stored, 21 * MS_PER_MINUTE)
-    assert heal(stored, SourceChoice.ARCHIVE).absent == 90
+    assert heal(stored, SourceChoice.ARCHIVE).not_at_exchange == 90
     assert only_gap(stored).reason in (None, Reason.HALT, Reason.UNKNOWN)
     assert not any(record.path.endswith("/klines") for record in stored.replay.requests)
 
@@ -405,9 +408,9 @@ def test_long_intervals_are_judged_by_their_monthly_files(database: Database, tm
     store.remove(series, halt)
     with stored_series(database, tmp_path, store, series, span, LATE_MS) as stored:
         result = heal(stored)
-        assert result.absent + result.unexplained == 1
+        assert result.not_at_exchange + result.unexplained == 1
         wait(stored, 31 * MS_PER_MINUTE)
         heal(stored)
         gap = only_gap(stored)
-        assert (gap.span, gap.status) == (halt, GapStatus.ABSENT)
+        assert (gap.span, gap.status) == (halt, GapStatus.NOT_AT_EXCHANGE)
         assert stored.check().is_complete

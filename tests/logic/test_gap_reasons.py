@@ -31,7 +31,7 @@ from demo.decimal_text import SCALES, write_row
 from demo.generated_market import generate_series
 from demo.random_candles import random_candles
 from demo.sessions import sessions, slots
-from logic.checker import fill_missing
+from logic.gaps.checker import fill_missing
 
 BTC, ETH = parse_series("BTCUSDT"), parse_series("ETHUSDT")
 SPAN = Span(parse_time("2024-03-04"), parse_time("2024-03-06"))
@@ -67,14 +67,14 @@ def btc(
 
 
 def store_other(stored: StoredSeries, series: Series, span: Span, halts: tuple[Span, ...]) -> None:
-    with stored.database.transaction("commit") as cursor:
+    with stored.database.transaction("commit") as tx:
         wanted = [WantedSeries(stored.series), WantedSeries(series)]
-        series_id = sync_symbols(cursor, wanted, authoritative=True)[series].id
-        create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
+        series_id = sync_symbols(tx, wanted, replaces_catalog=True)[series].id
+        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
         batch = batch_of(list(generate_series(series, span, 3, halts=halts)))
-        save_spans(cursor, series_id, series.table_name, [FetchedSpan(span, batch, Source.REST)], "run", NOW_MS)
-        absent = [Gap(halt, NOW_MS, NOW_MS, GapStatus.ABSENT) for halt in halts]
-        save_gaps(cursor, series_id, [], absent)
+        save_spans(tx, series_id, series.table_name, [FetchedSpan(span, batch, Source.REST)], "run", NOW_MS)
+        absent = [Gap(halt, NOW_MS, NOW_MS, GapStatus.NOT_AT_EXCHANGE) for halt in halts]
+        save_gaps(tx, series_id, [], absent)
 
 
 def judge(stored: StoredSeries, choice: SourceChoice = SourceChoice.AUTO) -> Gap:
@@ -84,7 +84,7 @@ def judge(stored: StoredSeries, choice: SourceChoice = SourceChoice.AUTO) -> Gap
         stored.replay.clock.advance(31 * MS_PER_MINUTE)
         stored.exchange.rest(stored.series.market).synchronize_clock()
     [gap] = stored.gaps()
-    assert gap.status is GapStatus.ABSENT
+    assert gap.status is GapStatus.NOT_AT_EXCHANGE
     return gap
 
 

@@ -21,8 +21,8 @@ from db.ledger import load_entries
 from demo.candle_rows import Row
 from demo.candle_store import CandleStore
 from demo.generated_market import generate_series
-from logic.checker import fill_missing
-from logic.gap_looks import look_at_gaps
+from logic.gaps.checker import fill_missing
+from logic.gaps.rechecks import recheck_gaps
 
 NOW_MS = parse_time("2024-06-01")
 CASES = {
@@ -93,10 +93,10 @@ class World:
 
     def run(self) -> None:
         """Do what every run does."""
-        look = self.stored.look(self.choice)
-        due = [gap for gap in self.stored.gaps() if look.wants(gap)]
+        recheck = self.stored.look(self.choice)
+        due = [gap for gap in self.stored.gaps() if recheck.wants(gap)]
         if due:
-            look_at_gaps(look, due)
+            recheck_gaps(recheck, due)
 
     def step(self) -> None:
         name = self.dice.choice(["delete", "delete", "publish", "wait", "wait", "heal", "heal", "run"])
@@ -115,12 +115,12 @@ class World:
         rows = stored.rows()
         assert all(truth[row[0]] == row for row in rows), self.done
         gaps = stored.gaps()
-        absent = [gap.span for gap in gaps if gap.status is GapStatus.ABSENT]
+        absent = [gap.span for gap in gaps if gap.status is GapStatus.NOT_AT_EXCHANGE]
         # What has been published since the last look may still be called absent; what was always there may not.
         assert subtract(absent, self.first_lacking) == [], self.done
         assert all(a.end_ms <= b.start_ms for a, b in pairwise(gap.span for gap in gaps)), self.done
-        with stored.database.transaction("read") as cursor:
-            spans = [entry.span for entry in load_entries(cursor, stored.series_id, stored.table)]
+        with stored.database.transaction("read") as tx:
+            spans = [entry.span for entry in load_entries(tx, stored.series_id, stored.table)]
         assert all(a.end_ms == b.start_ms for a, b in pairwise(spans)), self.done
         assert (spans[0].start_ms, spans[-1].end_ms) == (stored.span.start_ms, stored.span.end_ms)
         check = stored.check()
@@ -187,8 +187,8 @@ def test_any_deletions_publications_and_heals_end_in_exactly_the_truth(
         lacking = world.lacking()
         assert len(stored.rows()) == len(rows) - len(for_good)
         gaps = stored.gaps()
-        assert all(gap.status is GapStatus.ABSENT and gap.reason is not None for gap in gaps), world.done
+        assert all(gap.status is GapStatus.NOT_AT_EXCHANGE and gap.reason is not None for gap in gaps), world.done
         assert subtract([gap.span for gap in gaps], lacking) == subtract(lacking, [gap.span for gap in gaps]) == []
         check = stored.check()
         assert check.is_complete, (world.done, check)
-        assert check.absent == sum(interval.count(one.start_ms, one.end_ms) for one in lacking)
+        assert check.not_at_exchange == sum(interval.count(one.start_ms, one.end_ms) for one in lacking)

@@ -4,7 +4,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from logic.read_ahead import ReadAhead
+from logic.fetching.read_ahead import ReadAhead
 
 
 def one(_: int) -> int:

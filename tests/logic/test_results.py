@@ -5,7 +5,7 @@ import pytest
 from core.ranges import Span
 from core.series import parse_series
 from db.operations import SaveResult
-from logic.results import RunSummary, SeriesResult
+from logic.backfill.results import RunSummary, SeriesResult
 
 BTC = parse_series("BTCUSDT")
 

@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from psycopg2.extensions import cursor as Cursor
 from stored_series import StoredSeries, stored_series
 
 from core.plan import Source
@@ -16,12 +15,12 @@ from core.ranges import Span
 from core.series import Series, parse_series
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time, to_datetime
 from db.catalog import update_life
-from db.connection import Database
-from db.ledger import load_entries, moment_of, set_proven
+from db.connection import Database, Transaction
+from db.ledger import load_entries, set_hash_checked, snapshot_of
 from demo.candle_store import CandleStore
 from demo.generated_market import generate_series
-from logic.checker import fill_missing
-from logic.series_check import SeriesCheck, check_series
+from logic.gaps.checker import fill_missing
+from logic.gaps.series_check import SeriesCheck, check_series
 
 NOW_MS = parse_time("2024-06-01")
 CASES = {
@@ -37,11 +36,11 @@ HALT = Span(parse_time("2024-03-01T15:00"), parse_time("2024-03-01T15:20"))
 OFF_GRID = Span(parse_time("2024-03-01T10:00"), parse_time("2024-03-01T15:00"))
 NAMES = "open, high, low, close, volume, quote_volume, trades, taker_buy_volume, taker_buy_quote_volume"
 
-Damage = Callable[[Cursor, StoredSeries], None]
+Damage = Callable[[Transaction, StoredSeries], None]
 
 
-def run(cursor: Cursor, stored: StoredSeries, statement: str, *times: int) -> None:
-    cursor.execute(statement.replace("{table}", f"public.{stored.table}"), [to_datetime(ms) for ms in times])
+def run(tx: Transaction, stored: StoredSeries, statement: str, *times: int) -> None:
+    tx.cursor.execute(statement.replace("{table}", f"public.{stored.table}"), [to_datetime(ms) for ms in times])
 
 
 def times(stored: StoredSeries) -> list[int]:
@@ -52,134 +51,134 @@ def middle(stored: StoredSeries) -> int:
     return times(stored)[len(times(stored)) // 2]
 
 
-def insert_copy(cursor: Cursor, stored: StoredSeries, from_ms: int, at_ms: int) -> None:
+def insert_copy(tx: Transaction, stored: StoredSeries, from_ms: int, at_ms: int) -> None:
     run(
-        cursor, stored, f"insert into {{table}} (time, {NAMES}) select %s, {NAMES} from {{table}} where time = %s",
+        tx, stored, f"insert into {{table}} (time, {NAMES}) select %s, {NAMES} from {{table}} where time = %s",
         at_ms, from_ms,
     )  # fmt: skip
 
 
-def missing(cursor: Cursor, stored: StoredSeries) -> None:
-    run(cursor, stored, "delete from {table} where time = %s", middle(stored))
+def missing(tx: Transaction, stored: StoredSeries) -> None:
+    run(tx, stored, "delete from {table} where time = %s", middle(stored))
 
 
-def missing_first(cursor: Cursor, stored: StoredSeries) -> None:
-    run(cursor, stored, "delete from {table} where time = %s", times(stored)[0])
+def missing_first(tx: Transaction, stored: StoredSeries) -> None:
+    run(tx, stored, "delete from {table} where time = %s", times(stored)[0])
 
 
-def missing_last(cursor: Cursor, stored: StoredSeries) -> None:
-    run(cursor, stored, "delete from {table} where time = %s", times(stored)[-1])
+def missing_last(tx: Transaction, stored: StoredSeries) -> None:
+    run(tx, stored, "delete from {table} where time = %s", times(stored)[-1])
 
 
-def emptied(cursor: Cursor, stored: StoredSeries) -> None:
-    run(cursor, stored, "truncate {table}")
+def emptied(tx: Transaction, stored: StoredSeries) -> None:
+    run(tx, stored, "truncate {table}")
 
 
-def dropped(cursor: Cursor, stored: StoredSeries) -> None:
-    run(cursor, stored, "drop table {table}")
+def dropped(tx: Transaction, stored: StoredSeries) -> None:
+    run(tx, stored, "drop table {table}")
 
 
-def altered(cursor: Cursor, stored: StoredSeries) -> None:
-    run(cursor, stored, "update {table} set volume = volume + 0.00000001 where time = %s", middle(stored))
+def altered(tx: Transaction, stored: StoredSeries) -> None:
+    run(tx, stored, "update {table} set volume = volume + 0.00000001 where time = %s", middle(stored))
 
 
-def altered_trades(cursor: Cursor, stored: StoredSeries) -> None:
-    run(cursor, stored, "update {table} set trades = trades + 1 where time = %s", times(stored)[-1])
+def altered_trades(tx: Transaction, stored: StoredSeries) -> None:
+    run(tx, stored, "update {table} set trades = trades + 1 where time = %s", times(stored)[-1])
 
 
-def altered_by_delete_and_insert(cursor: Cursor, stored: StoredSeries) -> None:
-    insert_copy(cursor, stored, middle(stored), stored.span.end_ms + 400 * MS_PER_DAY)
-    run(cursor, stored, "delete from {table} where time = %s", middle(stored))
+def altered_by_delete_and_insert(tx: Transaction, stored: StoredSeries) -> None:
+    insert_copy(tx, stored, middle(stored), stored.span.end_ms + 400 * MS_PER_DAY)
+    run(tx, stored, "delete from {table} where time = %s", middle(stored))
     run(
-        cursor, stored, "insert into {table} select %s, open, high, low, close + 1, volume, quote_volume, trades,"
+        tx, stored, "insert into {table} select %s, open, high, low, close + 1, volume, quote_volume, trades,"
         " taker_buy_volume, taker_buy_quote_volume from {table} where time = %s",
         middle(stored), stored.span.end_ms + 400 * MS_PER_DAY,
     )  # fmt: skip
-    run(cursor, stored, "delete from {table} where time = %s", stored.span.end_ms + 400 * MS_PER_DAY)
+    run(tx, stored, "delete from {table} where time = %s", stored.span.end_ms + 400 * MS_PER_DAY)
 
 
-def altered_without_the_watch(cursor: Cursor, stored: StoredSeries) -> None:
-    run(cursor, stored, "drop trigger ohlcv_note_foreign_change on {table}")
-    altered(cursor, stored)
+def altered_without_the_watch(tx: Transaction, stored: StoredSeries) -> None:
+    run(tx, stored, "drop trigger ohlcv_note_external_change on {table}")
+    altered(tx, stored)
 
 
-def extra_between_two_slots(cursor: Cursor, stored: StoredSeries) -> None:
-    insert_copy(cursor, stored, middle(stored), middle(stored) + 1_000)
+def extra_between_two_slots(tx: Transaction, stored: StoredSeries) -> None:
+    insert_copy(tx, stored, middle(stored), middle(stored) + 1_000)
 
 
-def extra_before_the_first(cursor: Cursor, stored: StoredSeries) -> None:
-    insert_copy(cursor, stored, middle(stored), stored.series.interval.add(stored.span.start_ms, -1))
+def extra_before_the_first(tx: Transaction, stored: StoredSeries) -> None:
+    insert_copy(tx, stored, middle(stored), stored.series.interval.add(stored.span.start_ms, -1))
 
 
-def extra_behind_the_last(cursor: Cursor, stored: StoredSeries) -> None:
-    insert_copy(cursor, stored, middle(stored), stored.series.interval.add(stored.span.end_ms, 2))
+def extra_behind_the_last(tx: Transaction, stored: StoredSeries) -> None:
+    insert_copy(tx, stored, middle(stored), stored.series.interval.add(stored.span.end_ms, 2))
 
 
-def doubled(cursor: Cursor, stored: StoredSeries) -> None:
-    run(cursor, stored, f"alter table {{table}} drop constraint {stored.table}_pkey")
-    run(cursor, stored, "insert into {table} select * from {table} where time = %s", middle(stored))
+def doubled(tx: Transaction, stored: StoredSeries) -> None:
+    run(tx, stored, f"alter table {{table}} drop constraint {stored.table}_pkey")
+    run(tx, stored, "insert into {table} select * from {table} where time = %s", middle(stored))
 
 
-def key_dropped(cursor: Cursor, stored: StoredSeries) -> None:
-    run(cursor, stored, f"alter table {{table}} drop constraint {stored.table}_pkey")
+def key_dropped(tx: Transaction, stored: StoredSeries) -> None:
+    run(tx, stored, f"alter table {{table}} drop constraint {stored.table}_pkey")
 
 
-def shifted(cursor: Cursor, stored: StoredSeries, by: str) -> None:
-    run(cursor, stored, "update {table} set time = time + interval '20 years'")
-    run(cursor, stored, f"update {{table}} set time = time - interval '20 years' + {by}")
+def shifted(tx: Transaction, stored: StoredSeries, by: str) -> None:
+    run(tx, stored, "update {table} set time = time + interval '20 years'")
+    run(tx, stored, f"update {{table}} set time = time - interval '20 years' + {by}")
 
 
-def an_hour_late(cursor: Cursor, stored: StoredSeries) -> None:
-    shifted(cursor, stored, "interval '1 hour'")
+def an_hour_late(tx: Transaction, stored: StoredSeries) -> None:
+    shifted(tx, stored, "interval '1 hour'")
 
 
-def an_hour_early(cursor: Cursor, stored: StoredSeries) -> None:
-    shifted(cursor, stored, "interval '-1 hour'")
+def an_hour_early(tx: Transaction, stored: StoredSeries) -> None:
+    shifted(tx, stored, "interval '-1 hour'")
 
 
-def a_slot_late(cursor: Cursor, stored: StoredSeries) -> None:
+def a_slot_late(tx: Transaction, stored: StoredSeries) -> None:
     step_ms = stored.series.interval.step_ms
-    shifted(cursor, stored, "interval '1 month'" if step_ms is None else f"interval '{step_ms} milliseconds'")
+    shifted(tx, stored, "interval '1 month'" if step_ms is None else f"interval '{step_ms} milliseconds'")
 
 
-def values_a_slot_late(cursor: Cursor, stored: StoredSeries) -> None:
+def values_a_slot_late(tx: Transaction, stored: StoredSeries) -> None:
     run(
-        cursor, stored, "update {table} as mine set close = theirs.shifted from (select time, lag(close, 1, close)"
+        tx, stored, "update {table} as mine set close = theirs.shifted from (select time, lag(close, 1, close)"
         " over (order by time) as shifted from {table}) as theirs where theirs.time = mine.time",
     )  # fmt: skip
 
 
-def swapped_high_and_low(cursor: Cursor, stored: StoredSeries) -> None:
-    run(cursor, stored, "update {table} set high = low, low = high")
+def swapped_high_and_low(tx: Transaction, stored: StoredSeries) -> None:
+    run(tx, stored, "update {table} set high = low, low = high")
 
 
-def swapped_volumes(cursor: Cursor, stored: StoredSeries) -> None:
+def swapped_volumes(tx: Transaction, stored: StoredSeries) -> None:
     run(
-        cursor,
+        tx,
         stored,
         "update {table} set volume = quote_volume, quote_volume = volume where time = %s",
         middle(stored),
     )
 
 
-def swapped_names(cursor: Cursor, stored: StoredSeries) -> None:
+def swapped_names(tx: Transaction, stored: StoredSeries) -> None:
     for old, new in (("open", "other"), ("close", "open"), ("other", "close")):
-        run(cursor, stored, f"alter table {{table}} rename column {old} to {new}")
+        run(tx, stored, f"alter table {{table}} rename column {old} to {new}")
 
 
-def rounded_by_a_narrower_type(cursor: Cursor, stored: StoredSeries) -> None:
-    run(cursor, stored, "alter table {table} alter column quote_volume type numeric(30, 1)")
+def rounded_by_a_narrower_type(tx: Transaction, stored: StoredSeries) -> None:
+    run(tx, stored, "alter table {table} alter column quote_volume type numeric(30, 1)")
 
 
-def floats(cursor: Cursor, stored: StoredSeries) -> None:
-    run(cursor, stored, "drop view if exists public.ohlcv")
-    run(cursor, stored, "alter table {table} alter column open type double precision")
+def floats(tx: Transaction, stored: StoredSeries) -> None:
+    run(tx, stored, "drop view if exists public.ohlcv")
+    run(tx, stored, "alter table {table} alter column open type double precision")
 
 
-def lost_and_made_up(cursor: Cursor, stored: StoredSeries) -> None:
+def lost_and_made_up(tx: Transaction, stored: StoredSeries) -> None:
     """As many rows as before."""
-    insert_copy(cursor, stored, middle(stored), times(stored)[1] + 1_000)
-    missing(cursor, stored)
+    insert_copy(tx, stored, middle(stored), times(stored)[1] + 1_000)
+    missing(tx, stored)
 
 
 DAMAGES: tuple[Damage, ...] = (
@@ -235,11 +234,11 @@ def explain_all(stored: StoredSeries) -> None:
         stored.replay.clock.advance(31 * MS_PER_MINUTE)
 
 
-def checks(cursor: Cursor, stored: StoredSeries, row: object) -> list[SeriesCheck]:
+def checks(tx: Transaction, stored: StoredSeries, row: object) -> list[SeriesCheck]:
     """Return what is said of the whole series, and of the same range given by hand."""
     now_ms = stored.replay.clock.now_ms()
     spans = ((None, None), (stored.span.start_ms, stored.span.end_ms))
-    return [check_series(cursor, row, start, end, now_ms) for start, end in spans]
+    return [check_series(tx, row, start, end, now_ms) for start, end in spans]
 
 
 @pytest.mark.parametrize("text", list(CASES))
@@ -249,23 +248,23 @@ def test_a_sound_table_passes_and_every_kind_of_damage_is_noticed(
     with sound(database, tmp_path, text) as stored:
         explain_all(stored)
         row = stored.catalog_row()
-        with database.transaction("damage and check") as cursor:
-            for check in checks(cursor, stored, row):
+        with database.transaction("damage and check") as tx:
+            for check in checks(tx, stored, row):
                 assert check.is_complete
                 assert check.expected == stored.series.interval.count(stored.span.start_ms, stored.span.end_ms)
                 assert check.stored == len(stored.truth())
-                assert check.expected == check.stored + check.absent
-            cursor.execute("savepoint sound")
+                assert check.expected == check.stored + check.not_at_exchange
+            tx.cursor.execute("savepoint sound")
             unnoticed = []
             for damage in DAMAGES:
-                damage(cursor, stored)
-                whole, ranged = checks(cursor, stored, row)
+                damage(tx, stored)
+                whole, ranged = checks(tx, stored, row)
                 outside = damage in (extra_before_the_first, extra_behind_the_last)
                 if whole.is_complete or (ranged.is_complete and not outside):
                     unnoticed.append(damage.__name__)
-                cursor.execute("rollback to savepoint sound")
+                tx.cursor.execute("rollback to savepoint sound")
             assert unnoticed == []
-            assert all(check.is_complete for check in checks(cursor, stored, row))
+            assert all(check.is_complete for check in checks(tx, stored, row))
 
 
 @pytest.mark.parametrize("text", ["BTCUSDT", "BTCUSDT/1d", "BTCUSDT/1M"])
@@ -275,19 +274,19 @@ def test_damage_is_named_for_what_it_is(database: Database, tmp_path: Path, text
         interval, row = stored.series.interval, stored.catalog_row()
         piece = next(one for one in thirds(stored.series, stored.span) if one.start_ms <= middle(stored) < one.end_ms)
         slot_ms = interval.floor(middle(stored))
-        with database.transaction("damage and check") as cursor:
-            cursor.execute("savepoint sound")
+        with database.transaction("damage and check") as tx:
+            tx.cursor.execute("savepoint sound")
 
             def after(damage: Damage) -> SeriesCheck:
-                cursor.execute("rollback to savepoint sound")
-                damage(cursor, stored)
-                return checks(cursor, stored, row)[0]
+                tx.cursor.execute("rollback to savepoint sound")
+                damage(tx, stored)
+                return checks(tx, stored, row)[0]
 
             check = after(missing)
             assert (check.lost, check.missing, check.altered) == ((Span(slot_ms, interval.add(slot_ms, 1)),), 1, ())
             check = after(altered)
             assert (check.altered, check.missing, check.extra_rows) == ((piece,), 0, 0)
-            assert check.foreign_change is not None and check.foreign_change.startswith("update by ")
+            assert check.external_change is not None and check.external_change.startswith("update by ")
             check = after(doubled)
             assert (check.doubled, check.faults) == (1, ("it has no primary key on time",))
             check = after(extra_between_two_slots)
@@ -309,10 +308,10 @@ def test_a_row_too_many_is_noticed_in_a_range_that_cuts_through_what_was_committ
     with sound(database, tmp_path, text) as stored:
         explain_all(stored)
         interval, row = stored.series.interval, stored.catalog_row()
-        with database.transaction("damage and check") as cursor:
-            extra_between_two_slots(cursor, stored)
+        with database.transaction("damage and check") as tx:
+            extra_between_two_slots(tx, stored)
             start_ms, end_ms = (interval.add(interval.floor(middle(stored)), count) for count in (-3, 3))
-            check = check_series(cursor, row, start_ms, end_ms, NOW_MS)
+            check = check_series(tx, row, start_ms, end_ms, NOW_MS)
             assert not check.is_complete
 
 
@@ -326,8 +325,8 @@ def test_holes_that_no_gap_tells_of_are_missing_and_nothing_is_extra(database: D
 def test_rows_inside_a_gap_that_is_absent_are_not_taken_for_candles(database: Database, tmp_path: Path) -> None:
     with sound(database, tmp_path, "BTCUSDT") as stored:
         explain_all(stored)
-        with database.transaction("damage and check") as cursor:
-            insert_copy(cursor, stored, stored.span.start_ms, HALT.start_ms + 2 * MS_PER_MINUTE)
+        with database.transaction("damage and check") as tx:
+            insert_copy(tx, stored, stored.span.start_ms, HALT.start_ms + 2 * MS_PER_MINUTE)
         fill_missing(stored.look(), [stored.span])
         check = stored.check()
         assert (check.extra_rows, check.is_complete) == (1, False)
@@ -337,11 +336,11 @@ def test_rows_inside_a_gap_that_is_absent_are_not_taken_for_candles(database: Da
 def test_rows_before_the_listing_and_after_the_delisting_are_too_many(database: Database, tmp_path: Path) -> None:
     with sound(database, tmp_path, "um:BTCUSDT/1h") as stored:
         life = (stored.span.start_ms + 2 * MS_PER_HOUR, stored.span.end_ms - 3 * MS_PER_HOUR)
-        with database.transaction("delist") as cursor:
-            update_life(cursor, stored.series_id, *life, "SETTLING", None)
+        with database.transaction("delist") as tx:
+            update_life(tx, stored.series_id, *life, "SETTLING", None)
         row = stored.catalog_row()
-        with database.transaction("check") as cursor:
-            check = check_series(cursor, row, None, None, NOW_MS)
+        with database.transaction("check") as tx:
+            check = check_series(tx, row, None, None, NOW_MS)
         assert check.extra_rows == 5
 
 
@@ -354,9 +353,9 @@ def test_a_change_that_a_proof_could_not_see_is_noticed_however_late_it_is_commi
         with sound(database, tmp_path, "um:BTCUSDT/1h") as stored:
             with other.transaction("change by hand") as by_hand:
                 altered(by_hand, stored)
-                with database.transaction("prove") as cursor:
-                    entries = load_entries(cursor, stored.series_id, stored.table)
-                    set_proven(cursor, [entry.id for entry in entries], moment_of(cursor))
+                with database.transaction("prove") as tx:
+                    entries = load_entries(tx, stored.series_id, stored.table)
+                    set_hash_checked(tx, [entry.id for entry in entries], snapshot_of(tx))
             assert not stored.check().is_complete
     finally:
         other.close()
@@ -368,6 +367,6 @@ def test_a_halt_outside_the_range_is_no_row_too_many_inside_it(database: Databas
         row = stored.catalog_row()
         start_ms, end_ms = HALT.end_ms + 5 * MS_PER_MINUTE, HALT.end_ms + 50 * MS_PER_MINUTE
         stored.delete([start_ms + MS_PER_MINUTE])
-        with database.transaction("check") as cursor:
-            check = check_series(cursor, row, start_ms, end_ms, NOW_MS)
+        with database.transaction("check") as tx:
+            check = check_series(tx, row, start_ms, end_ms, NOW_MS)
         assert (check.missing, check.extra_rows) == (1, 0)

@@ -21,10 +21,10 @@ from demo.clock import ReplayClock
 from demo.faults import AlterBody, AlterRows, Answer
 from demo.generated_market import generate_series
 from demo.server import ReplayExchange
-from logic.exchange import Exchange, ExchangeAddresses
-from logic.series_plan import SeriesPlan, plan_series
+from fetcher.binance.exchange import Exchange, ExchangeAddresses
+from logic.planning.listing import UNLISTED, KnownLife, SeriesLife, known_life, learn_life
+from logic.planning.series_plan import SeriesPlan, plan_series
 from logic.state_files import SeriesState
-from logic.symbol_life import VANISHED, KnownLife, SeriesLife, known_life, learn_life
 
 NOW_MS = parse_time("2024-06-20T12:00")
 LISTED_MS = parse_time("2024-03-05T06:00")
@@ -354,7 +354,7 @@ class TestASilentSymbol:
 class TestAVanishedSymbol:
     @EACH
     def test_lives_from_the_first_archived_candle_to_the_last(self, vanished: World, series: Series) -> None:
-        assert vanished.learn(series) == SeriesLife(LISTED_MS, ENDED_MS, VANISHED)
+        assert vanished.learn(series) == SeriesLife(LISTED_MS, ENDED_MS, UNLISTED)
         zips = [r.path for r in vanished.replay.requests if r.path.endswith(".zip")]
         assert len(zips) == 2
         assert vanished.asked()[0] == 0
@@ -373,7 +373,7 @@ class TestAVanishedSymbol:
         span = Span(series.interval.floor(LISTED_MS), series.interval.floor(ENDED_MS))
         world.add(series, span.start_ms, span.end_ms)
         world.say(series, listed=False)
-        assert world.learn(series) == SeriesLife(span.start_ms, span.end_ms, VANISHED)
+        assert world.learn(series) == SeriesLife(span.start_ms, span.end_ms, UNLISTED)
 
     def test_that_lived_for_days_only_has_no_monthly_file(self, world: World) -> None:
         series = parse_series("BRIEFUSDT/1h")
@@ -385,12 +385,12 @@ class TestAVanishedSymbol:
     @EACH
     @pytest.mark.parametrize("covered", [to(ENDED_MS), ()])
     def test_once_known_costs_nothing(self, vanished: World, series: Series, covered: Sequence[Span]) -> None:
-        known = KnownLife(LISTED_MS, ENDED_MS, VANISHED)
-        assert vanished.learn(series, known, covered) == SeriesLife(LISTED_MS, ENDED_MS, VANISHED)
+        known = KnownLife(LISTED_MS, ENDED_MS, UNLISTED)
+        assert vanished.learn(series, known, covered) == SeriesLife(LISTED_MS, ENDED_MS, UNLISTED)
         assert vanished.replay.requests == []
 
     def test_known_and_covered_needs_no_plan_and_no_listing(self, vanished: World) -> None:
-        plan = plan_of(vanished, SPOT, KnownLife(LISTED_MS, ENDED_MS, VANISHED), to(ENDED_MS))
+        plan = plan_of(vanished, SPOT, KnownLife(LISTED_MS, ENDED_MS, UNLISTED), to(ENDED_MS))
         assert plan.chunks == ()
         assert vanished.replay.requests == []
 
@@ -406,26 +406,26 @@ class TestAVanishedSymbol:
     def test_is_looked_up_again_while_its_last_archives_may_be_on_their_way(self, vanished: World) -> None:
         vanished.replay.clock.advance(ENDED_MS + 11 * MS_PER_DAY - NOW_MS)
         earlier = ENDED_MS - 2 * MS_PER_DAY
-        known = KnownLife(LISTED_MS, earlier, VANISHED)
+        known = KnownLife(LISTED_MS, earlier, UNLISTED)
         assert vanished.learn(SPOT, known, to(earlier)).delisting_ms == ENDED_MS
         assert len([r for r in vanished.replay.requests if r.path.endswith(".zip")]) == 1  # its first is known
 
     def test_that_was_delisted_and_complete_before_needs_no_archive(self, vanished: World) -> None:
         for status, asked_ms in (("BREAK", None), ("TRADING", NOW_MS)):
             known = KnownLife(LISTED_MS, ENDED_MS, status, None, asked_ms)
-            assert vanished.learn(SPOT, known, to(ENDED_MS)) == SeriesLife(LISTED_MS, ENDED_MS, VANISHED)
+            assert vanished.learn(SPOT, known, to(ENDED_MS)) == SeriesLife(LISTED_MS, ENDED_MS, UNLISTED)
             assert vanished.replay.requests == []
 
     def test_that_was_trading_keeps_its_listing(self, vanished: World) -> None:
         earlier = LISTED_MS - 5 * MS_PER_DAY
         life = vanished.learn(SPOT, KnownLife(earlier, None, "TRADING"), to(ENDED_MS))
-        assert life == SeriesLife(earlier, ENDED_MS, VANISHED)
+        assert life == SeriesLife(earlier, ENDED_MS, UNLISTED)
 
     @EACH
     def test_comes_back_when_it_is_listed_again(self, vanished: World, series: Series) -> None:
         vanished.say(series)
         vanished.add(series, ENDED_MS, NOW_MS)
-        life = vanished.learn(series, KnownLife(LISTED_MS, ENDED_MS, VANISHED), to(ENDED_MS))
+        life = vanished.learn(series, KnownLife(LISTED_MS, ENDED_MS, UNLISTED), to(ENDED_MS))
         assert life == SeriesLife(LISTED_MS, None, "TRADING")
 
     @EACH
@@ -585,7 +585,7 @@ class TestATickerUsedAgain:
         assert world.learn(series) == SeriesLife(self.BEFORE.start_ms, self.BEFORE.end_ms, "CLOSE")
 
     @FUTURES
-    @pytest.mark.parametrize("status", ["CLOSE", VANISHED])
+    @pytest.mark.parametrize("status", ["CLOSE", UNLISTED])
     def test_after_a_known_end_it_is_another_listing(self, world: World, series: Series, status: str) -> None:
         self.store(world, series)
         known = KnownLife(self.BEFORE.start_ms, self.BEFORE.end_ms, status)
@@ -607,10 +607,10 @@ class TestATickerUsedAgain:
 class TestNotes:
     @pytest.fixture
     def warned(self, caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-        caplog.set_level(logging.WARNING, "logic.symbol_life")
+        caplog.set_level(logging.WARNING, "logic.planning.listing")
 
         def taken() -> list[str]:
-            messages = [record.getMessage() for record in caplog.records if record.name == "logic.symbol_life"]
+            messages = [record.getMessage() for record in caplog.records if record.name == "logic.planning.listing"]
             caplog.clear()
             return messages
 

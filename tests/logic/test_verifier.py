@@ -12,7 +12,7 @@ import pytest
 from candles import batch_of, save_spans, truth_rows
 from stored_series import StoredSeries, stored_series
 
-from core.archive_names import Period, day_of, month_of
+from core.binance.archives import Period, day_of, month_of
 from core.compare import Kind
 from core.errors import EXIT_INCOMPLETE, EXIT_LOCKED
 from core.fetched import FetchedSpan
@@ -33,10 +33,10 @@ from demo.archive_files import ArchiveFiles
 from demo.candle_store import CandleStore
 from demo.faults import AlterBody, AlterRows, Answer
 from demo.generated_market import generate_series
-from logic.checker import fill_missing
-from logic.symbol_life import VANISHED
-from logic.verifier import Against, SeriesVerification
-from logic.verify_run import VerifyOptions, VerifySummary, run_verify
+from logic.gaps.checker import fill_missing
+from logic.planning.listing import UNLISTED
+from logic.verify.verifier import Against, SeriesVerification
+from logic.verify.verify_run import VerifyOptions, VerifySummary, run_verify
 
 BTC = parse_series("BTCUSDT")
 SPAN = Span(parse_time("2024-03-04"), parse_time("2024-03-07"))
@@ -66,7 +66,7 @@ def committed(
     with stored_series(database, tmp_path, store, series, span, NOW_MS, pieces=[span]) as stored:
         stored.execute("delete from {table}")
         stored.execute("delete from public.ohlcv_ledger")
-        stored.execute("delete from public.ohlcv_foreign_changes")
+        stored.execute("delete from public.ohlcv_external_changes")
         cursor_ms = span.start_ms
         fetched: list[FetchedSpan] = []
         for period in sorted(periods, key=lambda one: one.span):
@@ -80,8 +80,8 @@ def committed(
             cursor_ms = part.end_ms
         if cursor_ms < span.end_ms:
             fetched.append(rest_span(store, series, Span(cursor_ms, span.end_ms)))
-        with database.transaction("commit") as cursor:
-            save_spans(cursor, stored.series_id, stored.table, fetched, "run", NOW_MS)
+        with database.transaction("commit") as tx:
+            save_spans(tx, stored.series_id, stored.table, fetched, "run", NOW_MS)
         stored.replay.clear_requests()
         yield stored
 
@@ -120,8 +120,8 @@ def verify(
 
 
 def entries(stored: StoredSeries) -> list[LedgerEntry]:
-    with stored.database.transaction("read") as cursor:
-        return load_entries(cursor, stored.series_id, stored.table)
+    with stored.database.transaction("read") as tx:
+        return load_entries(tx, stored.series_id, stored.table)
 
 
 def counts(result: SeriesVerification) -> tuple[int, int, int]:
@@ -141,10 +141,10 @@ def snapshot(stored: StoredSeries) -> dict[str, list[str]]:
     """Return what every table of the project holds, but for when it was last looked at."""
     tables = ("symbols", "ohlcv_gaps", "ohlcv_corrections", stored.table)
     found = {}
-    with stored.database.transaction("read") as cursor:
+    with stored.database.transaction("read") as tx:
         for table in tables:
-            cursor.execute(f"select to_jsonb(one)::text from public.{table} as one order by 1")
-            found[table] = [text for (text,) in cursor.fetchall()]
+            tx.cursor.execute(f"select to_jsonb(one)::text from public.{table} as one order by 1")
+            found[table] = [text for (text,) in tx.cursor.fetchall()]
     return found
 
 
@@ -240,12 +240,12 @@ def test_repair_keeps_old_rows_and_undo_puts_exactly_the_old_state_back(database
         assert verify(stored, repair=True).repaired == 5
         assert stored.rows() == stored.truth()
         assert stored.check().is_complete
-        with database.transaction("read") as cursor:
-            cursor.execute(
+        with database.transaction("read") as tx:
+            tx.cursor.execute(
                 "select (extract(epoch from time) * 1000)::bigint, old_row ->> 'close', new_row is null, run_id"
                 " from public.ohlcv_corrections order by time"
             )
-            kept = cursor.fetchall()
+            kept = tx.cursor.fetchall()
         truth = {row[0]: row for row in stored.truth()}
         assert [(ms, close) for ms, close, _, _ in kept] == [
             (minute(4, "03:00"), None),
@@ -255,8 +255,8 @@ def test_repair_keeps_old_rows_and_undo_puts_exactly_the_old_state_back(database
             (minute(6, "05:00") + 7_000, truth[minute(6, "05:00")][4]),
         ]
         assert [is_gone for _, _, is_gone, _ in kept] == [False, False, False, False, True]
-        with database.transaction("undo") as cursor:
-            assert undo_corrections(cursor, stored.series_id, stored.table, "verify", "undo", NOW_MS) == 5
+        with database.transaction("undo") as tx:
+            assert undo_corrections(tx, stored.series_id, stored.table, "verify", "undo", NOW_MS) == 5
         assert stored.rows() == damaged
         assert not stored.check().is_complete
         result = verify(stored, run_id="second")
@@ -272,8 +272,8 @@ def test_a_correction_that_was_corrected_again_is_not_undone(database: Database,
         verify(stored, repair=True, run_id="first")
         change(stored, "close = 2", minute(4, "03:00"))
         verify(stored, repair=True, run_id="second")
-        with database.transaction("undo") as cursor:
-            assert undo_corrections(cursor, stored.series_id, stored.table, "first", "undo", NOW_MS) == 1
+        with database.transaction("undo") as tx:
+            assert undo_corrections(tx, stored.series_id, stored.table, "first", "undo", NOW_MS) == 1
         stored_now = {row[0]: row for row in stored.rows()}
         assert stored_now[minute(4, "04:00")][4] == "1"
         assert stored_now[minute(4, "03:00")] == {row[0]: row for row in stored.truth()}[minute(4, "03:00")]
@@ -293,9 +293,9 @@ def test_doubled_rows_are_taken_out_kept_and_the_key_comes_back(database: Databa
         assert (result.repaired, result.is_clean) == (2, True)
         assert stored.rows() == stored.truth()
         assert stored.check().is_complete
-        with database.transaction("read") as cursor:
-            cursor.execute("select count(distinct time) from public.ohlcv_corrections where old_row is not null")
-            assert cursor.fetchone() == (2,)
+        with database.transaction("read") as tx:
+            tx.cursor.execute("select count(distinct time) from public.ohlcv_corrections where old_row is not null")
+            assert tx.cursor.fetchone() == (2,)
 
 
 def test_an_archive_that_was_published_anew_is_noticed_and_compared(database: Database, tmp_path: Path) -> None:
@@ -390,9 +390,9 @@ def test_candles_that_came_after_all_are_missing_and_the_gap_is_no_longer_absent
     with committed(database, tmp_path, days()) as stored:
         fill_missing(stored.look(), [SPAN])
         [gap] = stored.gaps()
-        assert gap.status is GapStatus.ABSENT
+        assert gap.status is GapStatus.NOT_AT_EXCHANGE
         # Its looks are over: only verify asks for it now.
-        stored.execute("update public.ohlcv_gaps set next_look = null, looks = 3")
+        stored.execute("update public.ohlcv_gaps set next_recheck = null, rechecks = 3")
         assert verify(stored).is_clean
         stored.replay.store.add(BTC, generate_series(BTC, HALT, 9))
         result = verify(stored)
@@ -410,7 +410,7 @@ def test_late_candles_are_noticed_by_verify_where_rest_alone_has_them(database: 
     with committed(database, tmp_path, days()) as stored:
         checksums = {one.archive_checksum for one in entries(stored)}
         fill_missing(stored.look(), [SPAN])
-        stored.execute("update public.ohlcv_gaps set next_look = null, looks = 3")
+        stored.execute("update public.ohlcv_gaps set next_recheck = null, rechecks = 3")
         old = {period: zip_of(stored.replay.store, period) for period in days()}
         for period, (content, text) in old.items():
             stored.replay.faults.add(f"{period.text}.zip.CHECKSUM", AlterBody(lambda _, text=text: text), times=MANY)
@@ -434,7 +434,7 @@ def test_a_row_made_up_inside_a_halt_is_extra_and_repaired_and_the_gap_stays_abs
         result = verify(stored, repair=True)
         assert (counts(result), result.is_clean) == ((0, 1, 0), True)
         [gap] = stored.gaps()
-        assert (gap.span, gap.status) == (HALT, GapStatus.ABSENT)
+        assert (gap.span, gap.status) == (HALT, GapStatus.NOT_AT_EXCHANGE)
         assert stored.check().is_complete
 
 
@@ -451,7 +451,7 @@ def test_a_candle_that_the_exchange_withdrew_is_extra_and_its_repair_leaves_a_ga
         assert gap.span == gone
         fill_missing(stored.look(), [SPAN])
         [gap] = stored.gaps()
-        assert gap.status is GapStatus.ABSENT
+        assert gap.status is GapStatus.NOT_AT_EXCHANGE
         assert stored.check().is_complete
 
 
@@ -485,8 +485,8 @@ def test_months_of_a_symbol_that_is_gone_can_still_be_verified_by_their_archives
     series = parse_series("BTCUSDT/1M")
     span = Span(parse_time("2023-01-01"), parse_time("2024-01-01"))
     with committed(database, tmp_path, span=span, halts=(), series=series) as stored:
-        with database.transaction("note") as cursor:
-            update_life(cursor, stored.series_id, span.start_ms, span.end_ms, VANISHED, None)
+        with database.transaction("note") as tx:
+            update_life(tx, stored.series_id, span.start_ms, span.end_ms, UNLISTED, None)
         assert verify(stored).is_clean
         change(stored, "close = 1", parse_time("2023-06-01"))
         assert counts(verify(stored)) == (0, 0, 1)
@@ -527,17 +527,17 @@ def test_a_series_that_another_run_works_on_is_left_out(database: Database, data
         with committed(database, tmp_path) as stored:
             change(stored, "close = 1", minute(4, "03:00"))
             before = snapshot(stored)
-            with other.transaction("lock") as cursor:
-                assert try_lock_series(cursor, [stored.series_id])
+            with other.transaction("lock") as tx:
+                assert try_lock_series(tx, [stored.series_id])
             summary = summary_of(stored, repair=True)
             assert (summary.exit_code, summary.results[0].is_locked) == (EXIT_LOCKED, True)
             assert snapshot(stored) == before
             assert asked(stored) == (0, 0, 0)
-            with other.transaction("unlock") as cursor:
-                unlock_series(cursor, stored.series_id)
+            with other.transaction("unlock") as tx:
+                unlock_series(tx, stored.series_id)
             assert verify(stored, repair=True).is_clean
-            with other.transaction("lock") as cursor:  # a verification gives its lock back
-                assert try_lock_series(cursor, [stored.series_id])
+            with other.transaction("lock") as tx:  # a verification gives its lock back
+                assert try_lock_series(tx, [stored.series_id])
     finally:
         other.close()
 
@@ -553,15 +553,15 @@ def test_a_span_that_grew_while_other_series_were_verified_is_verified_as_it_is_
     try:
         with committed(database, tmp_path) as stored:
             stored.replay.store.add(eth, generate_series(eth, Span(hour.start_ms, later.end_ms), 2))
-            with database.transaction("commit") as cursor:
+            with database.transaction("commit") as tx:
                 wanted = [WantedSeries(BTC), WantedSeries(eth)]
-                eth_id = sync_symbols(cursor, wanted, authoritative=True)[eth].id
-                create_table_if_not_exists(cursor, eth, timescale=False, compress_after_days=0)
-                save_spans(cursor, eth_id, eth.table_name, [rest_span(stored.replay.store, eth, hour)], "run", NOW_MS)
-                cursor.execute(
+                eth_id = sync_symbols(tx, wanted, replaces_catalog=True)[eth].id
+                create_table_if_not_exists(tx, eth, timescale=False, compress_after_days=0)
+                save_spans(tx, eth_id, eth.table_name, [rest_span(stored.replay.store, eth, hour)], "run", NOW_MS)
+                tx.cursor.execute(
                     f"update public.{eth.table_name} set close = 1 where time = %s", (to_datetime(hour.start_ms),)
                 )
-                cursor.execute("update public.ohlcv_ledger set content_hash = null where series_id = %s", (eth_id,))
+                tx.cursor.execute("update public.ohlcv_ledger set content_hash = null where series_id = %s", (eth_id,))
 
             def commit_meanwhile(rows: list[list[object]]) -> list[list[object]]:
                 with other.transaction("commit") as theirs:
@@ -574,14 +574,14 @@ def test_a_span_that_grew_while_other_series_were_verified_is_verified_as_it_is_
                     save_spans(theirs, eth_id, eth.table_name, [whole], "run", NOW_MS)
                 return rows
 
-            with database.transaction("read") as cursor:
-                catalog = sorted(load_catalog(cursor), key=lambda row: row.series.symbol)
+            with database.transaction("read") as tx:
+                catalog = sorted(load_catalog(tx), key=lambda row: row.series.symbol)
             stored.exchange.rest(BTC.market).synchronize_clock()
             stored.replay.faults.add("symbol=BTCUSDT", AlterRows(commit_meanwhile))
             summary = summary_of(stored, Against.REST, rows=catalog)
             print(summary)
-            with database.transaction("read") as cursor:
-                spans = [entry.span for entry in load_entries(cursor, eth_id, eth.table_name)]
+            with database.transaction("read") as tx:
+                spans = [entry.span for entry in load_entries(tx, eth_id, eth.table_name)]
             assert spans == [Span(hour.start_ms, later.end_ms)]
     finally:
         other.close()
@@ -591,9 +591,9 @@ def test_evidence_of_a_verification_is_kept(database: Database, tmp_path: Path) 
     with committed(database, tmp_path, days()[:1]) as stored:
         stored.replay.clock.advance(MS_PER_DAY + MS_PER_SECOND)
         verify(stored)
-        with database.transaction("read") as cursor:
-            cursor.execute("select verified_against, verified_at from public.ohlcv_ledger order by span_start")
-            found = cursor.fetchall()
+        with database.transaction("read") as tx:
+            tx.cursor.execute("select verified_against, verified_at from public.ohlcv_ledger order by span_start")
+            found = tx.cursor.fetchall()
         assert [against in ("archive", "rest") for against, _ in found] == [True] * len(found)
         assert {at for _, at in found} == {to_datetime(stored.replay.clock.now_ms())}
 
@@ -621,17 +621,17 @@ def test_equal_numbers_with_fewer_zeros_are_not_different(database: Database, tm
 def test_what_is_stored_twice_over_a_table_of_another_series_is_not_touched(database: Database, tmp_path: Path) -> None:
     eth = parse_series("ETHUSDT")
     with committed(database, tmp_path) as stored:
-        with database.transaction("commit") as cursor:
-            eth_id = sync_symbols(cursor, [WantedSeries(BTC), WantedSeries(eth)], authoritative=True)[eth].id
-            create_table_if_not_exists(cursor, eth, timescale=False, compress_after_days=0)
+        with database.transaction("commit") as tx:
+            eth_id = sync_symbols(tx, [WantedSeries(BTC), WantedSeries(eth)], replaces_catalog=True)[eth].id
+            create_table_if_not_exists(tx, eth, timescale=False, compress_after_days=0)
             rows = list(generate_series(eth, SPAN, 3))
             fetched = FetchedSpan(SPAN, batch_of(rows), Source.REST)
-            save_spans(cursor, eth_id, eth.table_name, [fetched], "run", NOW_MS)
+            save_spans(tx, eth_id, eth.table_name, [fetched], "run", NOW_MS)
         change(stored, "close = 1", minute(4, "03:00"))
         verify(stored, repair=True)
-        with database.transaction("read") as cursor:
-            cursor.execute(f"select count(*), json_agg(trades order by time) from public.{eth.table_name}")
-            [(count, trades)] = cursor.fetchall()
+        with database.transaction("read") as tx:
+            tx.cursor.execute(f"select count(*), json_agg(trades order by time) from public.{eth.table_name}")
+            [(count, trades)] = tx.cursor.fetchall()
         assert (count, json.loads(json.dumps(trades))) == (len(rows), [int(row[7]) for row in truth_rows(rows)])
 
 

@@ -242,14 +242,14 @@ class Soak:
         return found + ([f"{len(sizes)} log files"] if len(sizes) > LOG_FILES else [])
 
     def _connections(self) -> int:
-        with self._database.transaction("count the program's connections") as cursor:
+        with self._database.transaction("count the program's connections") as tx:
             # Not the workers that the server adds to a query of a large table.
-            cursor.execute(f"select pid from pg_stat_activity where {BACKEND} and backend_type = 'client backend'")
-            return len(cursor.fetchall())
+            tx.cursor.execute(f"select pid from pg_stat_activity where {BACKEND} and backend_type = 'client backend'")
+            return len(tx.cursor.fetchall())
 
     def _locks(self) -> int:
-        with self._database.transaction("count the locks") as cursor:
-            return len(advisory_locks(cursor))
+        with self._database.transaction("count the locks") as tx:
+            return len(advisory_locks(tx))
 
     def count_requests(self, tally: Tally) -> None:
         """Add what the exchange was asked, and what went wrong, since the last time."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from program import Program
 
-from core.archive_names import file_stem
+from core.binance.archives import file_stem
 from core.series import parse_series
 from core.times import parse_time
 from demo.faults import Action, AlterBody, Answer, CutBody, Stall

@@ -6,16 +6,16 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from core.archive_names import NO_ARCHIVES, ArchiveIndex, guess_index
+from core.binance.archives import NO_ARCHIVES, ArchiveIndex, guess_index
 from core.errors import ArchiveUnavailable, SeriesError
 from core.intervals import closed_end
 from core.plan import Chunk, PlanRules, Source, SourceChoice, make_plan
 from core.ranges import Span, span_or_none, subtract
-from core.symbol_facts import SymbolFacts
+from core.symbol_info import SymbolInfo
 from core.wanted import WantedSeries
-from logic.archived_life import BEFORE_ALL_MS
-from logic.exchange import Exchange
-from logic.symbol_life import VANISHED, KnownLife, SeriesLife, learn_life, wanted_span
+from fetcher.binance.exchange import Exchange
+from logic.planning.archived_listing import BEFORE_ALL_MS
+from logic.planning.listing import UNLISTED, KnownLife, SeriesLife, learn_life, wanted_span
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class SeriesPlan:
 
 def plan_series(
     wanted: WantedSeries,
-    facts: Mapping[str, SymbolFacts] | None,
+    facts: Mapping[str, SymbolInfo] | None,
     known: KnownLife,
     covered: Sequence[Span],
     exchange: Exchange,
@@ -52,7 +52,7 @@ def plan_series(
     if facts is None:
         return _plan_from_archives(wanted, covered, exchange, rules)
     life = learn_life(wanted, facts, known, covered, exchange, choice)
-    if life.status == VANISHED:
+    if life.status == UNLISTED:
         rules = replace(rules, choice=SourceChoice.ARCHIVE)
     span = wanted_span(wanted, life, exchange.now_ms(wanted.series.market))
     uncovered = subtract([span], covered) if span is not None else []

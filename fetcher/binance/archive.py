@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import requests
 
-from core.archive_names import (
+from core.binance.archives import (
     ArchiveIndex,
     Cadence,
     Period,
@@ -30,7 +30,7 @@ from core.candles import CandleBatch
 from core.errors import ArchiveUnavailable
 from core.ranges import Span
 from core.series import Series
-from fetcher.archive_csv import most_bytes, read_archive
+from fetcher.binance.archive_csv import most_bytes, read_archive
 from fetcher.http import (
     BODY_TIMEOUT_S,
     BodyTooLarge,

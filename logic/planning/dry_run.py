@@ -10,9 +10,9 @@ from core.plan import Estimate, SourceChoice, estimate
 from core.ranges import Span
 from core.series import Series
 from core.wanted import WantedSeries
-from logic.exchange import Exchange
-from logic.series_plan import SeriesPlan, plan_series
-from logic.symbol_life import KnownLife
+from fetcher.binance.exchange import Exchange
+from logic.planning.listing import KnownLife
+from logic.planning.series_plan import SeriesPlan, plan_series
 
 
 @dataclass(frozen=True, slots=True)

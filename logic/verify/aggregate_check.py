@@ -45,10 +45,10 @@ def check_aggregates(
 
     A slot is judged where the ledger covers both sides and no 1m candle is missing without an explanation.
     """
-    with database.transaction("read the catalog") as cursor:
+    with database.transaction("read the catalog") as tx:
         minutes = {
             (row.series.market, row.series.symbol): row
-            for row in load_catalog(cursor)
+            for row in load_catalog(tx)
             if row.series.interval is INTERVALS["1m"]
         }
     longer = [row for row in rows if row.series.interval.typical_ms > INTERVALS["1m"].typical_ms]
@@ -70,19 +70,19 @@ def _check(
         result.why_not = "no 1m candles of the symbol are stored"
         return result
     table, minute_table = series.table_name, minute.series.table_name
-    with database.transaction(f"hold {series} against its 1m candles") as cursor:
-        if not (table_exists(cursor, table) and table_exists(cursor, minute_table)):
+    with database.transaction(f"hold {series} against its 1m candles") as tx:
+        if not (table_exists(tx, table) and table_exists(tx, minute_table)):
             result.why_not = "a table of the two does not exist; run a backfill"
             return result
-        longer = _covered(merge(entry.span for entry in load_entries(cursor, row.id, table)), start_ms, end_ms)
-        fine = merge([*(entry.span for entry in load_entries(cursor, minute.id, minute_table)), *_outside_life(minute)])
-        gaps = load_open_gaps(cursor, minute.id)
+        longer = _covered(merge(entry.span for entry in load_entries(tx, row.id, table)), start_ms, end_ms)
+        fine = merge([*(entry.span for entry in load_entries(tx, minute.id, minute_table)), *_outside_life(minute)])
+        gaps = load_open_gaps(tx, minute.id)
         doubtful = [*subtract(longer, fine), *(gap.span for gap in gaps if gap.status is GapStatus.MISSING)]
         slots = _whole_slots(series.interval, longer)
         judged = subtract(slots, [_slots_around(series.interval, span) for span in doubtful])
         result.not_judged = _count(series.interval, longer) - _count(series.interval, judged)
         for span in judged:
-            compared, differences = find_aggregate_differences(cursor, table, minute_table, series.interval, span)
+            compared, differences = find_aggregate_differences(tx, table, minute_table, series.interval, span)
             result.compared += compared
             for difference in differences:
                 _take(result, difference, series.interval, gaps)

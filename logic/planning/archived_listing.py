@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from core.archive_names import ArchiveIndex, Period, day_of, month_of
+from core.binance.archives import ArchiveIndex, Period, day_of, month_of
 from core.errors import ArchiveUnavailable, SeriesError
 from core.ranges import Span
 from core.series import Series
-from logic.exchange import Exchange
+from fetcher.binance.exchange import Exchange
 
 BEFORE_ALL_MS = 1_483_228_800_000
 """2017-01-01, before the exchange existed: where a search for the first archive begins."""

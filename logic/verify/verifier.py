@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from core.archive_names import (
+from core.binance.archives import (
     Period,
     day_of,
     file_stem,
@@ -17,7 +17,7 @@ from core.candles import CandleBatch, content_hash
 from core.compare import Difference, Kind, compare
 from core.errors import ArchiveUnavailable, SeriesError
 from core.fetched import SpanRecord
-from core.gaps import Answer, Gap, GapStatus, Hole, observe, reopened
+from core.gaps import Answer, Gap, GapStatus, Hole, apply_answers, reopened
 from core.plan import Source, SourceChoice
 from core.ranges import Span, merge, subtract
 from core.series import Series
@@ -26,13 +26,22 @@ from db.checks import count_doubles, find_row_edges
 from db.connection import Database
 from db.corrections import correct_candles, restore_key
 from db.gaps import load_open_gaps, save_gaps
-from db.ledger import LedgerEntry, Moment, delete_entry, hash_stored, insert_entry, moment_of, set_tried, set_verified
+from db.ledger import (
+    LedgerEntry,
+    ServerSnapshot,
+    delete_entry,
+    hash_stored,
+    insert_entry,
+    set_attempted,
+    set_verified,
+    snapshot_of,
+)
 from db.schema import has_key
 from db.stored_candles import load_candles
-from logic.chunk_fetch import fetch_by_rest
-from logic.exchange import Exchange
-from logic.exchange_candles import ExchangeCandles, Right, slot_of
-from logic.symbol_life import VANISHED
+from fetcher.binance.exchange import Exchange
+from logic.fetching.chunk_fetch import fetch_by_rest
+from logic.fetching.reference import ExchangeCandles, Reference, slot_of
+from logic.planning.listing import UNLISTED
 
 _log = logging.getLogger(__name__)
 
@@ -109,8 +118,8 @@ class Verifier:
             verified = self.result.verified
             self._verify_entry(entry)
             if self.result.verified == verified:
-                with self.database.transaction(f"note the look at {self._series} {entry.span}") as cursor:
-                    set_tried(cursor, entry.id, self.now_ms)
+                with self.database.transaction(f"note the look at {self._series} {entry.span}") as tx:
+                    set_attempted(tx, entry.id, self.now_ms)
         if self.repair:
             self._restore_key()
 
@@ -120,18 +129,18 @@ class Verifier:
         Nothing says that they are the exchange's. A backfill of their range compares and keeps them.
         """
         for span in spans:
-            with self.database.transaction(f"look for rows of {self._series} in {span}") as cursor:
-                edges = find_row_edges(cursor, self._table, span)
+            with self.database.transaction(f"look for rows of {self._series} in {span}") as tx:
+                edges = find_row_edges(tx, self._table, span)
             for part in _by_month(edges) if edges is not None else ():
                 self._take_out(part)
 
     def _take_out(self, span: Span) -> None:
         row, nothing = self.result.row, CandleBatch.empty()
-        with self.database.transaction(f"look at rows of {self._series} in {span}") as cursor:
-            differences = compare(load_candles(cursor, self._table, span), nothing)
+        with self.database.transaction(f"look at rows of {self._series} in {span}") as tx:
+            differences = compare(load_candles(tx, self._table, span), nothing)
             if self.repair:
                 times = [difference.time_ms for difference in differences]
-                correct_candles(cursor, row.id, self._table, times, nothing, "never fetched", self.run_id, self.now_ms)
+                correct_candles(tx, row.id, self._table, times, nothing, "never fetched", self.run_id, self.now_ms)
         self.result.chunks += 1
         self.result.rows += len(differences)
         self._count(differences)
@@ -140,9 +149,9 @@ class Verifier:
             self.result.verified += 1
 
     def _verify_entry(self, entry: LedgerEntry) -> None:
-        with self.database.transaction(f"hash the candles of {self._series} {entry.span}") as cursor:
-            seen = moment_of(cursor)
-            stored_rows, stored_hash = hash_stored(cursor, self._table, entry.span)
+        with self.database.transaction(f"hash the candles of {self._series} {entry.span}") as tx:
+            seen = snapshot_of(tx)
+            stored_rows, stored_hash = hash_stored(tx, self._table, entry.span)
         self.result.rows += stored_rows
         is_intact = (stored_rows, stored_hash) == (entry.rows, entry.content_hash)
         if is_intact and self._archive_is_the_same(entry) and self._absent_is_still_absent(entry):
@@ -157,8 +166,8 @@ class Verifier:
         if (right.batch.rows, content_hash(right.batch)) == (stored_rows, stored_hash):
             self._keep_equal(entry, right, is_intact, seen)
             return
-        with self.database.transaction(f"read the candles of {self._series} {entry.span}") as cursor:
-            stored = load_candles(cursor, self._table, entry.span)
+        with self.database.transaction(f"read the candles of {self._series} {entry.span}") as tx:
+            stored = load_candles(tx, self._table, entry.span)
         right = theirs.with_word_of_rest(entry.span, right, compare(stored, right.batch))
         differences = compare(stored, right.batch)
         if not differences:
@@ -193,31 +202,29 @@ class Verifier:
     def _theirs(self) -> ExchangeCandles:
         choice = SourceChoice(self.against.value)
         return ExchangeCandles(
-            self.exchange, self.result.row, SourceChoice.ARCHIVE if self.result.row.status == VANISHED else choice
+            self.exchange, self.result.row, SourceChoice.ARCHIVE if self.result.row.status == UNLISTED else choice
         )
 
-    def _keep_verified(self, span: Span, against: str, seen: Moment) -> None:
-        with self.database.transaction(f"note the verification of {self._series} {span}") as cursor:
-            set_verified(cursor, self.result.row.id, span, self.now_ms, against, seen)
+    def _keep_verified(self, span: Span, against: str, seen: ServerSnapshot) -> None:
+        with self.database.transaction(f"note the verification of {self._series} {span}") as tx:
+            set_verified(tx, self.result.row.id, span, self.now_ms, against, seen)
         self.result.verified += 1
 
-    def _keep_equal(self, entry: LedgerEntry, right: Right, is_intact: bool, seen: Moment) -> None:
+    def _keep_equal(self, entry: LedgerEntry, right: Reference, is_intact: bool, seen: ServerSnapshot) -> None:
         """Note that the span is what the exchange has; where the ledger did not know so, make it say so."""
         now_published = {one.archive_checksum for one in right.spans if one.source is entry.source}
-        with self.database.transaction(f"note the verification of {self._series} {entry.span}") as cursor:
+        with self.database.transaction(f"note the verification of {self._series} {entry.span}") as tx:
             if not is_intact or now_published - {entry.archive_checksum}:
-                delete_entry(cursor, entry.id)
+                delete_entry(tx, entry.id)
                 for one in right.spans:
-                    insert_entry(
-                        cursor, self.result.row.id, SpanRecord.of(one), self.run_id, self.now_ms, is_stored=True
-                    )
-            set_verified(cursor, self.result.row.id, entry.span, self.now_ms, right.label, seen)
-            known = load_open_gaps(cursor, self.result.row.id, entry.span)
+                    insert_entry(tx, self.result.row.id, SpanRecord.of(one), self.run_id, self.now_ms, is_stored=True)
+            set_verified(tx, self.result.row.id, entry.span, self.now_ms, right.label, seen)
+            known = load_open_gaps(tx, self.result.row.id, entry.span)
             now_ms = self.exchange.now_ms(self._series.market)
             # Only answers about what is known: a hole that is new would not have been equal.
             answered = [hole for hole in right.holes if any(gap.span.intersect(hole.span) for gap in known)]
-            after = observe(known, [], answered, self._series, now_ms, f"verify {self.run_id}")
-            save_gaps(cursor, self.result.row.id, known, after)
+            after = apply_answers(known, [], answered, self._series, now_ms, f"verify {self.run_id}")
+            save_gaps(tx, self.result.row.id, known, after)
         self.result.verified += 1
 
     def _count(self, differences: Sequence[Difference]) -> None:
@@ -235,30 +242,30 @@ class Verifier:
             for span in found[:_SHOWN]:
                 _log.warning("%s: %s in %s", self._series, kind, span)
 
-    def _repair(self, entry: LedgerEntry, right: Right, differences: Sequence[Difference]) -> None:
+    def _repair(self, entry: LedgerEntry, right: Reference, differences: Sequence[Difference]) -> None:
         row, table = self.result.row, self._table
-        with self.database.transaction(f"repair {self._series} {entry.span}") as cursor:
+        with self.database.transaction(f"repair {self._series} {entry.span}") as tx:
             for one in right.spans:
                 times = [d.time_ms for d in differences if one.span.start_ms <= d.time_ms < one.span.end_ms]
                 if times:
                     wanted = one.batch.at(times)
-                    correct_candles(cursor, row.id, table, times, wanted, one.source.value, self.run_id, self.now_ms)
-            seen = moment_of(cursor)
-            if hash_stored(cursor, table, entry.span) != (right.batch.rows, content_hash(right.batch)):
+                    correct_candles(tx, row.id, table, times, wanted, one.source.value, self.run_id, self.now_ms)
+            seen = snapshot_of(tx)
+            if hash_stored(tx, table, entry.span) != (right.batch.rows, content_hash(right.batch)):
                 raise SeriesError(
                     f"{self._series}: {entry.span} is not what the exchange has after its repair; nothing of it was "
                     "committed. Look for triggers and rules on the table"
                 )
-            delete_entry(cursor, entry.id)
+            delete_entry(tx, entry.id)
             for one in right.spans:
-                insert_entry(cursor, row.id, SpanRecord.of(one), self.run_id, self.now_ms, is_stored=True)
-            set_verified(cursor, row.id, entry.span, self.now_ms, right.label, seen)
-            known = load_open_gaps(cursor, row.id, entry.span)
+                insert_entry(tx, row.id, SpanRecord.of(one), self.run_id, self.now_ms, is_stored=True)
+            set_verified(tx, row.id, entry.span, self.now_ms, right.label, seen)
+            known = load_open_gaps(tx, row.id, entry.span)
             now_ms = self.exchange.now_ms(self._series.market)
             lacking = right.batch.missing(self._series.interval, entry.span)
             all_holes = [*right.holes, *map(Hole, subtract(lacking, [hole.span for hole in right.holes]))]
-            after = observe(known, [entry.span], all_holes, self._series, now_ms, f"repair {self.run_id}")
-            save_gaps(cursor, row.id, known, after)
+            after = apply_answers(known, [entry.span], all_holes, self._series, now_ms, f"repair {self.run_id}")
+            save_gaps(tx, row.id, known, after)
         self.result.repaired += len(differences)
         self.result.verified += 1
 
@@ -270,35 +277,37 @@ class Verifier:
         now_ms = self.exchange.now_ms(self._series.market)
 
         def judged(gap: Gap) -> Gap:
-            is_wrong = gap.status is GapStatus.ABSENT and any(gap.span.intersect(slot) for slot in come)
+            is_wrong = gap.status is GapStatus.NOT_AT_EXCHANGE and any(gap.span.intersect(slot) for slot in come)
             return reopened(gap, now_ms, f"verify {self.run_id} got candles there") if is_wrong else gap
 
-        with self.database.transaction(f"keep the gaps of {self._series}") as cursor:
-            known = load_open_gaps(cursor, self.result.row.id, entry.span)
-            save_gaps(cursor, self.result.row.id, known, [judged(gap) for gap in known])
+        with self.database.transaction(f"keep the gaps of {self._series}") as tx:
+            known = load_open_gaps(tx, self.result.row.id, entry.span)
+            save_gaps(tx, self.result.row.id, known, [judged(gap) for gap in known])
 
     def _absent_is_still_absent(self, entry: LedgerEntry) -> bool:
         """Ask REST about absent gaps that only `verify` still looks at; an archive's checksum says nothing of them."""
         if self._theirs().choice is not SourceChoice.AUTO:
             return True
-        with self.database.transaction(f"read the gaps of {self._series}") as cursor:
-            known = load_open_gaps(cursor, self.result.row.id, entry.span)
+        with self.database.transaction(f"read the gaps of {self._series}") as tx:
+            known = load_open_gaps(tx, self.result.row.id, entry.span)
         now_ms = self.exchange.now_ms(self._series.market)
         for gap in known:
-            if gap.status is not GapStatus.ABSENT or (gap.next_look_ms is not None and not gap.is_due(now_ms)):
+            if gap.status is not GapStatus.NOT_AT_EXCHANGE or (
+                gap.next_recheck_ms is not None and not gap.is_due(now_ms)
+            ):
                 continue
             if fetch_by_rest(self._series, gap.span, self.exchange).spans[0].batch.rows:
                 return False
             answer = Hole(gap.span, (Answer(Source.REST, gap.span, now_ms, now_ms),))
-            after = observe([gap], [], [answer], self._series, now_ms, f"verify {self.run_id}")
-            with self.database.transaction(f"keep the gaps of {self._series}") as cursor:
-                save_gaps(cursor, self.result.row.id, [gap], after)
+            after = apply_answers([gap], [], [answer], self._series, now_ms, f"verify {self.run_id}")
+            with self.database.transaction(f"keep the gaps of {self._series}") as tx:
+                save_gaps(tx, self.result.row.id, [gap], after)
         return True
 
     def _restore_key(self) -> None:
-        with self.database.transaction(f"restore the key of {self._table}") as cursor:
-            if not has_key(cursor, self._table) and count_doubles(cursor, self._table) == 0:
-                restore_key(cursor, self._table)
+        with self.database.transaction(f"restore the key of {self._table}") as tx:
+            if not has_key(tx, self._table) and count_doubles(tx, self._table) == 0:
+                restore_key(tx, self._table)
                 _log.warning("%s: table public.%s got its primary key back", self._series, self._table)
 
 

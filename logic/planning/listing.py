@@ -14,18 +14,18 @@ from core.intervals import Interval, closed_end
 from core.plan import SourceChoice
 from core.ranges import Span, span_or_none, subtract
 from core.series import Series, suggest
-from core.symbol_facts import SymbolFacts
+from core.symbol_info import SymbolInfo
 from core.times import MS_PER_DAY, format_ms
 from core.wanted import WantedSeries
 from db.catalog import CatalogRow
-from logic.archived_life import find_archived_span
-from logic.exchange import Exchange
-from logic.reused_ticker import find_first_candle, find_relisting, settled_names_notes
+from fetcher.binance.exchange import Exchange
+from logic.planning.archived_listing import find_archived_span
+from logic.planning.reused_ticker import find_first_candle, find_relisting, settled_names_notes
 from logic.state_files import SeriesState
 
 _log = logging.getLogger(__name__)
 
-VANISHED = "VANISHED"
+UNLISTED = "UNLISTED"
 """The status of a symbol that the exchange's list no longer holds and the archives do. Not the exchange's word."""
 
 # Without a candle for this long, and for this many of its candles, a symbol has ended whatever its status
@@ -81,7 +81,7 @@ def known_life(row: CatalogRow, state: SeriesState | None = None) -> KnownLife:
 
 def learn_life(
     wanted: WantedSeries,
-    facts: Mapping[str, SymbolFacts],
+    facts: Mapping[str, SymbolInfo],
     known: KnownLife,
     covered: Sequence[Span],
     exchange: Exchange,
@@ -102,7 +102,7 @@ def learn_life(
     """
     symbol = facts.get(wanted.series.symbol)
     if symbol is None:
-        life = _vanished(wanted, facts, known, covered, exchange, choice)
+        life = _unlisted(wanted, facts, known, covered, exchange, choice)
     elif symbol.is_pending:
         # What is known of an earlier listing is needed when trading begins.
         life = SeriesLife(None, known.delisting_ms, symbol.status, known.note)
@@ -131,7 +131,7 @@ def wanted_span(wanted: WantedSeries, life: SeriesLife, now_ms: int) -> Span | N
 
 def _listed(
     wanted: WantedSeries,
-    symbol: SymbolFacts,
+    symbol: SymbolInfo,
     known: KnownLife,
     covered: Sequence[Span],
     exchange: Exchange,
@@ -158,7 +158,7 @@ def _listed(
     return _with_end(wanted, life, symbol, known, covered, exchange)
 
 
-def _is_delivered(symbol: SymbolFacts, now_ms: int) -> bool:
+def _is_delivered(symbol: SymbolInfo, now_ms: int) -> bool:
     """Whether the delivery date has passed: it is moved to the time of a delisting (contract section 3)."""
     return symbol.delivery_ms is not None and symbol.delivery_ms <= now_ms
 
@@ -166,7 +166,7 @@ def _is_delivered(symbol: SymbolFacts, now_ms: int) -> bool:
 def _with_end(
     wanted: WantedSeries,
     life: SeriesLife,
-    symbol: SymbolFacts,
+    symbol: SymbolInfo,
     known: KnownLife,
     covered: Sequence[Span],
     exchange: Exchange,
@@ -227,9 +227,9 @@ def _is_final(wanted: WantedSeries, life: SeriesLife, known: KnownLife, covered:
     return whole is None or (bool(covered) and covered[-1].end_ms >= whole.end_ms)
 
 
-def _vanished(
+def _unlisted(
     wanted: WantedSeries,
-    facts: Mapping[str, SymbolFacts],
+    facts: Mapping[str, SymbolInfo],
     known: KnownLife,
     covered: Sequence[Span],
     exchange: Exchange,
@@ -240,9 +240,9 @@ def _vanished(
     if choice is not SourceChoice.AUTO:
         raise _unknown_symbol(series, facts, "")
     if known.listing_ms is not None and known.delisting_ms is not None:
-        life = SeriesLife(known.listing_ms, known.delisting_ms, VANISHED, known.note)
+        life = SeriesLife(known.listing_ms, known.delisting_ms, UNLISTED, known.note)
         now_ms = exchange.now_ms(series.market)
-        if known.status == VANISHED:
+        if known.status == UNLISTED:
             is_known = now_ms - known.delisting_ms > _ARCHIVES_FINAL_MS
         else:
             is_known = _is_final(wanted, life, known, covered, now_ms)
@@ -255,10 +255,10 @@ def _vanished(
     if found is None:
         raise _unknown_symbol(series, facts, ", and the archives hold no file of it")
     notes = settled_names_notes(series, exchange, choice) if known.listing_ms is None else ()
-    return SeriesLife(found.start_ms, found.end_ms, VANISHED, _noted(known.note, notes))
+    return SeriesLife(found.start_ms, found.end_ms, UNLISTED, _noted(known.note, notes))
 
 
-def _unknown_symbol(series: Series, facts: Mapping[str, SymbolFacts], archives: str) -> SeriesError:
+def _unknown_symbol(series: Series, facts: Mapping[str, SymbolInfo], archives: str) -> SeriesError:
     near = suggest(series.symbol, list(facts))
     return SeriesError(
         f"market {series.market} has no symbol {series.symbol}{near}{archives}; correct symbols.yml or --symbols"
@@ -300,7 +300,7 @@ def _tell_news(series: Series, life: SeriesLife, known: KnownLife) -> None:
     for text in _notes_in(life.note):
         if text not in told:
             _log.warning("%s: %s", series, text)
-    if life.status == VANISHED and known.status != VANISHED:
+    if life.status == UNLISTED and known.status != UNLISTED:
         _log.warning("%s: the exchange no longer lists the symbol; only the archives are used", series)
     elif life.delisting_ms is not None and _is_new_silence(life, known):
         _log.warning(

@@ -21,7 +21,7 @@ class SeriesResult:
     covered_until_ms: int | None = None  # exclusive
     open_gaps: list[Span] = field(default_factory=list)  # not there, not explained yet
     healed: int = 0  # candles of known gaps that came in after all
-    confirmed_absent: int = 0  # slots in the range that are absent at the exchange, with evidence
+    not_at_exchange: int = 0  # slots in the range that are not at the exchange, with evidence
     unexplained: int = 0  # slots in `open_gaps`
     error: str | None = None
     locked: bool = False

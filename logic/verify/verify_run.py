@@ -16,10 +16,10 @@ from db.connection import Database
 from db.ledger import LedgerEntry, load_entries
 from db.locks import try_lock_series, unlock_series
 from db.schema import table_exists
-from logic.exchange import Exchange
-from logic.results import exit_code_of
-from logic.symbol_life import VANISHED
-from logic.verifier import Against, SeriesVerification, Verifier
+from fetcher.binance.exchange import Exchange
+from logic.backfill.results import exit_code_of
+from logic.planning.listing import UNLISTED
+from logic.verify.verifier import Against, SeriesVerification, Verifier
 
 _log = logging.getLogger(__name__)
 
@@ -98,11 +98,11 @@ def _choose(
 ) -> list[tuple[CatalogRow, list[LedgerEntry]]]:
     """Return the spans to verify, by series; series without any are left out."""
     found: list[tuple[CatalogRow, LedgerEntry]] = []
-    with database.transaction("read the ledger") as cursor:
+    with database.transaction("read the ledger") as tx:
         for row in rows:
             found += [
                 (row, entry)
-                for entry in load_entries(cursor, row.id, row.series.table_name)
+                for entry in load_entries(tx, row.id, row.series.table_name)
                 if (options.start_ms is None or entry.span.end_ms > options.start_ms)
                 and (options.end_ms is None or entry.span.start_ms < options.end_ms)
             ]
@@ -110,7 +110,7 @@ def _choose(
         Candidate(
             f"{row.series}/{format_ms(entry.span.start_ms)}",
             entry.rows,
-            max(ms for ms in (entry.fetched_ms, entry.verified_ms, entry.tried_ms) if ms is not None),
+            max(ms for ms in (entry.fetched_ms, entry.verified_ms, entry.attempted_ms) if ms is not None),
         )
         for row, entry in found
     ]
@@ -129,21 +129,21 @@ def _choose(
 def _verify_one(verifier: Verifier, entries: Sequence[LedgerEntry], takes_everything: bool) -> None:
     result, database, exchange = verifier.result, verifier.database, verifier.exchange
     row = result.row
-    with database.transaction(f"lock {row.series}") as cursor:
-        result.is_locked = not try_lock_series(cursor, [row.id])
+    with database.transaction(f"lock {row.series}") as tx:
+        result.is_locked = not try_lock_series(tx, [row.id])
     if result.is_locked:
         result.chunks = len(entries)
         _log.warning("%s: another run is working on it; left out", row.series)
         return
     try:
-        with database.transaction(f"look for table {row.series.table_name}") as cursor:
-            if not table_exists(cursor, row.series.table_name):
+        with database.transaction(f"look for table {row.series.table_name}") as tx:
+            if not table_exists(tx, row.series.table_name):
                 raise SeriesError(f"{row.series}: table public.{row.series.table_name} does not exist; run a backfill")
-        if verifier.against is not Against.ARCHIVE and row.status != VANISHED:
+        if verifier.against is not Against.ARCHIVE and row.status != UNLISTED:
             exchange.open_market(row.series.market, {row.series.symbol})
-        with database.transaction(f"read the ledger of {row.series}") as cursor:
+        with database.transaction(f"read the ledger of {row.series}") as tx:
             # Chosen before the lock was had: another run may have extended, cut or replaced some since.
-            now = load_entries(cursor, row.id, row.series.table_name)
+            now = load_entries(tx, row.id, row.series.table_name)
         chosen = [entry.span for entry in entries]
         if takes_everything:
             verifier.verify_outside(subtract([_ALL_TIME], [entry.span for entry in now]))
@@ -160,5 +160,5 @@ def _verify_one(verifier: Verifier, entries: Sequence[LedgerEntry], takes_everyt
         _log.exception("%s: unexpected fault, please report it", row.series)
         result.error, result.is_fault = f"unexpected fault: {type(error).__name__}: {error}", True
     finally:
-        with database.transaction(f"unlock {row.series}") as cursor:
-            unlock_series(cursor, row.id)
+        with database.transaction(f"unlock {row.series}") as tx:
+            unlock_series(tx, row.id)

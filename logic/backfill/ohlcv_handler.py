@@ -23,15 +23,15 @@ from db.ledger import LedgerTotals, load_totals, void_entries
 from db.locks import try_lock_series
 from db.operations import PreparedSpan, get_last_timestamp, save_ohlcv
 from db.schema import create_table_if_not_exists, find_tables, refresh_all_series_view
-from logic.chunk_fetch import FetchedChunk, fetch_chunk, is_edge
-from logic.exchange import Exchange
-from logic.read_ahead import ReadAhead
-from logic.results import RunSummary, SeriesResult
-from logic.series_gaps import look_after_gaps, note_gaps, report_conflicts
-from logic.series_plan import SeriesPlan, plan_series
-from logic.series_task import SeriesTask, compare_state, keep_state, shown
+from fetcher.binance.exchange import Exchange
+from logic.backfill.results import RunSummary, SeriesResult
+from logic.backfill.series_gaps import look_after_gaps, note_gaps, report_conflicts
+from logic.backfill.series_task import SeriesTask, compare_state, keep_state, shown
+from logic.fetching.chunk_fetch import FetchedChunk, fetch_chunk, is_edge
+from logic.fetching.read_ahead import ReadAhead
+from logic.planning.listing import KnownLife, known_life
+from logic.planning.series_plan import SeriesPlan, plan_series
 from logic.state_files import remove_leftovers
-from logic.symbol_life import KnownLife, known_life
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class BackfillOptions:
     chunk_days: int
     workers: int
     heal_gaps: bool
-    authoritative: bool  # whether the wanted series came from a symbols.yml, which the catalog follows
+    replaces_catalog: bool  # whether the wanted series came from a symbols.yml, which the catalog follows
     timescale: bool
     compress_after_days: int
     state_dir: Path
@@ -103,14 +103,14 @@ def _plans(tasks: Sequence[SeriesTask]) -> list[SeriesPlan]:
 
 
 def _enter_and_lock(database: Database, wanted: Sequence[WantedSeries], options: BackfillOptions) -> list[SeriesTask]:
-    with database.transaction("enter the series into the catalog") as cursor:
-        rows = sync_symbols(cursor, wanted, options.authoritative)
+    with database.transaction("enter the series into the catalog") as tx:
+        rows = sync_symbols(tx, wanted, options.replaces_catalog)
     active = [one for one in wanted if one.active]
     ids = [rows[one.series].id for one in active]
-    with database.transaction("lock the series") as cursor:
-        ours = try_lock_series(cursor, ids)
-        totals = load_totals(cursor, ids)
-        gaps = load_all_open_gaps(cursor, ids)
+    with database.transaction("lock the series") as tx:
+        ours = try_lock_series(tx, ids)
+        totals = load_totals(tx, ids)
+        gaps = load_all_open_gaps(tx, ids)
     tasks = []
     for one in active:
         row = rows[one.series]
@@ -134,8 +134,8 @@ def _enter_and_lock(database: Database, wanted: Sequence[WantedSeries], options:
 
 def _read_tables(database: Database, tasks: Sequence[SeriesTask]) -> None:
     """Learn which tables are there and what their newest candle is."""
-    with database.transaction("look for the tables") as cursor:
-        shapes = find_tables(cursor, [task.wanted.series.table_name for task in tasks])
+    with database.transaction("look for the tables") as tx:
+        shapes = find_tables(tx, [task.wanted.series.table_name for task in tasks])
     for task in tasks:
         table = task.wanted.series.table_name
         shape = shapes.get(table)
@@ -154,8 +154,8 @@ def _read_tables(database: Database, tasks: Sequence[SeriesTask]) -> None:
 
 
 def _read_last_candles(database: Database, tasks: Sequence[SeriesTask]) -> None:
-    with database.transaction("read the newest candles") as cursor:
-        newest = get_last_timestamp(cursor, [task.wanted.series.table_name for task in tasks])
+    with database.transaction("read the newest candles") as tx:
+        newest = get_last_timestamp(tx, [task.wanted.series.table_name for task in tasks])
     for task in tasks:
         task.last_candle_ms = newest[task.wanted.series.table_name]
 
@@ -166,8 +166,8 @@ def _void_lost_tables(database: Database, tasks: Sequence[SeriesTask], totals: M
         recorded = totals.get(task.row.id)
         if recorded is None or (task.table_exists and (recorded.rows == 0 or task.last_candle_ms is not None)):
             continue
-        with database.transaction(f"forget the coverage of {task.wanted.series}") as cursor:
-            voided = void_entries(cursor, task.row.id)
+        with database.transaction(f"forget the coverage of {task.wanted.series}") as tx:
+            voided = void_entries(tx, task.row.id)
         task.covered = []
         _log.warning(
             "%s: the ledger records %d candles, but table public.%s is gone or empty; "
@@ -228,11 +228,11 @@ def _prepare_tables(
         )
         if task.table_exists and not is_news:
             continue
-        with _failing_alone(task, tasks, exchange), database.transaction(f"prepare the table of {series}") as cursor:
-            create_table_if_not_exists(cursor, series, options.timescale, options.compress_after_days)
+        with _failing_alone(task, tasks, exchange), database.transaction(f"prepare the table of {series}") as tx:
+            create_table_if_not_exists(tx, series, options.timescale, options.compress_after_days)
             if is_news:
                 update_life(
-                    cursor,
+                    tx,
                     task.row.id,
                     life.listing_ms,
                     life.delisting_ms,
@@ -241,8 +241,8 @@ def _prepare_tables(
                     life.silence_asked_ms,
                 )
     try:
-        with database.transaction("refresh the view over all series") as cursor:
-            refresh_all_series_view(cursor)
+        with database.transaction("refresh the view over all series") as tx:
+            refresh_all_series_view(tx)
     except SeriesError as error:  # a table was changed by hand; the candles of the others are what counts
         _log.error("the view public.ohlcv stays as it was: %s", error)
 
@@ -340,9 +340,9 @@ def _commit(
     if fetched is None:
         return
     series, result = task.wanted.series, task.result
-    with database.transaction(f"save {series} {chunk.span}") as cursor:
-        saved = save_ohlcv(cursor, task.row.id, series.table_name, fetched.prepared, options.run_id, now_ms)
-        note_gaps(cursor, task, fetched.spans, fetched.holes, exchange.now_ms(series.market), options.run_id)
+    with database.transaction(f"save {series} {chunk.span}") as tx:
+        saved = save_ohlcv(tx, task.row.id, series.table_name, fetched.prepared, options.run_id, now_ms)
+        note_gaps(tx, task, fetched.spans, fetched.holes, exchange.now_ms(series.market), options.run_id)
     result.saved += saved
     result.chunks += 1
     for one in fetched.prepared:

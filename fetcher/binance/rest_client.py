@@ -10,9 +10,9 @@ import requests
 from core.errors import ExchangeBanned, ExchangeUnavailable, UnusableAnswer
 from core.times import format_ms
 from fetcher.ban_file import BanFile
+from fetcher.binance.rest_answers import Banned, RateLimited, check_status, is_count, latest_time, read_json
 from fetcher.exchange_clock import ExchangeClock
 from fetcher.http import BodyTooLarge, Sleep, TemporaryFailure, new_session, read_body, send, with_retries
-from fetcher.rest_answers import Banned, RateLimited, check_status, is_count, latest_time, read_json
 from fetcher.weight_budget import WeightBudget
 
 TIME_PATH = "/time"

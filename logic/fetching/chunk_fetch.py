@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.archive_names import Period
+from core.binance.archives import Period
 from core.candles import CandleBatch, coalesce, merge_batches
 from core.errors import ArchiveUnavailable
 from core.fetched import FetchedSpan
@@ -15,8 +15,8 @@ from core.plan import Chunk, Source, SourceChoice, finer_chunks
 from core.ranges import Span, merge, subtract
 from core.series import Series
 from core.times import MS_PER_DAY
-from logic.exchange import Exchange
-from logic.series_plan import SeriesPlan
+from fetcher.binance.exchange import Exchange
+from logic.planning.series_plan import SeriesPlan
 
 _log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from core.ranges import Span
 from core.times import format_ms
 from core.wanted import WantedSeries
 from db.catalog import CatalogRow
-from logic.results import SeriesResult
-from logic.series_plan import SeriesPlan
+from logic.backfill.results import SeriesResult
+from logic.planning.series_plan import SeriesPlan
 from logic.state_files import SeriesState, load_state, save_state
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from core.archive_names import NO_ARCHIVES, ArchiveIndex, guess_index, has_daily_files
+from core.binance.archives import NO_ARCHIVES, ArchiveIndex, guess_index, has_daily_files
 from core.candles import CandleBatch, coalesce, merge_batches
 from core.compare import Difference, compare
 from core.fetched import FetchedSpan
@@ -20,14 +20,14 @@ from core.series import Series
 from core.wanted import WantedSeries
 from db.catalog import CatalogRow
 from db.ledger import LedgerEntry
-from logic.chunk_fetch import fetch_by_rest, fetch_chunk
-from logic.exchange import Exchange
-from logic.series_plan import SeriesPlan
-from logic.symbol_life import SeriesLife
+from fetcher.binance.exchange import Exchange
+from logic.fetching.chunk_fetch import fetch_by_rest, fetch_chunk
+from logic.planning.listing import SeriesLife
+from logic.planning.series_plan import SeriesPlan
 
 
 @dataclass(frozen=True, slots=True)
-class Right:
+class Reference:
     """All candles that the exchange has in a span, as pieces by source, and the slots that it lacks."""
 
     spans: tuple[FetchedSpan, ...]
@@ -35,7 +35,7 @@ class Right:
     batch: CandleBatch  # of all pieces
 
     @classmethod
-    def of(cls, spans: Iterable[FetchedSpan], holes: Iterable[Hole]) -> Right:
+    def of(cls, spans: Iterable[FetchedSpan], holes: Iterable[Hole]) -> Reference:
         """Return the pieces in order, with their candles as one batch."""
         ordered = tuple(sorted(spans, key=lambda one: one.span))
         return cls(ordered, tuple(holes), CandleBatch.concat([one.batch for one in ordered]))
@@ -62,7 +62,7 @@ class ExchangeCandles:
     def _page_rows(self) -> int:
         return self.exchange.page_rows(self.row.series.market)
 
-    def fetch(self, entry: LedgerEntry) -> Right | None:
+    def fetch(self, entry: LedgerEntry) -> Reference | None:
         """Return what the exchange has in the entry's span; None when the allowed sources do not hold all of it."""
         series, row = self._series, self.row
         rules = PlanRules(self.choice, self._page_rows, chunk_days=1)
@@ -77,12 +77,12 @@ class ExchangeCandles:
         life = SeriesLife(row.listing_ms, row.delisting_ms, row.status)
         context = SeriesPlan(WantedSeries(series), life, None, plan.chunks, plan.unserved, published, rules)
         parts = [fetch_chunk(context, chunk, self.exchange) for chunk in plan.chunks]
-        right = Right.of(
+        right = Reference.of(
             (span for part in parts for span in part.spans), (hole for part in parts for hole in part.holes)
         )
         return None if subtract([entry.span], [one.span for one in right.spans]) else right
 
-    def with_word_of_rest(self, span: Span, right: Right, differences: Sequence[Difference]) -> Right:
+    def with_word_of_rest(self, span: Span, right: Reference, differences: Sequence[Difference]) -> Reference:
         """Return `right` with what REST says where an archive in it differs from the table.
 
         A candle that an archive has and REST lacks stays. Without REST (`--against archive`, a vanished
@@ -99,12 +99,12 @@ class ExchangeCandles:
             merged = merge_batches(by_rest.spans[0].batch, right.batch.within(stretch), interval)
             spans.append(FetchedSpan(stretch, merged, Source.REST))
             holes += by_rest.holes
-        final = Right.of(spans, holes)
+        final = Reference.of(spans, holes)
         lacking = final.batch.missing(interval, span)
         still = [hole for hole in holes if any(hole.span.intersect(one) == hole.span for one in lacking)]
-        return Right(final.spans, tuple(still), final.batch)
+        return Reference(final.spans, tuple(still), final.batch)
 
-    def are_confirmed(self, right: Right, differences: Sequence[Difference]) -> bool:
+    def are_confirmed(self, right: Reference, differences: Sequence[Difference]) -> bool:
         """Whether REST, asked again, gives the same candles: a wrong answer must not pass for a wrong table."""
         slots = merge(slot_of(difference.time_ms, self._series) for difference in differences)
         for stretch in self._stretches(right, differences, [Source.REST]):
@@ -116,7 +116,7 @@ class ExchangeCandles:
                     return False
         return True
 
-    def _stretches(self, right: Right, differences: Sequence[Difference], sources: Sequence[Source]) -> list[Span]:
+    def _stretches(self, right: Reference, differences: Sequence[Difference], sources: Sequence[Source]) -> list[Span]:
         """Return the differing slots that came from `sources`, those that fit into one page together."""
         given = [one.span for one in right.spans if one.source in sources]
         slots = merge(slot_of(difference.time_ms, self._series) for difference in differences)

@@ -11,7 +11,7 @@ _NOT_YET_TRADING = frozenset({"PENDING_TRADING", "PRE_TRADING"})
 
 
 @dataclass(frozen=True, slots=True)
-class SymbolFacts:
+class SymbolInfo:
     """Status and, on futures, the onboard and delivery times (epoch ms; spot has neither)."""
 
     symbol: str

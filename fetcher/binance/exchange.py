@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from core.binance.rest_rules import PUBLISHED_WEIGHT_PER_MINUTE
 from core.errors import ExchangeUnavailable
-from core.rest_rules import PUBLISHED_WEIGHT_PER_MINUTE
 from core.series import Market
-from core.symbol_facts import SymbolFacts
-from fetcher.archive import ArchiveClient
+from core.symbol_info import SymbolInfo
 from fetcher.ban_file import BanFile
-from fetcher.binance import POOLS, BinanceRest
+from fetcher.binance.archive import ArchiveClient
+from fetcher.binance.rest import POOLS, BinanceRest
 from fetcher.exchange_clock import ExchangeClock
 from fetcher.http import Sleep
 from fetcher.weight_budget import WeightBudget
@@ -41,7 +41,7 @@ class ExchangeAddresses:
 class _MarketState:
     """What is known of a market in this run: its symbols, or why it cannot be used."""
 
-    symbols: dict[str, SymbolFacts] = field(default_factory=dict)
+    symbols: dict[str, SymbolInfo] = field(default_factory=dict)
     has_all_symbols: bool = False
     failure: ExchangeUnavailable | None = None
 
@@ -110,7 +110,7 @@ class Exchange:
         for pool, budget in self._budgets.items():
             budget.share(partial(reserve, pool))
 
-    def open_market(self, market: Market, symbols: set[str] | None) -> Mapping[str, SymbolFacts]:
+    def open_market(self, market: Market, symbols: set[str] | None) -> Mapping[str, SymbolInfo]:
         """Set the market's clock and limits and return its symbols.
 
         At least those of `symbols` that exist are returned; None asks for all. Raises ExchangeUnavailable.

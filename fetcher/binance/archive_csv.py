@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from core.archive_names import Period, file_stem
+from core.binance.archives import Period, file_stem
 from core.candles import EXCHANGE_ROW, EXCHANGE_ROW_LENGTH, SCHEMA, CandleBatch
 from core.errors import ArchiveUnavailable, UnusableAnswer
 from core.series import Series

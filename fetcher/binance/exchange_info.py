@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from core.errors import UnusableAnswer
-from core.symbol_facts import SymbolFacts
+from core.symbol_info import SymbolInfo
 
 _PLAUSIBLE_LIMITS = range(100, 1_000_001)
 
 
-def read_exchange_info(body: object, _latest_ms: int | None) -> tuple[int | None, dict[str, SymbolFacts]]:
+def read_exchange_info(body: object, _latest_ms: int | None) -> tuple[int | None, dict[str, SymbolInfo]]:
     """Return the weight limit a minute (None: not said) and the symbols by name. Raises UnusableAnswer."""
     if not isinstance(body, dict):
         raise UnusableAnswer(f"expected exchangeInfo, got {str(body)[:100]}")
@@ -22,7 +22,7 @@ def read_exchange_info(body: object, _latest_ms: int | None) -> tuple[int | None
             None,
         )
         symbols = {
-            _name(item["symbol"]): SymbolFacts(
+            _name(item["symbol"]): SymbolInfo(
                 item["symbol"],
                 str(item.get("status") or item.get("contractStatus")),
                 _time_said(item.get("onboardDate")),

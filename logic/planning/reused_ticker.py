@@ -14,9 +14,9 @@ from core.errors import ArchiveUnavailable
 from core.plan import SourceChoice
 from core.ranges import Span
 from core.series import Market, Series
-from core.symbol_facts import SymbolFacts
+from core.symbol_info import SymbolInfo
 from core.times import MS_PER_DAY, format_ms
-from logic.exchange import Exchange
+from fetcher.binance.exchange import Exchange
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Listing:
     notes: tuple[str, ...] = ()
 
 
-def find_first_candle(series: Series, symbol: SymbolFacts, exchange: Exchange, choice: SourceChoice) -> Listing | None:
+def find_first_candle(series: Series, symbol: SymbolInfo, exchange: Exchange, choice: SourceChoice) -> Listing | None:
     """Return where the series begins, or None when the exchange has no candle of it.
 
     Candles before the onboard date count as an earlier listing's when the exchange has none in the day
@@ -58,7 +58,7 @@ def find_first_candle(series: Series, symbol: SymbolFacts, exchange: Exchange, c
     return Listing(later_ms, (*notes, f"{_reused(symbol.onboard_ms)} and are not fetched"))
 
 
-def find_relisting(series: Series, symbol: SymbolFacts, ended_ms: int, exchange: Exchange) -> Listing | None:
+def find_relisting(series: Series, symbol: SymbolInfo, ended_ms: int, exchange: Exchange) -> Listing | None:
     """Return where the symbol begins again after an earlier listing that ended at `ended_ms` (exclusive).
 
     None when it is the same listing that goes on, as far as the exchange says, or has no candle yet.

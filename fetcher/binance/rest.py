@@ -7,19 +7,19 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
+from core.binance.rest_rules import COIN_M_MAX_SPAN_MS, page_rows, page_weight, pages
 from core.candles import CandleBatch, coalesce, merge_batches
 from core.errors import ExchangeUnavailable, SeriesError, UnusableAnswer
 from core.ranges import Span
-from core.rest_rules import COIN_M_MAX_SPAN_MS, page_rows, page_weight, pages
 from core.series import Market, Series
-from core.symbol_facts import SymbolFacts
+from core.symbol_info import SymbolInfo
 from core.times import MS_PER_DAY, MS_PER_SECOND, format_ms
 from fetcher.ban_file import BanFile
+from fetcher.binance.exchange_info import read_exchange_info
+from fetcher.binance.rest_client import TIME_PATH, RestClient
+from fetcher.binance.rest_page import read_page, refuse_open
 from fetcher.exchange_clock import ExchangeClock
-from fetcher.exchange_info import read_exchange_info
 from fetcher.http import Sleep
-from fetcher.rest_client import TIME_PATH, RestClient
-from fetcher.rest_page import read_page, refuse_open
 from fetcher.weight_budget import WeightBudget
 
 _log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class BinanceRest:
         except SeriesError as error:
             raise ExchangeUnavailable(f"market {self.market}: {error}") from error
 
-    def load_symbols(self, wanted: set[str] | None) -> tuple[dict[str, SymbolFacts], bool]:
+    def load_symbols(self, wanted: set[str] | None) -> tuple[dict[str, SymbolInfo], bool]:
         """Return symbols, and whether these are all of the market; takes over the published weight limit.
 
         With `wanted`, spot is asked for these symbols alone, which saves megabytes; when one of them
@@ -104,7 +104,7 @@ class BinanceRest:
                 _log.debug("not every symbol is listed (%s); asking for all", error)
         return self._load_symbols(params), True
 
-    def _load_symbols(self, params: dict[str, str]) -> dict[str, SymbolFacts]:
+    def _load_symbols(self, params: dict[str, str]) -> dict[str, SymbolInfo]:
         weight = _INFO_WEIGHT[self.market]
         try:
             limit, symbols = self._client.get("/exchangeInfo", params, weight, read_exchange_info)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from psycopg2.extensions import cursor as Cursor
-
 from core.expected import SeriesBounds, expected_spans
 from core.gaps import Gap, GapStatus
 from core.ranges import Span, merge, subtract
 from core.series import Series
-from core.symbol_facts import SymbolFacts
+from core.symbol_info import SymbolInfo
 from db.catalog import CatalogRow
 from db.checks import (
     count_between_milliseconds,
@@ -21,12 +19,13 @@ from db.checks import (
     find_off_grid,
     find_row_edges,
     is_watched,
-    last_foreign_change,
+    last_external_change,
 )
+from db.connection import Transaction
 from db.gaps import load_open_gaps
 from db.ledger import LedgerEntry, hash_stored, is_as_recorded, load_entries
 from db.schema import has_key, table_exists
-from logic.checker import survey_table
+from logic.gaps.checker import survey_table
 
 _ALL_TIME = Span(0, 4_102_444_800_000)  # to 2100
 _OFF_GRID_SHOWN = 5
@@ -40,7 +39,7 @@ class SeriesCheck:
     spans: tuple[Span, ...]  # the range that was looked at
     expected: int = 0
     stored: int = 0  # rows inside the range
-    absent: int = 0  # slots without a candle at the exchange, with evidence
+    not_at_exchange: int = 0  # slots without a candle at the exchange, with evidence
     off_grid: int = 0
     off_grid_shown: tuple[int, ...] = ()  # the first of them, epoch ms
     lost: tuple[Span, ...] = ()  # slots without a candle and without an explanation
@@ -49,10 +48,10 @@ class SeriesCheck:
     extra_rows: int = 0
     doubled: int = 0
     altered: tuple[Span, ...] = ()  # committed spans whose values are no longer those committed
-    unvouched: tuple[Span, ...] = ()  # committed spans whose hash is not known: verify fetches them
+    not_compared: tuple[Span, ...] = ()  # committed spans whose hash is not known: verify fetches them
     gaps: tuple[Gap, ...] = ()  # the open ones inside the range
     faults: tuple[str, ...] = ()  # of the table itself
-    foreign_change: str | None = None  # who last changed candles by hand
+    external_change: str | None = None  # who last changed candles by hand
     is_empty: bool = False  # an active series that trades, of which nothing was ever fetched
 
     @property
@@ -64,60 +63,62 @@ class SeriesCheck:
     @property
     def is_complete(self) -> bool:
         """Whether everything that is not absent is there, nothing else is, and the values are those committed."""
-        wrong = self.lost or self.never_fetched or self.extra_rows or self.doubled or self.altered or self.unvouched
+        wrong = self.lost or self.never_fetched or self.extra_rows or self.doubled or self.altered or self.not_compared
         return not wrong and not self.faults and not self.is_empty
 
 
-def check_series(cursor: Cursor, row: CatalogRow, start_ms: int | None, end_ms: int | None, now_ms: int) -> SeriesCheck:
+def check_series(
+    tx: Transaction, row: CatalogRow, start_ms: int | None, end_ms: int | None, now_ms: int
+) -> SeriesCheck:
     """Return the check of one series over its expected range, or over the operator's own."""
     series, table = row.series, row.series.table_name
-    is_there = table_exists(cursor, table)
-    entries = load_entries(cursor, row.id, table)
+    is_there = table_exists(tx, table)
+    entries = load_entries(tx, row.id, table)
     covered = merge(entry.span for entry in entries)
     bounds = SeriesBounds(row.listing_ms, row.delisting_ms, row.wanted_from_ms, row.wanted_until_ms, row.active)
     spans = expected_spans(series.interval, bounds, covered, start_ms, end_ms, now_ms)
     expected = _slots(series, spans)
-    is_pending = row.status is not None and SymbolFacts(series.symbol, row.status).is_pending
+    is_pending = row.status is not None and SymbolInfo(series.symbol, row.status).is_pending
     if row.active and not covered and not is_pending:
         return SeriesCheck(row, tuple(spans), expected, never_fetched=tuple(spans), is_empty=True)
     if not is_there:
         gone = [f"table public.{table} does not exist"] if covered else []
         return SeriesCheck(row, tuple(spans), expected, never_fetched=tuple(spans), faults=tuple(gone))
-    faults = tuple(faults_of_shape(cursor, table))
+    faults = tuple(faults_of_shape(tx, table))
     if any("columns" in fault for fault in faults):
         return SeriesCheck(row, tuple(spans), expected, never_fetched=tuple(subtract(spans, covered)), faults=faults)
 
-    all_gaps = load_open_gaps(cursor, row.id)
+    all_gaps = load_open_gaps(tx, row.id)
     gaps = [gap for gap in all_gaps if _inside([gap.span], spans)]
     to_look = [part for span in covered for one in spans if (part := span.intersect(one)) is not None]
-    survey = survey_table(cursor, series, entries, gaps, to_look)
-    absent = _inside([gap.span for gap in gaps if gap.status is GapStatus.ABSENT], survey.holes)
+    survey = survey_table(tx, series, entries, gaps, to_look)
+    absent = _inside([gap.span for gap in gaps if gap.status is GapStatus.NOT_AT_EXCHANGE], survey.holes)
     is_whole = start_ms is None and end_ms is None
-    extra = _foreign_rows(cursor, row, covered, gaps, [_ALL_TIME] if is_whole else spans)
+    extra = _unrecorded_rows(tx, row, covered, gaps, [_ALL_TIME] if is_whole else spans)
     if not survey.is_exact:
-        extra += _surplus(cursor, series, entries, all_gaps, survey.holes, to_look)
+        extra += _surplus(tx, series, entries, all_gaps, survey.holes, to_look)
     lost = subtract(survey.holes, absent)
-    if survey.off_grid and (moved := sum(count_between_milliseconds(cursor, table, span) for span in to_look)):
+    if survey.off_grid and (moved := sum(count_between_milliseconds(tx, table, span) for span in to_look)):
         faults = (*faults, f"{moved:,} rows open between two milliseconds, where no source has a candle")
-    altered, unvouched = _values(cursor, table, entries, spans, [*lost, *(span for span, _ in extra)])
+    altered, not_compared = _values(tx, table, entries, spans, [*lost, *(span for span, _ in extra)])
     return SeriesCheck(
         row,
         tuple(spans),
         expected,
         stored=survey.rows,
-        absent=_slots(series, absent),
+        not_at_exchange=_slots(series, absent),
         off_grid=survey.off_grid,
-        off_grid_shown=tuple(_first_off_grid(cursor, series, spans)) if survey.off_grid else (),
+        off_grid_shown=tuple(_first_off_grid(tx, series, spans)) if survey.off_grid else (),
         lost=tuple(lost),
         never_fetched=tuple(subtract(spans, covered)),
         extra=tuple(span for span, _ in extra),
         extra_rows=sum(count for _, count in extra),
-        doubled=0 if has_key(cursor, table) else count_doubles(cursor, table),
+        doubled=0 if has_key(tx, table) else count_doubles(tx, table),
         altered=tuple(altered),
-        unvouched=tuple(unvouched),
+        not_compared=tuple(not_compared),
         gaps=tuple(gaps),
         faults=faults,
-        foreign_change=last_foreign_change(cursor, table),
+        external_change=last_external_change(tx, table),
     )
 
 
@@ -129,15 +130,15 @@ def _inside(spans: Sequence[Span], scope: Sequence[Span]) -> list[Span]:
     return [part for span in spans for one in scope if (part := span.intersect(one)) is not None]
 
 
-def _first_off_grid(cursor: Cursor, series: Series, spans: Sequence[Span]) -> list[int]:
+def _first_off_grid(tx: Transaction, series: Series, spans: Sequence[Span]) -> list[int]:
     found = [
-        ms for span in spans for ms in find_off_grid(cursor, series.table_name, series.interval, span, _OFF_GRID_SHOWN)
+        ms for span in spans for ms in find_off_grid(tx, series.table_name, series.interval, span, _OFF_GRID_SHOWN)
     ]
     return found[:_OFF_GRID_SHOWN]
 
 
-def _foreign_rows(
-    cursor: Cursor, row: CatalogRow, covered: Sequence[Span], gaps: Sequence[Gap], scope: Sequence[Span]
+def _unrecorded_rows(
+    tx: Transaction, row: CatalogRow, covered: Sequence[Span], gaps: Sequence[Gap], scope: Sequence[Span]
 ) -> list[tuple[Span, int]]:
     """Return from where to where in `scope` rows are that no source gave, and how many.
 
@@ -151,12 +152,12 @@ def _foreign_rows(
         outside.append(Span(interval.ceil(row.delisting_ms), _ALL_TIME.end_ms))
     spans = _inside(merge([*outside, *(gap.span for gap in gaps)]), scope)
     table = row.series.table_name
-    counts = zip(spans, count_rows_in_each(cursor, table, spans), strict=True)
-    return [(find_row_edges(cursor, table, span) or span, count) for span, count in counts if count]
+    counts = zip(spans, count_rows_in_each(tx, table, spans), strict=True)
+    return [(find_row_edges(tx, table, span) or span, count) for span, count in counts if count]
 
 
 def _surplus(
-    cursor: Cursor,
+    tx: Transaction,
     series: Series,
     entries: Sequence[LedgerEntry],
     gaps: Sequence[Gap],
@@ -172,7 +173,7 @@ def _surplus(
     touched = [entry for entry in entries if entry.content_hash is not None and _inside([entry.span], scope)]
     known = merge(gap.span for gap in gaps)
     parts = [(entry, part) for entry in touched for part in subtract([entry.span], known)]
-    counts = count_rows_in_each(cursor, series.table_name, [part for _, part in parts])
+    counts = count_rows_in_each(tx, series.table_name, [part for _, part in parts])
     stored = dict.fromkeys((entry.id for entry in touched), 0)
     for (entry, _), count in zip(parts, counts, strict=True):
         stored[entry.id] += count
@@ -180,16 +181,16 @@ def _surplus(
     for entry in touched:
         lacking: Sequence[Span] = _inside(holes, [entry.span])
         if subtract([entry.span], scope):
-            lacking = survey_table(cursor, series, [entry], gaps, [entry.span]).holes
+            lacking = survey_table(tx, series, [entry], gaps, [entry.span]).holes
         lost = _slots(series, subtract(lacking, known))
         more = stored[entry.id] + lost - entry.rows
-        if more > 0 and not is_as_recorded(cursor, series.table_name, entry):
+        if more > 0 and not is_as_recorded(tx, series.table_name, entry):
             surplus.append((entry.span, more))
     return surplus
 
 
 def _values(
-    cursor: Cursor, table: str, entries: Sequence[LedgerEntry], spans: Sequence[Span], known_wrong: Sequence[Span]
+    tx: Transaction, table: str, entries: Sequence[LedgerEntry], spans: Sequence[Span], known_wrong: Sequence[Span]
 ) -> tuple[list[Span], list[Span]]:
     """Return the committed spans whose values differ from those committed, and those that nothing vouches for.
 
@@ -197,13 +198,13 @@ def _values(
     noted by a trigger, and where that is missing all are read. Where candles are lost or too many
     (`known_wrong`), the hash says nothing more.
     """
-    watched = is_watched(cursor, table)
+    watched = is_watched(tx, table)
     inside = [entry for entry in entries if _inside([entry.span], spans)]
     altered = []
     for entry in inside:
-        if entry.content_hash is None or (watched and entry.is_proven):
+        if entry.content_hash is None or (watched and entry.is_hash_checked):
             continue
-        rows, content = hash_stored(cursor, table, entry.span)
+        rows, content = hash_stored(tx, table, entry.span)
         if content != entry.content_hash and (rows == entry.rows or not _inside([entry.span], known_wrong)):
             altered.append(entry.span)
     return altered, [entry.span for entry in inside if entry.content_hash is None]

@@ -21,8 +21,8 @@ from db.gaps import load_open_gaps
 from db.ledger import load_entries
 from db.operations import get_existing_timestamps, sum_traded
 from db.schema import table_exists
-from logic.exchange import Exchange
-from logic.series_plan import SeriesPlan
+from fetcher.binance.exchange import Exchange
+from logic.planning.series_plan import SeriesPlan
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def explain(database: Database, exchange: Exchange, plan: SeriesPlan, series_id:
 
     Asks REST for the next longer candles over the gap. Raises ExchangeUnavailable.
     """
-    if gap.status is not GapStatus.ABSENT or gap.reason not in (None, Reason.UNKNOWN):
+    if gap.status is not GapStatus.NOT_AT_EXCHANGE or gap.reason not in (None, Reason.UNKNOWN):
         return gap
     series = plan.wanted.series
     reason, note = _reason(database, exchange, plan, series_id, gap)
@@ -80,10 +80,10 @@ def _by_longer_candles(
 ) -> tuple[Reason, str] | None:
     """Return the reason by what longer candles hold beyond the shorter ones; None when they cannot be compared."""
     span = Span(longer.floor(gap.span.start_ms), longer.ceil(gap.span.end_ms))
-    with database.transaction(f"sum the candles around a gap of {series}") as cursor:
-        covered = [entry.span for entry in load_entries(cursor, series_id, series.table_name, span)]
-        others = [one for one in load_open_gaps(cursor, series_id, span) if one.status is GapStatus.MISSING]
-        volume, trades = sum_traded(cursor, series.table_name, span)
+    with database.transaction(f"sum the candles around a gap of {series}") as tx:
+        covered = [entry.span for entry in load_entries(tx, series_id, series.table_name, span)]
+        others = [one for one in load_open_gaps(tx, series_id, span) if one.status is GapStatus.MISSING]
+        volume, trades = sum_traded(tx, series.table_name, span)
     if others or subtract([span], covered):
         return None  # the shorter candles around the gap are not all there
     try:
@@ -116,19 +116,19 @@ def _others(database: Database, series: Series, span: Span) -> tuple[int, int]:
     One without a candle there tells only when its own gap ledger says that the exchange has none.
     """
     telling = with_candles = 0
-    with database.transaction("look at the other series of the market") as cursor:
+    with database.transaction("look at the other series of the market") as tx:
         alike = [
             row
-            for row in load_catalog(cursor)
+            for row in load_catalog(tx)
             if row.series != series and (row.series.market, row.series.interval) == (series.market, series.interval)
         ]
         for row in alike[:_MAX_OTHERS]:
             table = row.series.table_name
-            if not table_exists(cursor, table):
+            if not table_exists(tx, table):
                 continue
-            has_candles = bool(get_existing_timestamps(cursor, table, span))
-            gaps = load_open_gaps(cursor, row.id, span)
-            absent = [gap.span for gap in gaps if gap.status is GapStatus.ABSENT]
+            has_candles = bool(get_existing_timestamps(tx, table, span))
+            gaps = load_open_gaps(tx, row.id, span)
+            absent = [gap.span for gap in gaps if gap.status is GapStatus.NOT_AT_EXCHANGE]
             telling += has_candles or not subtract([span], absent)
             with_candles += has_candles
     return telling, with_candles

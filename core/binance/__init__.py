@@ -1,0 +1,1 @@
+"""Facts of Binance: paths, weights, page rules, archive names. Pure."""

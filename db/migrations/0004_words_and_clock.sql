@@ -1,0 +1,66 @@
+-- Plain names for what was there, lists where text was split, and the exchange's clock.
+
+alter table public.ohlcv_gaps drop constraint ohlcv_gaps_status_check;
+update public.ohlcv_gaps set status = 'not_at_exchange' where status = 'absent';
+alter table public.ohlcv_gaps add constraint ohlcv_gaps_status_check check (status in ('missing', 'not_at_exchange', 'healed'));
+alter table public.ohlcv_gaps rename column lost to was_committed;
+alter table public.ohlcv_gaps rename column looks to rechecks;
+alter table public.ohlcv_gaps rename column next_look to next_recheck;
+comment on table public.ohlcv_gaps is 'One row per gap: missing, then healed or found not to be at the exchange; see docs/gaps.md';
+
+-- What happened to a gap has a kind of its own, so that no program has to read the text.
+update public.ohlcv_gaps set history = (
+    select coalesce(jsonb_agg(event || jsonb_build_object('kind', case
+        when event ->> 'event' like 'found%' then 'found'
+        when event ->> 'event' like 'split from %' then 'split'
+        when event ->> 'event' like 'merged from %' then 'merged'
+        when event ->> 'event' like 'healed: %' then 'healed'
+        when event ->> 'event' like 'absent: %' then 'not_at_exchange'
+        when event ->> 'event' like 'missing again: %' then 'reopened'
+        else 'reason' end) order by place), '[]')
+    from jsonb_array_elements(history) with ordinality as events(event, place));
+
+alter table public.ohlcv_ledger rename column proven_at to hash_checked_at;
+alter table public.ohlcv_ledger rename column proven_before to hash_checked_before;
+alter table public.ohlcv_ledger rename column tried_at to attempted_at;
+
+-- Updates and deletes of candles by anything but this program.
+alter table public.ohlcv_foreign_changes rename to ohlcv_external_changes;
+alter index public.ohlcv_foreign_changes_by_table rename to ohlcv_external_changes_by_table;
+alter function public.ohlcv_note_foreign_change() rename to ohlcv_note_external_change;
+create or replace function public.ohlcv_note_external_change() returns trigger language plpgsql security definer
+    set search_path = pg_catalog, pg_temp as $$
+begin
+    if current_setting('ohlcv.own_change', true) is distinct from 'on' then
+        insert into public.ohlcv_external_changes (table_name, operation, changed_by, application)
+        values (tg_table_name, lower(tg_op), session_user, current_setting('application_name', true));
+    end if;
+    return null;
+end $$;
+do $$
+declare watched record;
+begin
+    for watched in
+        select tgrelid::regclass as candles from pg_trigger
+        where tgname = 'ohlcv_note_foreign_change' and tgparentid = 0
+          and tgrelid not in (select inhrelid from pg_inherits)
+    loop
+        execute format('alter trigger ohlcv_note_foreign_change on %s rename to ohlcv_note_external_change', watched.candles);
+    end loop;
+end $$;
+
+alter table public.symbols add column notes text[] not null default '{}';
+update public.symbols set notes = string_to_array(note, '; ') where note is not null;
+alter table public.symbols drop column note;
+alter table public.symbols add column pending boolean not null default false; -- announced, trading has not begun
+update public.symbols set status = 'UNLISTED' where status = 'VANISHED';
+
+-- The exchange's clock, when it was last asked: how far it was ahead of this server's.
+create table public.fetch_clock (
+    exchange   text not null,
+    market     text not null,
+    ahead_ms   bigint not null,
+    asked_at   timestamptz not null, -- by this server's clock
+    primary key (exchange, market)
+);
+comment on table public.fetch_clock is 'How far the exchange''s clock was ahead of this server''s, so that check knows what has closed without asking';

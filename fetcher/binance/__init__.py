@@ -1,0 +1,1 @@
+"""Binance: REST, archives and what both offer together."""

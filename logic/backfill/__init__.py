@@ -1,0 +1,1 @@
+"""The main job: every wanted series up to the last closed candle."""

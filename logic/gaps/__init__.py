@@ -1,0 +1,1 @@
+"""What is missing: found, asked for again, explained."""

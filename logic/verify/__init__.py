@@ -1,0 +1,1 @@
+"""Stored candles against the exchange, and longer ones against 1m."""

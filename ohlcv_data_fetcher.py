@@ -16,7 +16,8 @@ import sys
 import uuid
 from typing import TYPE_CHECKING, NoReturn
 
-from core.errors import EXIT_FAULT, FetcherError, Interrupted, shortened
+from core.errors import FetcherError, Interrupted, shortened
+from core.exit_codes import EXIT_FAULT
 
 if TYPE_CHECKING:
     from config.settings import Settings

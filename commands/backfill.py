@@ -18,7 +18,7 @@ from commands.run_log import set_up_logging
 from commands.summary import print_summary, summary_document
 from commands.wanted import read_wanted, resolve_wanted
 from config.settings import Settings
-from core.plan import SourceChoice
+from core.sources import AllowedSources
 from db.migrate import migrate
 from db.timescale import use_timescale_if_there
 from fetcher.binance.exchange import Exchange, ExchangeAddresses
@@ -48,7 +48,7 @@ def run_backfill(arguments: argparse.Namespace, settings: Settings, run_id: str)
         exchange.archives.remove_leftovers()
         options = BackfillOptions(
             run_id=run_id,
-            choice=SourceChoice(arguments.source),
+            choice=AllowedSources(arguments.source),
             chunk_days=settings.chunk_days,
             workers=settings.fetch_workers,
             heal_gaps=arguments.heal_gaps,

@@ -16,8 +16,8 @@ from commands.stored import choose_series, open_for_reading
 from commands.summary import print_summary, summary_document
 from commands.wanted import TimeRange, read_time_range
 from config.settings import Settings
-from core.errors import EXIT_EXCHANGE, EXIT_FAULT, EXIT_INCOMPLETE, EXIT_LOCKED, EXIT_OK
-from core.plan import SourceChoice
+from core.exit_codes import EXIT_EXCHANGE, EXIT_FAULT, EXIT_INCOMPLETE, EXIT_LOCKED, EXIT_OK
+from core.sources import AllowedSources
 from core.wanted import WantedSeries
 from db.connection import Database, read_one_moment
 from db.migrate import migrate
@@ -85,7 +85,7 @@ def _heal(
     exchange.archives.remove_leftovers()
     options = BackfillOptions(
         run_id=run_id,
-        choice=SourceChoice.AUTO,
+        choice=AllowedSources.AUTO,
         chunk_days=settings.chunk_days,
         workers=settings.fetch_workers,
         heal_gaps=True,

@@ -17,7 +17,8 @@ from commands.database import open_database
 from commands.status import run_status
 from commands.tables import print_table
 from config.settings import Settings
-from core.errors import EXIT_OK, ConfigurationError
+from core.errors import ConfigurationError
+from core.exit_codes import EXIT_OK
 from core.series import Series, parse_series
 from core.times import format_ms
 from core.wanted import WantedSeries

@@ -9,8 +9,9 @@ from commands.output import print_json, time_text
 from commands.tables import print_table
 from commands.wanted import resolve_wanted
 from config.settings import Settings
-from core.errors import EXIT_INCOMPLETE, EXIT_OK
-from core.plan import NOTHING, SourceChoice
+from core.exit_codes import EXIT_INCOMPLETE, EXIT_OK
+from core.plan import NOTHING
+from core.sources import AllowedSources
 from core.wanted import Wanted
 from db.catalog import load_catalog
 from db.ledger import load_totals
@@ -36,7 +37,7 @@ def run_dry(arguments: argparse.Namespace, settings: Settings, wanted: Wanted | 
                         row.series: Known(known_life(row), totals[row.id].covered if row.id in totals else ())
                         for row in rows
                     }
-        planned = plan_backfill(series, exchange, SourceChoice(arguments.source), settings.chunk_days, known)
+        planned = plan_backfill(series, exchange, AllowedSources(arguments.source), settings.chunk_days, known)
     finally:
         if database is not None:
             database.close()

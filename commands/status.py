@@ -10,7 +10,7 @@ from commands.output import print_json, time_text
 from commands.stored import StoredSeries, load_stored, open_for_reading
 from commands.tables import print_table
 from config.settings import Settings
-from core.errors import EXIT_OK
+from core.exit_codes import EXIT_OK
 
 _COLUMNS = (
     "series",

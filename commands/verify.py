@@ -17,7 +17,8 @@ from commands.tables import print_table
 from commands.wanted import TimeRange, read_time_range
 from config.settings import Settings
 from core.compare import Difference, Kind
-from core.errors import EXIT_LOCKED, EXIT_OK, ConfigurationError
+from core.errors import ConfigurationError
+from core.exit_codes import EXIT_LOCKED, EXIT_OK
 from core.subset import parse_part, parse_percent
 from core.times import format_ms
 from db.catalog import CatalogRow, load_catalog

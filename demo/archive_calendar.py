@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from core.binance.archives import Cadence, Period, day_of, file_stem, folder, has_daily_files, month_of
+from core.archives import Cadence, Period, day_of, month_of
+from core.binance.archives import file_stem, folder, has_daily_files
 from core.series import Series
 from core.times import MS_PER_DAY, MS_PER_HOUR, to_datetime
 from demo.candle_store import CandleStore

@@ -7,8 +7,10 @@ import io
 import zipfile
 from functools import lru_cache
 
-from core.binance.archives import Period, file_stem
-from core.series import Market, Series
+from core.archives import Period
+from core.binance.archives import file_stem
+from core.instrument import Market
+from core.series import Series
 from core.times import parse_time, to_datetime
 from demo.archive_calendar import archive_key, published_ms
 from demo.candle_rows import CandleRows

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from email.utils import formatdate
 
-from core.binance.archives import Cadence, Period, folder, period_of_file
+from core.archives import Cadence, Period
+from core.binance.archives import folder, period_of_file
 from core.series import Series
 from demo.archive_calendar import archive_key, is_published, published_ms, published_periods
 from demo.archive_files import ArchiveFiles

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.instrument import Market
 from core.ranges import Span, merge
-from core.series import Market, Series
+from core.series import Series
 from demo.candle_rows import EMPTY, CandleRows, Row
 
 PERPETUAL_DELIVERY_MS = 4_133_404_800_000

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from random import Random
 
+from core.instrument import Market
 from core.intervals import INTERVALS
 from core.ranges import Span
-from core.series import Market, Series
+from core.series import Series
 from core.times import parse_time
 from demo.aggregation import all_intervals
 from demo.candle_rows import Row

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from core.binance.rest_rules import COIN_M_MAX_SPAN_MS, MAX_ROWS
+from core.binance.rules import COIN_M_MAX_SPAN_MS, MAX_ROWS
+from core.instrument import Market
 from core.intervals import INTERVALS, Interval
-from core.series import Market
 from demo.reply import Refused, invalid_symbol
 
 DEFAULT_LIMIT = 500

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import orjson
 
-from core.binance.rest_rules import COIN_M_MAX_SPAN_MS, page_weight
-from core.series import Market, Series
+from core.binance.rules import COIN_M_MAX_SPAN_MS, page_weight
+from core.instrument import Market
+from core.series import Series
 from demo.candle_rows import CandleRows, Row
 from demo.candle_store import CandleStore
 from demo.decimal_text import scaled_text

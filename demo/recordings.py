@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.binance.archives import Period, day_of, month_of
+from core.archives import Period, day_of, month_of
 from core.errors import ConfigurationError
+from core.instrument import Market
 from core.intervals import INTERVALS
 from core.ranges import Span, merge
-from core.series import Market, Series, make_series
+from core.series import Series, make_series
 from core.times import MS_PER_DAY, add_months, parse_time
 from demo.archive_calendar import archive_key
 from demo.candle_rows import ROW_LENGTH

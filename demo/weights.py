@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from core.binance.rest_rules import PUBLISHED_WEIGHT_PER_MINUTE
-from core.series import Market
+from core.binance.rules import PUBLISHED_WEIGHT_PER_MINUTE
+from core.instrument import Market
 from core.times import MS_PER_MINUTE, MS_PER_SECOND
 from demo.clock import ReplayClock
 from demo.reply import Reply, error_body

@@ -20,7 +20,7 @@ _PARTS, _LARGEST_PART = 50, 100
 _MOST_PLAUSIBLE = 100
 
 Reserve = Callable[[int, int, int], int]
-"""Asked with the minute, what is wanted and what all runs may use together; answers what this run may use of it."""
+"""(minute since the epoch, weight wanted, weight allowed to all runs) -> weight granted to this run."""
 
 
 class WeightBudget:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from config.settings import PROJECT_ROOT
 from config.symbols import load_symbols_file, parse_arguments, parse_symbols
 from core.errors import ConfigurationError
-from core.series import Market, parse_series
+from core.instrument import Market
+from core.series import parse_series
 from core.times import parse_time
 from core.wanted import Wanted, WantedPattern, WantedSeries
 

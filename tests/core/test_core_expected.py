@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.closing import CLOSE_SETTLE_MS
 from core.expected import SeriesBounds, expected_spans
-from core.intervals import CLOSE_SETTLE_MS, INTERVALS, Interval
+from core.intervals import INTERVALS, Interval
 from core.ranges import Span, merge
 from core.times import MS_PER_DAY, MS_PER_HOUR, parse_time
 

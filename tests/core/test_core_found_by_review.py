@@ -8,9 +8,10 @@ from candles import batch_of
 from core.binance.archives import period_of_file
 from core.candles import coalesce
 from core.errors import UnusableAnswer
+from core.instrument import Market
 from core.intervals import INTERVALS
 from core.ranges import Span
-from core.series import Market, Series
+from core.series import Series
 from core.times import format_ms, parse_time
 from core.validation import validate
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.exchange_rules import settled_ms
 from core.gaps import (
     RECHECK_MS,
     Answer,
@@ -26,13 +27,12 @@ from core.gaps import (
     new_gap,
     postponed,
     reopened,
-    settled_ms,
     with_reason,
 )
 from core.intervals import INTERVALS
-from core.plan import Source
 from core.ranges import Span, merge
 from core.series import Series, parse_series
+from core.sources import Source
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, add_months, parse_time
 
 HOURS = parse_series("BTCUSDT/1h")

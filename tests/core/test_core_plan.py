@@ -8,27 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.binance.archives import NO_ARCHIVES, ArchiveIndex, day_of, month_of
-from core.binance.rest_rules import page_rows, pages
+from core.archives import NO_ARCHIVES, ArchiveIndex, day_of, month_of
+from core.binance.rules import page_rows, pages
+from core.instrument import Market
 from core.intervals import INTERVALS
-from core.plan import (
-    NOTHING,
-    Chunk,
-    Estimate,
-    Plan,
-    PlanRules,
-    Source,
-    SourceChoice,
-    estimate,
-    finer_chunks,
-    make_plan,
-    rest_chunk_rows,
-)
+from core.plan import NOTHING, Chunk, Estimate, Plan, PlanRules, estimate, finer_chunks, make_plan, rest_chunk_rows
 from core.ranges import Span, merge, total_ms
-from core.series import Market, Series, parse_series
+from core.series import Series, parse_series
+from core.sources import AllowedSources, Source
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, add_months, parse_time
 
-AUTO, ARCHIVE, REST = SourceChoice.AUTO, SourceChoice.ARCHIVE, SourceChoice.REST
+AUTO, ARCHIVE, REST = AllowedSources.AUTO, AllowedSources.ARCHIVE, AllowedSources.REST
 FIRST_DAY, LAST_DAY = parse_time("2023-11-01"), parse_time("2024-03-01")
 ALL_DAYS = range(FIRST_DAY, LAST_DAY, MS_PER_DAY)
 ALL_MONTHS = [add_months(FIRST_DAY, number) for number in range(4)]
@@ -72,11 +62,11 @@ any_series = st.sampled_from(
 ).map(parse_series)
 
 
-def rules_for(*choices: SourceChoice) -> st.SearchStrategy[PlanRules]:
+def rules_for(*choices: AllowedSources) -> st.SearchStrategy[PlanRules]:
     return st.builds(PlanRules, st.sampled_from(choices), st.sampled_from([1, 499, 1000, 1500]), st.integers(1, 31))
 
 
-any_rules = rules_for(*SourceChoice)
+any_rules = rules_for(*AllowedSources)
 
 
 def span(start: str, end: str) -> Span:

@@ -7,17 +7,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.errors import ConfigurationError
+from core.instrument import Market
 from core.intervals import INTERVALS
-from core.series import (
-    Market,
-    Series,
-    SeriesNotation,
-    make_series,
-    parse_interval,
-    parse_series,
-    split_notation,
-    suggest,
-)
+from core.series import Series, SeriesNotation, make_series, parse_interval, parse_series, split_notation, suggest
 
 _OWN = ("ledger", "migrations", "stage", "gaps", "corrections", "weight")
 OWN_TABLES = {"ohlcv", *(f"ohlcv_{name}" for name in _OWN)}

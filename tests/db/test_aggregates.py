@@ -7,9 +7,10 @@ from random import Random
 import pytest
 from candles import batch_of
 
+from core.instrument import Market
 from core.intervals import INTERVALS, Interval
 from core.ranges import Span
-from core.series import Market, Series
+from core.series import Series
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time, to_datetime
 from db.aggregates import AggregateDifference, find_aggregate_differences
 from db.connection import Database

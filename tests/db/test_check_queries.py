@@ -7,9 +7,10 @@ import psycopg2
 import pytest
 from candles import batch_of
 
+from core.instrument import Market
 from core.intervals import INTERVALS, Interval
 from core.ranges import Span
-from core.series import Market, Series, parse_series
+from core.series import Series, parse_series
 from core.times import MS_PER_DAY, MS_PER_MINUTE, parse_time
 from db.checks import (
     RowCounts,

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.gaps import Answer, Event, Gap, GapStatus, Reason, apply_answers, new_gap
-from core.plan import Source
 from core.ranges import Span
 from core.series import Series, parse_series
+from core.sources import Source
 from core.times import MS_PER_HOUR, MS_PER_MINUTE, parse_time
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols

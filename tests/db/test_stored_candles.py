@@ -8,9 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.candles import CandleBatch, content_hash
+from core.instrument import Market
 from core.intervals import INTERVALS
 from core.ranges import Span
-from core.series import Market, Series, parse_series
+from core.series import Series, parse_series
 from core.times import MS_PER_MINUTE, parse_time
 from core.validation import validate
 from db.connection import Database

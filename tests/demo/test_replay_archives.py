@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 import requests
 
-from core.binance.archives import Period, day_of, file_stem, folder, month_of
+from core.archives import Period, day_of, month_of
+from core.binance.archives import file_stem, folder
 from core.ranges import Span
 from core.series import Series, parse_series
 from core.times import parse_time

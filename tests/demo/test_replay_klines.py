@@ -9,7 +9,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.binance.rest_rules import COIN_M_MAX_SPAN_MS
+from core.binance.rules import COIN_M_MAX_SPAN_MS
 from core.series import parse_series
 from core.times import MS_PER_DAY, MS_PER_MINUTE, parse_time
 from demo.candle_store import CandleStore

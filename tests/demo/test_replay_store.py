@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.instrument import Market
 from core.ranges import Span
-from core.series import Market, parse_series
+from core.series import parse_series
 from demo.candle_rows import CandleRows
 from demo.candle_store import CandleStore, SymbolInfo
 

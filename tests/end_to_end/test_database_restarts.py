@@ -27,7 +27,7 @@ from crash_engine import (
 from program import BACKEND, Program
 from servers import SERVER_OPTIONS
 
-from core.errors import EXIT_DATABASE
+from core.exit_codes import EXIT_DATABASE
 from demo.faults import Stall
 
 # The second series comes slowly, so that no run can be over before the server is gone.

@@ -15,7 +15,8 @@ import pytest
 import responses
 from fetcher_helpers import FakeTime, columns_of, generated, rows_of, sha256
 
-from core.binance.archives import Period, day_of, file_stem, folder, month_of
+from core.archives import Period, day_of, month_of
+from core.binance.archives import file_stem, folder
 from core.candles import CandleBatch
 from core.errors import ArchiveUnavailable, ConfigurationError
 from core.series import Series, parse_series

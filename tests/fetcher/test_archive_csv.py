@@ -15,7 +15,8 @@ from fetcher_helpers import Row, columns_of, csv_of, generated, rows_of, write_z
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.binance.archives import Period, day_of, file_stem, month_of
+from core.archives import Period, day_of, month_of
+from core.binance.archives import file_stem
 from core.candles import CandleBatch, missing_spans
 from core.errors import ArchiveUnavailable
 from core.ranges import Span

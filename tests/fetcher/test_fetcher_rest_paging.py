@@ -10,11 +10,12 @@ from fetcher_helpers import NOW_MS, FakeTime, Row, columns_of, generated, rows_o
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.binance.rest_rules import COIN_M_MAX_SPAN_MS, pages
+from core.binance.rules import COIN_M_MAX_SPAN_MS, pages
 from core.errors import ExchangeUnavailable, SeriesError, UnusableAnswer
+from core.instrument import Market
 from core.intervals import INTERVALS
 from core.ranges import Span
-from core.series import Market, Series, parse_series
+from core.series import Series, parse_series
 from core.times import MS_PER_MINUTE, parse_time
 from demo.candle_store import CandleStore
 from demo.faults import AlterRows, Answer, CutBody, Reset

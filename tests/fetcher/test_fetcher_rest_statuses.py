@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from core.candles import CandleBatch
 from core.errors import (
-    EXIT_EXCHANGE,
     ConfigurationError,
     ExchangeBanned,
     ExchangeUnavailable,
@@ -26,7 +25,9 @@ from core.errors import (
     SeriesError,
     UnusableAnswer,
 )
-from core.series import Market, parse_series
+from core.exit_codes import EXIT_EXCHANGE
+from core.instrument import Market
+from core.series import parse_series
 from fetcher.ban_file import BanFile
 from fetcher.binance.rest import BinanceRest
 from fetcher.exchange_clock import ExchangeClock

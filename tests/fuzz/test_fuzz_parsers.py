@@ -20,8 +20,10 @@ from requests.adapters import BaseAdapter
 
 from config.settings import SETTINGS, load_settings
 from config.symbols import load_symbols_file
-from core.binance.archives import day_of, file_stem
-from core.candles import EXCHANGE_ROW, SCHEMA
+from core.archives import day_of
+from core.binance.archives import file_stem
+from core.binance.row import ROW_POSITIONS
+from core.columns import SCHEMA
 from core.errors import ConfigurationError, ExchangeBanned, FetcherError
 from core.ranges import Span
 from core.series import parse_series
@@ -96,7 +98,7 @@ def nearly_a_page(draw: st.DrawFn) -> object:
 
 
 def as_columns(rows: list[Any]) -> list[tuple[Any, ...]]:
-    return [tuple(row[EXCHANGE_ROW[name]] for name in SCHEMA.names) for row in rows]
+    return [tuple(row[ROW_POSITIONS[name]] for name in SCHEMA.names) for row in rows]
 
 
 def only_own_errors(call: Callable[[], object], *expected: type[Exception]) -> None:
@@ -260,7 +262,7 @@ def list_days(content: bytes, folder: Path) -> object:
 
 def test_the_listing_that_the_damage_starts_from_is_read(tmp_path: Path) -> None:
     assert client_told(BUCKET, tmp_path).list_published(SERIES, DAY.span).has(DAY)
-    assert client_told(BUCKET, tmp_path).list_settled_names(SERIES) == ["BTCUSDTSETTLED"]
+    assert client_told(BUCKET, tmp_path).list_earlier_contracts(SERIES) == ["BTCUSDTSETTLED"]
 
 
 @quick
@@ -272,7 +274,7 @@ def test_the_listing_that_the_damage_starts_from_is_read(tmp_path: Path) -> None
 @example(content=b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>' + BUCKET.replace(b"data<", b"&a;<"))
 def test_any_listing_is_refused_or_read(tmp_path: Path, content: bytes) -> None:
     only_own_errors(lambda: list_days(content, tmp_path))
-    only_own_errors(lambda: client_told(content, tmp_path).list_settled_names(SERIES))
+    only_own_errors(lambda: client_told(content, tmp_path).list_earlier_contracts(SERIES))
 
 
 # symbols.yml

@@ -11,11 +11,13 @@ from typing import Any
 from core.ranges import Span, merge
 from core.series import Market, Series
 from demo.candle_rows import EMPTY, CandleRows, Row
+from demo.grids import GRIDS
 
 PERPETUAL_DELIVERY_MS = 4_133_404_800_000
-"""The delivery date of a contract that is never delivered (contract section 3)."""
+"""The delivery date of a contract that is never delivered."""
 
 _END_OF_TIME_MS = 2**62
+_SHORTEST_FIRST = list(GRIDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class CandleStore:
         """
         with self._lock:
             held = [series for series in self._candles if (series.market, series.symbol) == (market, symbol)]
-            for series in sorted(held, key=lambda series: series.interval.typical_ms):
+            for series in sorted(held, key=lambda series: _SHORTEST_FIRST.index(series.interval.code)):
                 if len(self._candles[series]):
                     return self._candles[series].times[0]
         return None

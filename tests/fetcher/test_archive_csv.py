@@ -15,7 +15,7 @@ from fetcher_helpers import Row, columns_of, csv_of, generated, rows_of, write_z
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.archive_names import Period, day_of, file_stem, month_of
+from core.archive_names import Period, day_of, file_stem, month_of, period_of_file
 from core.candles import CandleBatch, missing_spans
 from core.errors import ArchiveUnavailable
 from core.ranges import Span
@@ -365,8 +365,9 @@ class TestRecordedArchives:
         recordings = [found for found in map(identify, zips) if found is not None and found.period is not None]
         assert len(recordings) > 90
         for one in recordings:
-            assert one.period is not None
-            batch = read_archive(one.path, one.series, one.period)
+            period = period_of_file(one.path.name)
+            assert period is not None
+            batch = read_archive(one.path, one.series, period)
             assert rows_of(batch) == columns_of(list(read_rows(one.path))), one.path.name
 
     def test_a_recorded_year_of_minutes_lacks_only_the_outage_of_march(self, shared_data: Path) -> None:

@@ -52,6 +52,15 @@ class CandleStore:
         self._recorded: dict[Series, list[Span]] = {}
         self.revision = 0
 
+    def copy(self) -> CandleStore:
+        """Return a store of the same content; what is changed in one does not show in the other."""
+        other = CandleStore()
+        with self._lock:
+            # Shallow is enough: rows, facts and files never change, they are replaced.
+            other._candles, other._facts, other._files = dict(self._candles), dict(self._facts), dict(self._files)
+            other._recorded = {series: list(spans) for series, spans in self._recorded.items()}
+        return other
+
     def add(self, series: Series, rows: Iterable[Sequence[Any]]) -> None:
         """Add candles in any order, 12 items each as in `demo.candle_rows.Row`; an equal open time replaces.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.errors import ConfigurationError
@@ -284,7 +284,6 @@ any_series = st.builds(
 ).filter(lambda series: series is not None)
 
 
-@settings(max_examples=300)
 @given(st.lists(any_series, min_size=2, max_size=30))
 def test_different_series_share_neither_table_nor_file(several: list[Series]) -> None:
     different = set(several)

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 from candles import batch_of, generated_batch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.candles import CandleBatch, content_hash
@@ -58,7 +58,6 @@ def hashed(database: Database, span: Span = ALL_TIME, series: Series = BTC) -> t
         return hash_stored(cursor, series.table_name, span)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch=batches)
 def test_candles_come_back_digit_for_digit_and_hash_as_they_went_in(database: Database, batch: CandleBatch) -> None:
     create(database)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from fetcher_helpers import Row, columns_of, csv_of, generated, rows_of, write_zip
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.archive_names import Period, day_of, file_stem, month_of, period_of_file
@@ -187,7 +187,6 @@ class TestAZipThatIsNotWhatItsNameSays:
         with pytest.raises(ArchiveUnavailable, match="BTCUSDT-1h-2024-03-01.zip is not a readable zip"):
             read_archive(path, SERIES, DAY)
 
-    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(share=st.floats(0, 0.999))
     def test_a_truncated_zip(self, tmp_path: Path, share: float) -> None:
         path = write_zip(tmp_path / "any.zip", {NAME: csv_of(ROWS)})
@@ -196,7 +195,6 @@ class TestAZipThatIsNotWhatItsNameSays:
         with pytest.raises(ArchiveUnavailable):
             read_archive(path, SERIES, DAY)
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(where=st.floats(0, 1), flip=st.integers(1, 255))
     def test_one_changed_byte_of_the_packed_rows_is_found_or_harmless(
         self, tmp_path: Path, where: float, flip: int

@@ -45,7 +45,8 @@ from demo.generated_market import generate_series  # noqa: E402
 from demo.server import ReplayExchange  # noqa: E402
 from fetcher.binance.exchange import Exchange, ExchangeAddresses  # noqa: E402
 from logic.gaps.series_check import check_series  # noqa: E402
-from logic.verify.verifier import Against, SeriesVerification, Verifier  # noqa: E402
+from logic.verify.verification import SeriesVerification  # noqa: E402
+from logic.verify.verifier import Against, Verifier  # noqa: E402
 
 BTC = parse_series("BTCUSDT")
 START_MS = parse_time("2020-01-01")

@@ -7,12 +7,11 @@ import io
 import zipfile
 from functools import lru_cache
 
-from core.archives import Period
-from core.binance.archives import file_stem
 from core.instrument import Market
 from core.series import Series
 from core.times import parse_time, to_datetime
-from demo.archive_calendar import archive_key, published_ms
+from demo.archive_calendar import published_ms
+from demo.archive_names import Period, archive_key, file_stem
 from demo.candle_rows import CandleRows
 from demo.candle_store import CandleStore
 

@@ -1,4 +1,4 @@
-"""exchangeInfo of the three markets (contract section 3)."""
+"""exchangeInfo of the three markets (docs/binance.md, Symbols)."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.closing import CLOSE_SETTLE_MS
@@ -212,7 +212,6 @@ class Grid:
         return {number for number in range(-1, SLOTS + 20) if is_expected(number)}
 
 
-@settings(max_examples=500)
 @given(any_interval, all_bounds, st.booleans(), slot_ranges, maybe_places, maybe_places, st.integers(0, 12))
 def test_expected_slots_are_those_of_a_model_slot_by_slot(
     interval: Interval,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.exchange_rules import settled_ms
@@ -723,7 +723,6 @@ class World:
         return postponed(gap, self.now_ms) if step.then == "postponed" and gap.status is MISSING else gap
 
 
-@settings(max_examples=400)
 @given(start_times, st.lists(steps, max_size=8))
 def test_any_looks_in_any_order_leave_what_a_model_of_slots_says(now_ms: int, some_steps: list[Step]) -> None:
     world = World(now_ms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.archives import NO_ARCHIVES, ArchiveIndex, day_of, month_of
@@ -77,7 +77,6 @@ def sources(plan: Plan) -> list[Source]:
     return [chunk.source for chunk in plan.chunks]
 
 
-@settings(max_examples=300)
 @given(any_series, missing, published_files, rules_for(AUTO, REST))
 def test_chunks_cover_exactly_what_is_missing(
     series: Series, uncovered: list[Span], published: ArchiveIndex, rules: PlanRules
@@ -87,7 +86,6 @@ def test_chunks_cover_exactly_what_is_missing(
     assert plan.unserved == ()
 
 
-@settings(max_examples=300)
 @given(any_series, missing, published_files, rules_for(ARCHIVE))
 def test_from_archives_alone_chunks_and_unserved_cover_exactly_what_is_missing(
     series: Series, uncovered: list[Span], published: ArchiveIndex, rules: PlanRules
@@ -99,7 +97,6 @@ def test_from_archives_alone_chunks_and_unserved_cover_exactly_what_is_missing(
     assert Source.REST not in sources(plan)
 
 
-@settings(max_examples=300)
 @given(any_series, missing, published_files, any_rules)
 def test_chunks_are_ordered_and_disjoint(
     series: Series, uncovered: list[Span], published: ArchiveIndex, rules: PlanRules
@@ -108,7 +105,6 @@ def test_chunks_are_ordered_and_disjoint(
     assert all(left.span.end_ms <= right.span.start_ms for left, right in itertools.pairwise(chunks))
 
 
-@settings(max_examples=300)
 @given(any_series, missing, published_files, any_rules)
 def test_archive_chunks_use_published_files_and_stay_inside_them(
     series: Series, uncovered: list[Span], published: ArchiveIndex, rules: PlanRules

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fetcher_helpers import NOW_MS, FakeTime, Row, columns_of, generated, rows_of
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.binance.rules import COIN_M_MAX_SPAN_MS, pages
@@ -583,7 +583,6 @@ def standing_exchange() -> Iterator[ReplayExchange]:
         yield exchange
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     market=st.sampled_from(list(Market)),
     limit=st.integers(1, 20),

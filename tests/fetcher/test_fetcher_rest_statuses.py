@@ -13,7 +13,7 @@ import pytest
 import requests
 import responses
 from fetcher_helpers import NOW_MS, SHARED_DATA, FakeTime, columns_of, generated, rows_of
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.candles import CandleBatch
@@ -625,7 +625,6 @@ class TestTheClock:
             rest.synchronize_clock()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     status=st.integers(200, 599).filter(lambda status: status != 200),
     body=st.binary(max_size=40)

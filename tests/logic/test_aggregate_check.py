@@ -37,7 +37,7 @@ NOW_MS = parse_time("2024-06-01")
 
 
 def series_of(code: str) -> Series:
-    return Series(MINUTES.market, MINUTES.symbol, INTERVALS[code])
+    return MINUTES.of(INTERVALS[code])
 
 
 def agreeing(span: Span = SPAN, codes: tuple[str, ...] = CODES) -> dict[str, list[Row]]:

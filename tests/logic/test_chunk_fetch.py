@@ -17,7 +17,7 @@ from core.archives import Cadence, Period, month_of
 from core.binance.archives import file_stem, folder
 from core.candles import CandleBatch
 from core.columns import SCHEMA
-from core.fetched import FetchedSpan
+from core.fetched import FetchedChunk, FetchedSpan
 from core.instrument import Market
 from core.ranges import Span
 from core.series import Series, parse_series
@@ -30,7 +30,7 @@ from demo.faults import AlterBody, AlterRows, Answer
 from demo.generated_market import generate_series
 from demo.server import ReplayExchange
 from fetcher.binance.exchange import Exchange, ExchangeAddresses
-from logic.fetching.chunk_fetch import FetchedChunk, fetch_chunk
+from logic.fetching.chunk_fetch import fetch_chunk
 from logic.planning.listing import KnownLife
 from logic.planning.series_plan import SeriesPlan, plan_series
 

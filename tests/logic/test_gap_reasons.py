@@ -60,8 +60,8 @@ def btc(
     """Yield the series of `code` stored, its longer candles at the exchange."""
     store = CandleStore()
     for other, rows in made.items():
-        store.add(Series(BTC.market, BTC.symbol, INTERVALS[other]), rows)
-    series = Series(BTC.market, BTC.symbol, INTERVALS[code])
+        store.add(BTC.of(INTERVALS[other]), rows)
+    series = BTC.of(INTERVALS[code])
     with stored_series(database, tmp_path, store, series, span, NOW_MS) as stored:
         yield stored
 

@@ -35,7 +35,8 @@ from demo.candle_store import CandleStore
 from demo.faults import AlterBody, AlterRows, Answer
 from demo.generated_market import generate_series
 from logic.gaps.checker import fill_missing
-from logic.verify.verifier import Against, SeriesVerification
+from logic.verify.verification import SeriesVerification
+from logic.verify.verifier import Against
 from logic.verify.verify_run import VerifyOptions, VerifySummary, run_verify
 
 BTC = parse_series("BTCUSDT")

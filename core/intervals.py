@@ -1,4 +1,4 @@
-"""The exchange's candle intervals as arithmetic on epoch ms (contract section 2, "Grid").
+"""The exchange's candle intervals as arithmetic on epoch ms (docs/binance.md, Grids).
 
 Up to 1d the grid is the UTC epoch's; 1w opens on Mondays; 3d opens where days-since-epoch
 modulo 3 is 1; 1M opens on the first of the calendar month.
@@ -26,7 +26,7 @@ class Interval:
         """The code for tables, files and archives: equal to `code` but `1mo` for `1M`.
 
         `1m` and `1M` would collide in folded SQL names and on case-insensitive file systems;
-        `1mo` is what the public archives use (contract section 4).
+        `1mo` is what the public archives use (docs/binance.md, Paths and names).
         """
         return "1mo" if self.code == "1M" else self.code
 

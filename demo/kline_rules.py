@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import orjson
 
 from core.instrument import Market
-from core.series import make_series
+from core.series import Series, make_series
 from demo.candle_rows import CandleRows, Row
 from demo.candle_store import CandleStore
 from demo.decimal_text import scaled_text

@@ -1,6 +1,6 @@
 """The request-weight budget of one address, shared by all threads and, through a reservation, by several runs.
 
-Binance counts weight per IP in UTC clock minutes (contract section 3). Rate-limit libraries offer
+Binance counts weight per IP in UTC clock minutes (docs/binance.md, Weight and bans). Rate-limit libraries offer
 sliding windows and buckets that cannot be corrected from the exchange's own count, so this is ours.
 """
 

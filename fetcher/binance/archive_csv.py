@@ -31,7 +31,7 @@ _HEAD_BYTES = 1 << 12
 # Small blocks keep the memory low and what is worked on in the processor's cache.
 _BLOCK_BYTES = 1 << 19
 _HEADER = re.compile(rb"[A-Za-z_][A-Za-z_ ]*(,[A-Za-z_ ]+)+\r?\n")
-# Epoch ms of today has 13 digits, epoch microseconds 16 (contract section 4: decide by magnitude).
+# Epoch ms of today has 13 digits, epoch microseconds 16 (docs/binance.md, Inside the files).
 _FIRST_MICROSECONDS = 10**14
 
 

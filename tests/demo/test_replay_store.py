@@ -11,7 +11,7 @@ from core.instrument import Market
 from core.ranges import Span
 from core.series import parse_series
 from demo.candle_rows import CandleRows
-from demo.candle_store import CandleStore, SymbolInfo
+from demo.candle_store import CandleStore, SymbolFacts
 
 SERIES = parse_series("BTCUSDT")
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from commands.command_line import CommandLine
     from commands.context import CommandContext
     from commands.run_log import LogOptions
-    from config.settings import Settings
 
 EndProcess = Callable[[int, str], None]
 """Ends the process with an exit code and a message, from whatever thread."""
@@ -43,11 +42,17 @@ def main(
     Signals are heard in the main thread only. `end_process` is called when a signal has come and the database
     has held the main thread for nine seconds since.
     """
+    from commands.clock import local_now_ms
     from commands.command_line import parse_command_line
+    from commands.context import CommandContext, make_console
+    from commands.interrupt import Interruption
     from commands.run_log import hide
+    from commands.screen import Tone, print_line
     from config.settings import load_settings
 
     out, err = stdout or sys.stdout, stderr or sys.stderr
+    has_color = not environ.get("NO_COLOR")  # no-color.org: set and not empty
+    consoles = make_console(out, has_color), make_console(err, has_color)
     secrets: tuple[str, ...] = ()
     try:
         line = parse_command_line(argv)
@@ -56,36 +61,27 @@ def main(
             return EXIT_OK
         settings = load_settings(environ)
         secrets = settings.secrets
-        return _run(line, settings, _context(settings, environ, out, err), end_process)
+        context = CommandContext(settings, uuid.uuid4().hex[:8], local_now_ms, Interruption(), *consoles)
+        return _run(line, context, end_process)
     except FetcherError as error:
         message, exit_code = hide(str(error), secrets), error.exit_code
     except Exception as error:
         unexpected = f"unexpected fault, please report it: {type(error).__name__}: {error}"
         message, exit_code = hide(unexpected, secrets), EXIT_FAULT
-    err.write(f"error: {message}\n")
+    print_line(consoles[1], f"error: {message}", Tone.WRONG)
     if "--json" in argv:
         out.write(json.dumps({"error": message, "exit_code": exit_code}) + "\n")
     return exit_code
 
 
-def _context(settings: Settings, environ: Mapping[str, str], stdout: TextIO, stderr: TextIO) -> CommandContext:
-    from commands.clock import local_now_ms
-    from commands.context import CommandContext, make_console
-    from commands.interrupt import Interruption
-
-    has_color = not environ.get("NO_COLOR")  # no-color.org: set and not empty
-    consoles = make_console(stdout, has_color), make_console(stderr, has_color)
-    return CommandContext(settings, uuid.uuid4().hex[:8], local_now_ms, Interruption(), *consoles)
-
-
-def _run(line: CommandLine, settings: Settings, context: CommandContext, end_process: EndProcess | None) -> int:
+def _run(line: CommandLine, context: CommandContext, end_process: EndProcess | None) -> int:
     from commands.interrupt import stopped_by_signals
     from commands.run_log import logging_to
 
     with ExitStack() as stack:
         if threading.current_thread() is threading.main_thread():
             stack.enter_context(stopped_by_signals(context.interruption, end_process))
-        request = line.command.read_request(line.arguments, settings)
+        request = line.command.read_request(line.arguments, context.settings)
         stack.enter_context(logging_to(_log_options(request, context), context.stderr))
         try:
             return line.command.run(request, context)

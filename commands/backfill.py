@@ -103,17 +103,18 @@ def print_summary(context: CommandContext, summary: RunSummary, output: OutputOp
         f"{summary.seconds:.1f} s ({rate:,.0f}/s), request weight {summary.weight_used:,}"
     )
     needs = [f"market {market} cannot be used: {why}" for market, why in summary.unusable_markets.items()]
-    rows = [_row(result) for result in summary.results]
+    rows = [_row(result, output) for result in summary.results]
     is_well = not needs and not any(row.needs for row in rows)
     notes = () if is_well or output.is_quiet else (f"{done}, exit code {summary.exit_code}",)
     print_report(context.stdout, Report(done, _COLUMNS, rows, needs, notes), output)
 
 
-def _row(result: SeriesResult) -> Row:
+def _row(result: SeriesResult, output: OutputOptions) -> Row:
     saved = result.saved
     counts = (saved.inserted, saved.equal, saved.conflicts, result.healed, result.not_at_exchange, result.unexplained)
     cells = [str(result.series), result.outcome, *(f"{n:,}" for n in counts), time_text(result.covered_until_ms)]
-    details = [f"{count:,} candles from {source}" for source, count in result.rows_by_source.items() if count]
+    sources = [f"{count:,} from {source}" for source, count in result.rows_by_source.items() if count]
+    details = (f"candles: {', '.join(sources)}",) if sources and output.is_verbose else ()
     return Row(cells, _TONES[result.outcome], tuple(_needs(result)), details)
 
 

@@ -42,7 +42,8 @@ class CommandParser(argparse.ArgumentParser):
 
     def suggestion(self, option: str) -> str:
         """Return ` (did you mean --X?)` for a misspelt option, or nothing."""
-        return suggest(option.partition("=")[0], list(self._option_string_actions))
+        known = [name for name in self._option_string_actions if name not in ("-h", "--help")]
+        return suggest(option.partition("=")[0], known)
 
 
 def command_parser(command: AnyCommand) -> CommandParser:

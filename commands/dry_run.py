@@ -46,15 +46,17 @@ def run_dry(request: WantedRequest, sources: SourceChoice, output: OutputOptions
 
 def _report(planned: Sequence[PlannedSeries], seconds: float) -> Report:
     total = sum((one.estimate for one in planned if one.estimate is not None), NOTHING)
-    cost = (
-        f"{count_text(sum(total.chunks.values()), 'chunk')}, {count_text(total.requests, 'request')}, "
-        f"request weight {total.weight:,}, at most {count_text(total.rows, 'candle')}, "
-        f"{total.bytes / 1e6:,.1f} MB to download, some {total.rows * BYTES_PER_CANDLE / 1e6:,.1f} MB to store, "
+    headline = (
+        f"the plan of {count_text(len(planned), 'series', 'series')}: at most {count_text(total.rows, 'candle')}, "
         f"roughly {seconds:,.0f} s"
     )
-    what = "dry run, nothing was fetched or stored"
-    rows = [_row(one) for one in planned]
-    return Report(f"{what}: {cost}", _COLUMNS, rows, notes=(f"{what}: {cost}",) if any(r.needs for r in rows) else ())
+    cost = (
+        f"{count_text(sum(total.chunks.values()), 'chunk')}, {count_text(total.requests, 'request')}, "
+        f"request weight {total.weight:,}, {total.bytes / 1e6:,.1f} MB to download, "
+        f"some {total.rows * BYTES_PER_CANDLE / 1e6:,.1f} MB to store"
+    )
+    notes = (f"dry run, nothing was fetched or stored: {cost}",)
+    return Report(headline, _COLUMNS, [_row(one) for one in planned], notes=notes)
 
 
 def _row(one: PlannedSeries) -> Row:

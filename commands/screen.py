@@ -13,7 +13,6 @@ from enum import StrEnum
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +22,7 @@ from core.times import format_ms
 _NEEDS_SHOWN = 10
 _DETAILS_SHOWN = 5
 _GAP = 2  # blanks between columns
+_HANGING = 2  # blanks before the second line of a long one
 
 
 class Tone(StrEnum):
@@ -78,11 +78,15 @@ def print_json(console: Console, document: object) -> None:
 
 
 def print_line(console: Console, text: str = "", tone: Tone = Tone.PLAIN, indent: int = 0) -> None:
-    """Write a line; on a terminal it is broken at blanks, elsewhere never."""
-    if console.is_terminal:
-        console.print(Padding(Text(text, style=tone.value), (0, 0, 0, indent)))
-    else:
+    """Write a line; on a terminal it is broken at blanks, what follows indented further, elsewhere never."""
+    if not console.is_terminal:
         console.file.write(" " * indent + text + "\n")
+        return
+    for paragraph in text.split("\n"):
+        broken = Text(paragraph, style=tone.value).wrap(console, console.width - indent - _HANGING)
+        for number, part in enumerate(broken):
+            part.rstrip()
+            console.print(Text(" " * (indent + _HANGING * (number > 0))) + part, soft_wrap=True)
 
 
 def print_report(console: Console, report: Report, output: OutputOptions) -> None:

@@ -121,12 +121,8 @@ def run(request: VerifyRequest | UndoRequest, context: CommandContext) -> int:
         return _finish(request, context, VerifySummary(context.run_id, []))
     with writing(context) as database:
         if request.against is None:
-            results = _check_aggregates(request, context, database)
-        else:
-            summary = _verify(request, request.against, context, database)
-    return (
-        _finish_aggregates(request, context, results) if request.against is None else _finish(request, context, summary)
-    )
+            return _finish_aggregates(request, context, _check_aggregates(request, context, database))
+        return _finish(request, context, _verify(request, request.against, context, database))
 
 
 def _verify(request: VerifyRequest, against: Against, context: CommandContext, database: Database) -> VerifySummary:
@@ -154,7 +150,8 @@ def _finish(request: VerifyRequest, context: CommandContext, summary: VerifySumm
     if request.output.json:
         print_json(context.stdout, verification_document(summary))
     elif summary.results or summary.unusable_markets:
-        print_report(context.stdout, verification_report(summary, request.output), request.output)
+        was_told = context.stdout.is_terminal and context.stderr.is_terminal and not request.output.is_verbose
+        print_report(context.stdout, verification_report(summary, not was_told), request.output)
     elif not request.output.is_quiet:
         print_line(context.stdout, "nothing stored to verify")
     return summary.exit_code

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from commands.options import OutputOptions
 from commands.screen import Column, Report, Row, Tone, count_text, time_text
 from core.compare import Kind
 from logic.documents import outcome_of
@@ -32,9 +31,9 @@ _TONES = {
 }
 
 
-def verification_report(summary: VerifySummary, output: OutputOptions) -> Report:
-    """Return the report of a verification against the exchange."""
-    rows = [_row(result, output) for result in summary.results]
+def verification_report(summary: VerifySummary, shows_details: bool) -> Report:
+    """Return the report of a verification against the exchange; the log says its details as they are found."""
+    rows = [_row(result, shows_details) for result in summary.results]
     needs = [f"market {market} cannot be used: {why}" for market, why in summary.unusable_markets.items()]
     candles = sum(result.rows for result in summary.results)
     repaired = sum(result.repaired for result in summary.results)
@@ -49,12 +48,12 @@ def verification_report(summary: VerifySummary, output: OutputOptions) -> Report
     return Report(headline, _COLUMNS, rows, needs, notes)
 
 
-def _row(result: SeriesVerification, output: OutputOptions) -> Row:
+def _row(result: SeriesVerification, shows_details: bool) -> Row:
     outcome = outcome_of(result)
     counts = [result.rows, result.chunks, result.verified, *(result.counts[kind] for kind in Kind), result.repaired]
     cells = [str(result.series), outcome, *(f"{count:,}" for count in counts)]
     needs = () if result.is_clean else tuple(_needs(result))
-    return Row(cells, _TONES[outcome], needs, tuple(_details(result)))
+    return Row(cells, _TONES[outcome], needs, tuple(_details(result)) if shows_details else ())
 
 
 def _needs(result: SeriesVerification) -> Iterator[str]:

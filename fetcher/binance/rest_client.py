@@ -51,8 +51,8 @@ class RestClient:
     ) -> Result:
         """Return what `read` makes of the answer to GET `path`, which costs `weight`.
 
-        Asks again, until `deadline`, while the answer is unusable or the fault a passing one. Raises SeriesError when this request is
-        refused or stays unusable, ExchangeUnavailable when the whole market cannot be used.
+        Asks again, until `deadline`, while the answer is unusable or the fault a passing one. Raises SeriesError when
+        this request is refused or stays unusable, ExchangeUnavailable when the whole market cannot be used.
         """
         return with_retries(lambda: self._attempt(path, params, weight, read), self._sleep, deadline=deadline)
 

@@ -60,6 +60,7 @@ EXCHANGE_ROW_LENGTH = 12
 
 _BLOCK_ROWS = 8192
 _BEHIND_THE_END = 2**31 - 1
+_ZERO = pa.scalar(0, pa.int32())
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +200,10 @@ def characters(column: pa.Array) -> memoryview:
 
 def _without_trailing_zeros(column: pa.Array) -> pa.Array:
     trimmed = pc.ascii_rtrim(pc.ascii_rtrim(column, "0"), ".")
-    if bytes(characters(column)).count(b".") == len(column):  # a number has one point at most
+    point = pc.find_substring(column, ".")
+    if pc.min(point).as_py() >= 0:
         return trimmed
-    return pc.if_else(pc.match_substring(column, "."), trimmed, column)
+    return pc.if_else(pc.greater_equal(point, _ZERO), trimmed, column)
 
 
 def missing_spans(open_times: Iterable[int], interval: Interval, span: Span) -> list[Span]:

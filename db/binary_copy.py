@@ -48,7 +48,10 @@ def encode_candles(batch: CandleBatch) -> CopyRows:
     """
     times = batch.columns["open_time"]
     first_ms, last_ms = (times[0].as_py(), times[-1].as_py()) if batch.rows else (0, 0)
-    stream = b"".join([_HEADER, *map(_encode_block, batch.blocks()), _TRAILER])
+    stream = bytearray(_HEADER)
+    for block in batch.blocks():
+        stream += _encode_block(block)
+    stream += _TRAILER
     return CopyRows(batch.rows, first_ms, last_ms, pa.py_buffer(stream))
 
 

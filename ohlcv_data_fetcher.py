@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from core.errors import EXIT_FAULT, EXIT_OK, FetcherError
+from core.errors import FetcherError
+from core.exit_codes import EXIT_FAULT, EXIT_OK
 
 if TYPE_CHECKING:
     from commands.command import Request

@@ -25,10 +25,11 @@ from pathlib import Path
 from common import own_folder, own_server, print_ratio, psql, rounds, write_archive
 from psycopg2.extras import execute_values
 
-from core.binance.archives import Period, file_stem, month_of
+from core.archives import Period, month_of
+from core.binance.archives import file_stem
 from core.fetched import FetchedSpan
-from core.plan import Source
 from core.series import parse_series
+from core.sources import Source
 from core.times import add_months, parse_time
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols

@@ -26,11 +26,11 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
 import psycopg2  # noqa: E402
 from candles import batch_of, save_spans  # noqa: E402
 
-from core.binance.archives import month_of  # noqa: E402
+from core.archives import month_of  # noqa: E402
 from core.fetched import FetchedSpan  # noqa: E402
-from core.plan import Source  # noqa: E402
 from core.ranges import Span  # noqa: E402
 from core.series import parse_series  # noqa: E402
+from core.sources import Source  # noqa: E402
 from core.times import add_months, parse_time  # noqa: E402
 from core.wanted import WantedSeries  # noqa: E402
 from db.catalog import load_catalog, sync_symbols  # noqa: E402
@@ -45,7 +45,8 @@ from demo.generated_market import generate_series  # noqa: E402
 from demo.server import ReplayExchange  # noqa: E402
 from fetcher.binance.exchange import Exchange, ExchangeAddresses  # noqa: E402
 from logic.gaps.series_check import check_series  # noqa: E402
-from logic.verify.verifier import Against, SeriesVerification, Verifier  # noqa: E402
+from logic.verify.verification import SeriesVerification  # noqa: E402
+from logic.verify.verifier import Against, Verifier  # noqa: E402
 
 BTC = parse_series("BTCUSDT")
 START_MS = parse_time("2020-01-01")

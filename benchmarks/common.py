@@ -19,7 +19,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
 
 from config.settings import SETTINGS  # noqa: E402
-from core.binance.archives import Period, file_stem  # noqa: E402
+from core.archives import Period  # noqa: E402
+from core.binance.archives import file_stem  # noqa: E402
 from core.series import Series  # noqa: E402
 from db.embedded import EmbeddedServer  # noqa: E402
 from demo.server import ReplayExchange  # noqa: E402

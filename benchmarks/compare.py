@@ -54,7 +54,7 @@ from common import (
 )
 from psycopg2.extensions import make_dsn
 
-from core.binance.archives import Period, day_of, month_of
+from core.archives import Period, day_of, month_of
 from core.ranges import Span
 from core.series import parse_series
 from core.times import MS_PER_DAY, add_months, parse_time, to_datetime

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 
 from common import own_folder, own_server, print_ratio, program_environment, psql, run_program, write_archive
 
-from core.binance.archives import month_of
+from core.archives import month_of
 from core.ranges import Span
 from core.series import Series, parse_series
 from core.times import MS_PER_HOUR, add_months, parse_time, to_datetime

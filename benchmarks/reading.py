@@ -31,9 +31,9 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
 from core.fetched import FetchedSpan
-from core.plan import Source
 from core.ranges import Span
 from core.series import Series, parse_series
+from core.sources import Source
 from core.times import MS_PER_DAY, add_months, parse_time, to_datetime
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols

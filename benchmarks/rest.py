@@ -33,7 +33,7 @@ from pathlib import Path
 from common import own_folder, own_server, print_ratio, program_environment, psql, run_program
 
 from config.settings import SETTINGS
-from core.binance.rest_rules import page_rows
+from core.binance.rules import page_rows
 from core.ranges import Span
 from core.series import Series, parse_series
 from core.times import MS_PER_MINUTE, parse_time, to_datetime

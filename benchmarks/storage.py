@@ -28,8 +28,8 @@ from candles import Row, batch_of, stored_rows, truth_rows
 from common import own_folder, own_server, program_environment, psql, run_program
 
 from core.fetched import FetchedSpan, SpanRecord
-from core.plan import Source
 from core.ranges import Span
+from core.sources import Source
 from core.times import MS_PER_DAY, add_months, iso_ms
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols

@@ -16,7 +16,7 @@ from commands.progress import progress_bar
 from commands.screen import Column, Report, Row, Tone, count_text, print_json, print_report, time_text
 from commands.wanted import WantedRequest, read_wanted, resolve_wanted
 from config.settings import Settings
-from core.plan import SourceChoice
+from core.sources import AllowedSources
 from logic.backfill.ohlcv_handler import run_ohlcv_backfill
 from logic.backfill.results import RunSummary, SeriesResult
 from logic.documents import summary_document
@@ -27,7 +27,7 @@ class BackfillRequest:
     """What to fetch, from where."""
 
     wanted: WantedRequest
-    sources: SourceChoice = SourceChoice.AUTO
+    sources: AllowedSources = AllowedSources.AUTO
     heal_gaps: bool = False  # look for holes in what is stored and fetch them too
     dry_run: bool = False  # only tell the plan
     output: OutputOptions = field(default_factory=OutputOptions)
@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interval", metavar="I", help="interval of series that do not say theirs")
     add_range_options(parser, " (default: listing)", " (default: last closed candle)")
     parser.add_argument(
-        "--source", choices=[one.value for one in SourceChoice], default="auto", help="where candles may come from"
+        "--source", choices=[one.value for one in AllowedSources], default="auto", help="where candles may come from"
     )
     parser.add_argument("--heal-gaps", action="store_true", help="afterwards look for holes in what is stored, refetch")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, touch nothing")
@@ -55,7 +55,7 @@ def read_request(arguments: argparse.Namespace, settings: Settings) -> BackfillR
     """Return the checked request; reads symbols.yml. Raises ConfigurationError."""
     return BackfillRequest(
         read_wanted(arguments, settings),
-        SourceChoice(arguments.source),
+        AllowedSources(arguments.source),
         arguments.heal_gaps,
         arguments.dry_run,
         read_output(arguments),

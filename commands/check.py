@@ -13,7 +13,6 @@ from commands.connections import asking, backfill_options, database_address, rea
 from commands.context import CommandContext
 from commands.options import (
     OutputOptions,
-    TimeRange,
     add_output_options,
     add_range_options,
     add_symbols_option,
@@ -24,7 +23,8 @@ from commands.options import (
 from commands.progress import progress_bar
 from commands.screen import print_json, print_line, print_report
 from config.settings import Settings
-from core.errors import EXIT_EXCHANGE, EXIT_FAULT, EXIT_INCOMPLETE, EXIT_LOCKED, EXIT_OK
+from core.exit_codes import EXIT_INCOMPLETE, EXIT_OK, worst
+from core.ranges import TimeRange
 from core.wanted import Wanted
 from logic.backfill.heal import heal
 from logic.backfill.results import RunSummary
@@ -86,15 +86,9 @@ def run(request: CheckRequest, context: CommandContext) -> int:
         print_json(context.stdout, check_document(checks) | runs)
     else:
         _print(request, context, healed, checks)
-    return _exit_code(healed, checks)
-
-
-def _exit_code(healed: list[RunSummary], checks: list[SeriesCheck]) -> int:
-    exit_code = EXIT_OK if all(check.is_complete for check in checks) else EXIT_INCOMPLETE
-    for worse in (EXIT_LOCKED, EXIT_EXCHANGE, EXIT_FAULT):  # in the order of a backfill's, the worst last
-        if any(summary.exit_code == worse for summary in healed):
-            exit_code = worse
-    return exit_code
+    codes = [EXIT_OK if check.is_complete else EXIT_INCOMPLETE for check in checks]
+    # A heal that left gaps is told by the check after it, which also knows those that others filled meanwhile.
+    return worst([*codes, *(one.exit_code for one in healed if one.exit_code != EXIT_INCOMPLETE)])
 
 
 def _print(request: CheckRequest, context: CommandContext, healed: list[RunSummary], checks: list[SeriesCheck]) -> None:
@@ -113,7 +107,7 @@ def _check_all(request: CheckRequest, context: CommandContext, database: Databas
     checks = []
     with progress_bar(context, request.output) as bar:
         bar.start(len(rows), "check")
-        for check in check_each(database, rows, request.times.start_ms, request.times.end_ms, context.now_ms):
+        for check in check_each(database, rows, request.times):
             bar.advance(1, f"check {check.row.series}")
             checks.append(check)
     return checks

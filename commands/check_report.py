@@ -73,8 +73,8 @@ def _needs(check: SeriesCheck) -> Iterator[str]:
         yield f"{_amount(interval, check.never_fetched)} never fetched; a backfill or check --heal fetches them"
     for fault in check.faults:
         yield f"the table is not as it was made: {fault}"
-    if check.lost:
-        yield f"{_amount(interval, check.lost)} missing: {_why_missing(check)}"
+    if check.unexplained:
+        yield f"{_amount(interval, check.unexplained)} missing: {_why_missing(check)}"
     if check.extra:
         rows = count_text(check.extra_rows, "row")
         yield (
@@ -89,14 +89,14 @@ def _needs(check: SeriesCheck) -> Iterator[str]:
             f"values are not those that were committed, {_first(check.altered)}; verify tells which, verify --repair "
             "restores them"
         )
-    if (check.altered or check.lost or check.extra) and check.external_change:
+    if (check.altered or check.unexplained or check.extra) and check.external_change:
         yield f"the last change by something other than this program: {check.external_change}"
     if check.not_compared:
         yield f"not compared since it was changed, {_first(check.not_compared)}; verify compares it"
 
 
 def _amount(interval: Interval, spans: Sequence[Span]) -> str:
-    candles = sum(interval.count(span.start_ms, span.end_ms) for span in spans)
+    candles = interval.count_in(spans)
     return f"{count_text(candles, 'candle')} in {_first(spans)}"
 
 
@@ -107,7 +107,7 @@ def _first(spans: Sequence[Span]) -> str:
 
 def _why_missing(check: SeriesCheck) -> str:
     """Return whether the exchange was asked about the first missing stretch, and what mends it."""
-    gaps = _gaps_of(check, check.lost[0])
+    gaps = _gaps_of(check, check.unexplained[0])
     if not gaps:
         return "not asked for yet; check --heal or backfill --heal-gaps asks"
     due = [gap.next_recheck_ms for gap in gaps if gap.next_recheck_ms is not None]
@@ -125,7 +125,7 @@ def _gaps_of(check: SeriesCheck, span: Span) -> list[Gap]:
 def _places(check: SeriesCheck) -> Iterator[str]:
     for what, spans in (
         ("never fetched", check.never_fetched),
-        ("missing", check.lost),
+        ("missing", check.unexplained),
         ("rows without a source", check.extra),
         ("values altered", check.altered),
         ("not compared", check.not_compared),

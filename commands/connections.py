@@ -7,19 +7,21 @@ from contextlib import AbstractContextManager, contextmanager
 
 from commands.context import CommandContext
 from config.settings import Settings
-from core.plan import SourceChoice
-from logic.backfill.ohlcv_handler import BackfillOptions
+from core.instrument import ExchangeName
+from core.sources import AllowedSources
+from logic.backfill.run import BackfillOptions
 from logic.opening import (
     Database,
     DatabaseAddress,
-    Exchange,
     ExchangeAddresses,
+    ExchangeSource,
     enable_timescale,
     open_exchange,
     open_for_reading,
     open_for_writing,
     shared_budget,
 )
+from logic.planning.series_plan import FetchPolicy
 
 
 def database_address(settings: Settings) -> DatabaseAddress:
@@ -39,7 +41,7 @@ def writing(context: CommandContext) -> AbstractContextManager[Database]:
     return open_for_writing(database_address(context.settings), context.interruption.cancelling)
 
 
-def make_exchange(context: CommandContext) -> Exchange:
+def make_exchange(context: CommandContext) -> ExchangeSource:
     """Return the exchange as the settings say; nothing is asked yet and nothing written."""
     settings = context.settings
     addresses = ExchangeAddresses(
@@ -51,11 +53,11 @@ def make_exchange(context: CommandContext) -> Exchange:
         workers=settings.fetch_workers,
         state_dir=settings.state_dir,
     )
-    return open_exchange(addresses, context.interruption.sleep, context.now_ms)
+    return open_exchange(ExchangeName.BINANCE, addresses, context.interruption.sleep, context.now_ms)
 
 
 @contextmanager
-def asking(context: CommandContext) -> Iterator[Exchange]:
+def asking(context: CommandContext) -> Iterator[ExchangeSource]:
     """Yield the exchange for a run that stores: it shares its request weight with the other runs on the database."""
     exchange = make_exchange(context)
     exchange.archives.remove_leftovers()
@@ -66,7 +68,7 @@ def asking(context: CommandContext) -> Iterator[Exchange]:
 def backfill_options(
     context: CommandContext,
     database: Database,
-    choice: SourceChoice = SourceChoice.AUTO,
+    sources: AllowedSources = AllowedSources.AUTO,
     heal_gaps: bool = True,
     replaces_catalog: bool = False,
 ) -> BackfillOptions:
@@ -74,8 +76,7 @@ def backfill_options(
     settings = context.settings
     return BackfillOptions(
         run_id=context.run_id,
-        choice=choice,
-        chunk_days=settings.chunk_days,
+        policy=FetchPolicy(sources, settings.chunk_days),
         workers=settings.fetch_workers,
         heal_gaps=heal_gaps,
         replaces_catalog=replaces_catalog,

@@ -16,11 +16,13 @@ from commands import backfill, check, status
 from commands.command import Command
 from commands.connections import reading
 from commands.context import CommandContext
-from commands.options import OutputOptions, TimeRange, add_output_options, read_output
+from commands.options import OutputOptions, add_output_options, read_output
 from commands.screen import Column, Row, print_line, print_rows
 from commands.wanted import WantedRequest
 from config.settings import Settings
-from core.errors import EXIT_OK, ConfigurationError
+from core.errors import ConfigurationError
+from core.exit_codes import EXIT_OK
+from core.ranges import TimeRange
 from core.series import Series, parse_series
 from core.times import format_ms
 from core.wanted import Wanted, WantedSeries
@@ -103,9 +105,8 @@ def _run_twice(request: DemoRequest, context: CommandContext, market: _Market, e
     exit_code = backfill.run(fetch, context)
     if request.output.json or request.output.is_quiet or exit_code != EXIT_OK:
         return exit_code
-    then = dataclasses.replace(context, now_ms=lambda: market.now_ms)
-    status.run(status.StatusRequest(output=request.output), then)
-    check.run(check.CheckRequest(output=request.output), then)
+    status.run(status.StatusRequest(output=request.output), context)
+    check.run(check.CheckRequest(output=request.output), context)
     _show_newest(context, market.wanted[0].series)
     requests = len(exchange.requests)
     _say(request, context, f"\nThe replay exchange answered {requests:,} requests. Now the same again:\n")

@@ -9,11 +9,13 @@ from commands.context import CommandContext
 from commands.options import OutputOptions
 from commands.screen import Column, Report, Row, Tone, count_text, print_json, print_report
 from commands.wanted import WantedRequest, resolve_wanted
-from core.errors import EXIT_INCOMPLETE, EXIT_OK
-from core.plan import NOTHING, SourceChoice
+from core.exit_codes import EXIT_INCOMPLETE, EXIT_OK
+from core.plan import NOTHING
+from core.sources import AllowedSources
 from logic.documents import BYTES_PER_CANDLE, plan_document
 from logic.planning.dry_run import PlannedSeries, plan_backfill
-from logic.planning.wanted_series import load_known
+from logic.planning.series_plan import FetchPolicy
+from logic.planning.wanted_series import load_coverage
 
 _COLUMNS = (
     Column("series"),
@@ -28,13 +30,13 @@ _COLUMNS = (
 )
 
 
-def run_dry(request: WantedRequest, sources: SourceChoice, output: OutputOptions, context: CommandContext) -> int:
+def run_dry(request: WantedRequest, sources: AllowedSources, output: OutputOptions, context: CommandContext) -> int:
     """Print the plan of a backfill and return the exit code. Reads from exchange and database, writes nowhere."""
     exchange = make_exchange(context)
     with reading(context) as database:
         series = resolve_wanted(request, context.settings, database, exchange)
-        known = {} if database is None else load_known(database, [one.series for one in series])
-        planned = plan_backfill(series, exchange, sources, context.settings.chunk_days, known)
+        stored = {} if database is None else load_coverage(database, [one.series for one in series])
+        planned = plan_backfill(series, exchange, FetchPolicy(sources, context.settings.chunk_days), stored)
     total = sum((one.estimate for one in planned if one.estimate is not None), NOTHING)
     seconds = total.seconds(exchange.weight_per_minute(), context.settings.fetch_workers)
     if output.json:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from config.settings import Settings
 from config.symbols import parse_arguments
 from core.errors import ConfigurationError
+from core.ranges import TimeRange
 from core.times import parse_time
 from core.wanted import Wanted
 
@@ -37,19 +38,6 @@ class OutputOptions:
     def is_verbose(self) -> bool:
         """Whether every detail is said."""
         return self.verbosity is Verbosity.VERBOSE
-
-
-@dataclass(frozen=True, slots=True)
-class TimeRange:
-    """--start and --end, epoch ms, the end exclusive; None where not given."""
-
-    start_ms: int | None = None
-    end_ms: int | None = None
-
-    @property
-    def is_unbounded(self) -> bool:
-        """Whether neither was given."""
-        return self.start_ms is None and self.end_ms is None
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:

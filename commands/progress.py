@@ -12,7 +12,7 @@ from commands.context import CommandContext
 from commands.options import OutputOptions
 from core.plan import Estimate
 from core.series import Series
-from logic.backfill.ohlcv_handler import Observer
+from logic.backfill.run import Observer
 
 _WIDE = 100  # columns
 

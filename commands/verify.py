@@ -12,7 +12,6 @@ from commands.connections import asking, database_address, writing
 from commands.context import CommandContext
 from commands.options import (
     OutputOptions,
-    TimeRange,
     add_output_options,
     add_range_options,
     add_symbols_option,
@@ -24,7 +23,10 @@ from commands.progress import progress_bar
 from commands.screen import print_json, print_line, print_report
 from commands.verify_report import aggregates_report, undo_report, verification_report
 from config.settings import Settings
-from core.errors import EXIT_LOCKED, EXIT_OK, ConfigurationError
+from core.errors import ConfigurationError
+from core.exit_codes import EXIT_LOCKED, EXIT_OK
+from core.ranges import TimeRange
+from core.sources import AllowedSources
 from core.subset import Part, parse_part, parse_percent
 from core.wanted import Wanted
 from logic.documents import aggregates_document, undo_document, verification_document
@@ -32,7 +34,6 @@ from logic.opening import Database, database_exists
 from logic.stored import read_catalog
 from logic.verify.aggregate_check import AggregateResult, aggregate_exit_code, check_aggregates
 from logic.verify.undo import undo_repair
-from logic.verify.verifier import Against
 from logic.verify.verify_run import VerifyOptions, VerifySummary, run_verify
 
 _MINUTES = "1m"
@@ -46,7 +47,7 @@ class VerifyRequest:
     times: TimeRange = field(default_factory=TimeRange)
     part: Part | None = None  # of the committed spans
     share: Fraction | None = None  # of the candles, those longest unverified first
-    against: Against | None = Against.AUTO  # None: the stored 1m candles
+    against: AllowedSources | None = AllowedSources.AUTO  # None: the stored 1m candles
     repair: bool = False  # write the exchange's values, keep the old ones
     output: OutputOptions = field(default_factory=OutputOptions)
 
@@ -76,7 +77,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     share.add_argument("--percent", metavar="P", help="so many percent of the candles, those longest unverified first")
     parser.add_argument(
         "--against",
-        choices=[*(one.value for one in Against), _MINUTES],
+        choices=[*(one.value for one in AllowedSources), _MINUTES],
         default="auto",
         help="auto: their archive's checksum, else the cheapest of daily archive and REST; 1m: the stored 1m candles",
     )
@@ -107,7 +108,7 @@ def read_request(arguments: argparse.Namespace, settings: Settings) -> VerifyReq
         times,
         part,
         share,
-        None if arguments.against == _MINUTES else Against(arguments.against),
+        None if arguments.against == _MINUTES else AllowedSources(arguments.against),
         arguments.repair,
         read_output(arguments),
     )
@@ -125,12 +126,11 @@ def run(request: VerifyRequest | UndoRequest, context: CommandContext) -> int:
         return _finish(request, context, _verify(request, request.against, context, database))
 
 
-def _verify(request: VerifyRequest, against: Against, context: CommandContext, database: Database) -> VerifySummary:
+def _verify(
+    request: VerifyRequest, against: AllowedSources, context: CommandContext, database: Database
+) -> VerifySummary:
     rows = read_catalog(database, request.series)
-    times = request.times
-    options = VerifyOptions(
-        context.run_id, against, request.repair, request.part, request.share, times.start_ms, times.end_ms
-    )
+    options = VerifyOptions(context.run_id, against, request.repair, request.part, request.share, request.times)
     with asking(context) as exchange:
         return run_verify(database, exchange, rows, options, context.now_ms)
 

@@ -9,7 +9,7 @@ from core.compare import Kind
 from logic.documents import outcome_of
 from logic.verify.aggregate_check import AggregateResult
 from logic.verify.undo import UndoneSeries
-from logic.verify.verifier import SeriesVerification
+from logic.verify.verification import SeriesVerification
 from logic.verify.verify_run import VerifySummary
 
 _COLUMNS = (
@@ -50,7 +50,7 @@ def verification_report(summary: VerifySummary, shows_details: bool) -> Report:
 
 def _row(result: SeriesVerification, shows_details: bool) -> Row:
     outcome = outcome_of(result)
-    counts = [result.rows, result.chunks, result.verified, *(result.counts[kind] for kind in Kind), result.repaired]
+    counts = [result.rows, result.spans, result.verified, *(result.counts[kind] for kind in Kind), result.repaired]
     cells = [str(result.series), outcome, *(f"{count:,}" for count in counts)]
     needs = () if result.is_clean else tuple(_needs(result))
     return Row(cells, _TONES[outcome], needs, tuple(_details(result)) if shows_details else ())

@@ -7,12 +7,13 @@ import dataclasses
 import logging
 from dataclasses import dataclass, field
 
-from commands.options import TimeRange, read_time_range
+from commands.options import read_time_range
 from config.settings import Settings
 from config.symbols import load_symbols_file, parse_arguments
 from core.errors import ConfigurationError
+from core.ranges import TimeRange
 from core.wanted import Wanted, WantedSeries
-from logic.opening import Database, Exchange
+from logic.opening import Database, ExchangeSource
 from logic.planning.wanted_series import active_series, resolve_patterns
 
 _log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def read_wanted(arguments: argparse.Namespace, settings: Settings) -> WantedRequ
 
 
 def resolve_wanted(
-    request: WantedRequest, settings: Settings, database: Database | None, exchange: Exchange
+    request: WantedRequest, settings: Settings, database: Database | None, exchange: ExchangeSource
 ) -> list[WantedSeries]:
     """Return the series of the run; patterns are resolved against the exchange's own list.
 

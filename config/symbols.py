@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from core.errors import ConfigurationError
-from core.series import make_series, parse_interval, parse_market, split_notation, suggest
+from core.instrument import ExchangeName, parse_market
+from core.series import make_series, parse_interval, split_notation, suggest
 from core.times import parse_time
 from core.wanted import Wanted, WantedPattern, WantedSeries
 
@@ -71,7 +74,11 @@ def parse_symbols(
         "end": _time(defaults["end"], f"{where}, defaults, end") if "end" in defaults else end_ms,
     }
     market = _named(parse_market, settled["market"], f"{where}, defaults, market")
-    _named(lambda code: parse_interval(code, market), settled["interval"], f"{where}, defaults, interval")
+    _named(
+        lambda code: parse_interval(code, market, ExchangeName.BINANCE),
+        settled["interval"],
+        f"{where}, defaults, interval",
+    )
     entries: list[WantedSeries | WantedPattern] = []
     for number, item in enumerate(_list(top.get("symbols"), f"{where}, symbols"), start=1):
         entries += _entry(item, f"{where}, symbols, entry {number}", settled)
@@ -103,30 +110,37 @@ def _entry(item: object, where: str, defaults: dict[str, Any]) -> list[WantedSer
             raise ConfigurationError(f"{where}: give interval or intervals, not both")
     else:
         keys = {"symbol": item}
-    try:
-        notation = split_notation(_text(keys["symbol"], where))
+    text = _text(keys["symbol"], where)
+    with _located(where):
+        notation = split_notation(text)
         if notation.market is not None and "market" in keys:
             raise ConfigurationError(f"the symbol already names the market {notation.market}")
-        market = str(notation.market or _text(keys.get("market", defaults["market"]), f"{where}, market"))
-        intervals = _intervals(keys, notation.interval, defaults["interval"], where)
-        start_ms = _time(keys["start"], f"{where}, start") if "start" in keys else defaults["start"]
-        end_ms = _time(keys["end"], f"{where}, end") if "end" in keys else defaults["end"]
-        active = keys.get("active", True)
-        if not isinstance(active, bool):
-            raise ConfigurationError(f"active: {_shown(active)} is not true or false")
-        wanted: list[WantedSeries | WantedPattern] = []
+    market = notation.market or _text(keys.get("market", defaults["market"]), f"{where}, market")
+    intervals = _intervals(keys, notation.interval, defaults["interval"], where)
+    start_ms = _time(keys["start"], f"{where}, start") if "start" in keys else defaults["start"]
+    end_ms = _time(keys["end"], f"{where}, end") if "end" in keys else defaults["end"]
+    active = keys.get("active", True)
+    if not isinstance(active, bool):
+        raise ConfigurationError(f"{where}: active: {_shown(active)} is not true or false")
+    wanted: list[WantedSeries | WantedPattern] = []
+    with _located(where):
         for interval in intervals:
             if notation.is_pattern:
                 parsed = parse_market(market)
-                parse_interval(interval, parsed)
+                parse_interval(interval, parsed, ExchangeName.BINANCE)
                 wanted.append(WantedPattern(parsed, notation.symbol, interval, start_ms, end_ms, active))
             else:
                 series = make_series(market, notation.symbol, interval)
                 wanted.append(WantedSeries(series, start_ms, end_ms, active))
-        return wanted
+    return wanted
+
+
+@contextmanager
+def _located(where: str) -> Iterator[None]:
+    """Say where in the file it stands, of errors from below that cannot know."""
+    try:
+        yield
     except ConfigurationError as error:
-        if str(error).startswith(where):
-            raise
         raise ConfigurationError(f"{where}: {error}") from error
 
 

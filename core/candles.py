@@ -13,57 +13,16 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from core.columns import DECIMAL_COLUMNS, SCHEMA
 from core.intervals import Interval
 from core.ranges import Span, span_or_none, subtract
-
-DECIMAL_COLUMNS = (
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "quote_volume",
-    "taker_buy_volume",
-    "taker_buy_quote_volume",
-)
-
-SCHEMA = pa.schema(
-    [
-        ("open_time", pa.int64()),  # epoch ms
-        ("open", pa.string()),
-        ("high", pa.string()),
-        ("low", pa.string()),
-        ("close", pa.string()),
-        ("volume", pa.string()),
-        ("quote_volume", pa.string()),
-        ("trades", pa.int64()),
-        ("taker_buy_volume", pa.string()),
-        ("taker_buy_quote_volume", pa.string()),
-    ]
-)
-
-# Position of each column in the exchange's 12-item row, the same by REST and in archives
-# (contract sections 2 and 4). Close time and the last, unused item are not stored.
-EXCHANGE_ROW = {
-    "open_time": 0,
-    "open": 1,
-    "high": 2,
-    "low": 3,
-    "close": 4,
-    "volume": 5,
-    "quote_volume": 7,
-    "trades": 8,
-    "taker_buy_volume": 9,
-    "taker_buy_quote_volume": 10,
-}
-EXCHANGE_ROW_LENGTH = 12
 
 _BLOCK_ROWS = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class CandleBatch:
-    """Candles of one series in ascending order of open time; columns as in `SCHEMA`."""
+    """Candles of one series in ascending order of open time; columns as in core.columns."""
 
     columns: pa.Table
 
@@ -151,7 +110,7 @@ def content_hash(batch: CandleBatch) -> str:
     """Return the sha256 (hex) over the candles' values, in ascending order of open time.
 
     One line a candle, ended by a newline: open time in epoch ms and the nine values in the order
-    of `SCHEMA`, joined by commas, numbers without trailing zeros. `docs/storage.md` gives the SQL
+    of `core.columns`, joined by commas, numbers without trailing zeros. `docs/storage.md` gives the SQL
     that computes the same over stored rows.
     """
     digest = hashlib.sha256()

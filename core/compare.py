@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from core.candles import SCHEMA, CandleBatch, value_lines
+from core.candles import CandleBatch, value_lines
+from core.columns import SCHEMA
 from core.times import format_ms
 
 

@@ -2,20 +2,13 @@
 
 One `except` per action: end the run (`ConfigurationError`, `ExchangeUnavailable`,
 `DatabaseUnavailable`), leave this series and go on with the next (`SeriesError`), use another
-source (`ArchiveUnavailable`). A series that another run holds is no error but an outcome (`EXIT_LOCKED`).
-`exit_code` is the number that cron sees; the table stands in the README.
+source (`ArchiveUnavailable`). A locked series is an outcome, not an error.
+`exit_code` is the number that cron sees (core/exit_codes.py, docs/commands.md).
 """
 
 from __future__ import annotations
 
-EXIT_OK = 0
-EXIT_FAULT = 1
-EXIT_USAGE = 2
-EXIT_INCOMPLETE = 3
-EXIT_LOCKED = 4
-EXIT_EXCHANGE = 5
-EXIT_DATABASE = 6
-
+from core.exit_codes import EXIT_DATABASE, EXIT_EXCHANGE, EXIT_FAULT, EXIT_INCOMPLETE, EXIT_USAGE
 
 _LONGEST, _HEAD, _TAIL = 1_000, 600, 300  # characters
 
@@ -38,6 +31,10 @@ class FetcherError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(shortened(message))
+
+    def prefix(self, where: str) -> None:
+        """Put `where` before the message: what was asked for is known further up than what went wrong."""
+        self.args = (shortened(f"{where}: {self}"),)
 
 
 class ConfigurationError(FetcherError):

@@ -1,12 +1,13 @@
-"""What a source hands over for one span, and what the ledger will say of it."""
+"""What a source hands over for one span or chunk, and what the ledger will say of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from core.candles import CandleBatch, content_hash
-from core.plan import Source
+from core.gaps import Hole
 from core.ranges import Span
+from core.sources import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,15 @@ class FetchedSpan:
     def within(self, part: Span) -> FetchedSpan:
         """Return the same for `part`, which lies inside the span."""
         return FetchedSpan(part, self.batch.within(part), self.source, self.archive_checksum)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedChunk:
+    """What a chunk brought: spans to save, their holes with what was answered, and what is left uncovered."""
+
+    spans: tuple[FetchedSpan, ...]
+    holes: tuple[Hole, ...] = ()
+    uncovered: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from core.binance.archives import day_of, expected_ms, has_daily_files, month_of
-from core.plan import Source
+from core.exchange_rules import SeriesRules, settled_ms
+from core.intervals import Interval
 from core.ranges import Span, merge, subtract
-from core.series import Series
+from core.sources import Source
 from core.times import MS_PER_DAY, MS_PER_MINUTE, format_ms, iso_ms
 
 RECHECK_MS = 30 * MS_PER_MINUTE
@@ -125,9 +125,7 @@ class Gap:
 
     def archives_asked(self, since_ms: int = 0) -> list[Span]:
         """Return the parts of the gap of which a verified archive, read at `since_ms` or later, has no candle."""
-        asked = (
-            a.span.intersect(self.span) for a in self.answers if a.source is not Source.REST and a.last_ms >= since_ms
-        )
+        asked = (a.span.intersect(self.span) for a in self.answers if a.source.is_archive and a.last_ms >= since_ms)
         return merge(span for span in asked if span is not None)
 
 
@@ -139,30 +137,21 @@ def new_gap(span: Span, now_ms: int, was_committed: bool = False) -> Gap:
     return Gap(span, now_ms, now_ms, history=(found,), next_recheck_ms=now_ms, was_committed=was_committed)
 
 
-def settled_ms(series: Series, span: Span) -> int:
-    """Return from when the archive of the gap's last day (month, for long intervals) counts as out.
-
-    Until then the exchange may still publish candles, and two empty answers do not make a gap absent.
-    """
-    last_open_ms = series.interval.add(span.end_ms, -1)
-    return expected_ms((day_of if has_daily_files(series) else month_of)(last_open_ms))
-
-
-def is_proven(gap: Gap, series: Series, now_ms: int) -> bool:
+def is_proven(gap: Gap, rules: SeriesRules, now_ms: int) -> bool:
     """Whether the answers suffice: REST and archives both lack it, or one of them twice, half an hour apart."""
     by_rest, by_archive = _covering(gap, Source.REST), gap.archives_asked()
     if by_rest and not subtract([gap.span], by_archive):
         return True
-    if now_ms < settled_ms(series, gap.span):
+    if now_ms < settled_ms(rules, gap.span):
         return False
     if by_rest and max(a.last_ms for a in by_rest) - min(a.first_ms for a in by_rest) >= RECHECK_MS:
         return True
-    twice = (a.span for a in gap.answers if a.source is not Source.REST and a.last_ms - a.first_ms >= RECHECK_MS)
+    twice = (a.span for a in gap.answers if a.source.is_archive and a.last_ms - a.first_ms >= RECHECK_MS)
     return not subtract([gap.span], twice)
 
 
 def apply_answers(
-    known: Iterable[Gap], scope: Sequence[Span], holes: Sequence[Hole], series: Series, now_ms: int, by: str
+    known: Iterable[Gap], scope: Sequence[Span], holes: Sequence[Hole], rules: SeriesRules, now_ms: int, by: str
 ) -> list[Gap]:
     """Return the gaps after `scope` was seen to lack exactly `holes`; `known` are the open gaps that touch it.
 
@@ -179,7 +168,7 @@ def apply_answers(
         still = merge([*subtract([gap.span], scope), *(span for span in inside if span is not None)])
         gaps += _cut(gap, still, now_ms, by)
     gaps += [new_gap(span, now_ms) for span in subtract([hole.span for hole in joined], taken)]
-    answered = [_with_answers(gap, _answers_about(gap, joined), series, now_ms) for gap in gaps]
+    answered = [_with_answers(gap, _answers_about(gap, joined), rules, now_ms) for gap in gaps]
     return _merge_explained(answered, now_ms)
 
 
@@ -210,10 +199,10 @@ def with_reason(gap: Gap, reason: Reason, note: str, now_ms: int) -> Gap:
     return replace(gap, reason=reason, reason_note=note, history=(*gap.history, event))
 
 
-def is_longer_than_any_halt(gap: Gap, series: Series) -> bool:
+def is_longer_than_any_halt(gap: Gap, interval: Interval) -> bool:
     """Whether the gap cannot be an outage: more than three days, and more than three candles."""
     is_long = gap.span.end_ms - gap.span.start_ms > _LONGEST_HALT_MS
-    return is_long and series.interval.count(gap.span.start_ms, gap.span.end_ms) > 3
+    return is_long and interval.count(gap.span.start_ms, gap.span.end_ms) > 3
 
 
 def _covering(gap: Gap, source: Source) -> list[Answer]:
@@ -250,7 +239,7 @@ def _answers_about(gap: Gap, holes: Sequence[Hole]) -> list[Answer]:
     return [a for hole in holes if hole.span.intersect(gap.span) for a in hole.answers if a.span.intersect(gap.span)]
 
 
-def _with_answers(gap: Gap, fresh: Sequence[Answer], series: Series, now_ms: int) -> Gap:
+def _with_answers(gap: Gap, fresh: Sequence[Answer], rules: SeriesRules, now_ms: int) -> Gap:
     if not fresh:
         return gap
     answers = list(gap.answers)
@@ -264,7 +253,7 @@ def _with_answers(gap: Gap, fresh: Sequence[Answer], series: Series, now_ms: int
             answers.append(replace(answer, first_ms=answer.last_ms))
     gap = replace(gap, answers=tuple(answers))
     if gap.status is GapStatus.MISSING:
-        if not is_proven(gap, series, now_ms):
+        if not is_proven(gap, rules, now_ms):
             return gap
         event = Event(now_ms, EventKind.NOT_AT_EXCHANGE, f"not at the exchange: {_describe_answers(gap)}")
         gap = replace(gap, status=GapStatus.NOT_AT_EXCHANGE, since_ms=now_ms, rechecks=0, history=(*gap.history, event))
@@ -304,7 +293,7 @@ def _join_two(left: Hole, right: Hole) -> Hole:
     answers = [*left.answers, *right.answers]
     rest = [a for a in answers if a.source is Source.REST]
     if {a.span for a in rest} >= {left.span, right.span}:
-        others = [a for a in answers if a.source is not Source.REST]
+        others = [a for a in answers if a.source.is_archive]
         whole = Answer(Source.REST, span, min(a.first_ms for a in rest), max(a.last_ms for a in rest))
         return Hole(span, (whole, *others))
     return Hole(span, tuple(answers))

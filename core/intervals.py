@@ -1,4 +1,4 @@
-"""The exchange's candle intervals as arithmetic on epoch ms (contract section 2, "Grid").
+"""The exchange's candle intervals as arithmetic on epoch ms (docs/binance.md, Grids).
 
 Up to 1d the grid is the UTC epoch's; 1w opens on Mondays; 3d opens where days-since-epoch
 modulo 3 is 1; 1M opens on the first of the calendar month.
@@ -6,8 +6,10 @@ modulo 3 is 1; 1M opens on the first of the calendar month.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from core.ranges import Span
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, MS_PER_SECOND, add_months, first_of_month, to_datetime
 
 
@@ -24,7 +26,7 @@ class Interval:
         """The code for tables, files and archives: equal to `code` but `1mo` for `1M`.
 
         `1m` and `1M` would collide in folded SQL names and on case-insensitive file systems;
-        `1mo` is what the public archives use (contract section 4).
+        `1mo` is what the public archives use (docs/binance.md, Paths and names).
         """
         return "1mo" if self.code == "1M" else self.code
 
@@ -69,6 +71,15 @@ class Interval:
             return 0
         return self.index(self.ceil(end_ms)) - self.index(self.ceil(start_ms))
 
+    def count_in(self, spans: Iterable[Span]) -> int:
+        """Return how many grid open times lie in disjoint `spans`."""
+        return sum(self.count(span.start_ms, span.end_ms) for span in spans)
+
+    def slot_of(self, ms: int) -> Span:
+        """Return the slot that `ms` falls in, from its open time to the next."""
+        open_ms = self.floor(ms)
+        return Span(open_ms, self.add(open_ms, 1))
+
     def __str__(self) -> str:
         return self.code
 
@@ -96,16 +107,3 @@ INTERVALS: dict[str, Interval] = {
     "1M": Interval("1M", None),
 }
 """Every interval that the exchange offers, by its code."""
-
-CLOSE_SETTLE_MS = 3_000
-"""How long after its end a candle counts as closed.
-
-The last trades of a candle reach the exchange's kline service up to two seconds late (its own
-kline stream updates spot candles every 2 s, contract section 6). A candle is stored once and never
-overwritten, so the margin costs three seconds and saves a frozen, unfinished row.
-"""
-
-
-def closed_end(interval: Interval, now_ms: int) -> int:
-    """Return the exclusive end of the closed candles at `now_ms` (the exchange's clock)."""
-    return interval.floor(now_ms - CLOSE_SETTLE_MS)

@@ -9,39 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
-from core.binance.archives import (
-    NO_ARCHIVES,
-    ArchiveIndex,
-    Period,
-    day_of,
-    days_in,
-    has_daily_files,
-    has_usable_monthly_files,
-    month_of,
-)
-from core.binance.rest_rules import PUBLISHED_WEIGHT_PER_MINUTE, page_weight, pages
-from core.intervals import Interval
+from core.archives import NO_ARCHIVES, ArchiveIndex, Period, day_of, days_in, month_of
+from core.exchange_rules import SeriesRules
 from core.ranges import Span, merge, subtract
 from core.series import Series
+from core.sources import AllowedSources, Source
 from core.times import MS_PER_DAY
-
-
-class SourceChoice(StrEnum):
-    """What `--source` allows."""
-
-    AUTO = "auto"
-    ARCHIVE = "archive"
-    REST = "rest"
-
-
-class Source(StrEnum):
-    """Where a chunk's candles come from, as written in the ledger."""
-
-    ARCHIVE_MONTHLY = "archive-monthly"
-    ARCHIVE_DAILY = "archive-daily"
-    REST = "rest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,60 +39,70 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class PlanRules:
-    """What the operator decides about planning."""
+class FetchOptions:
+    """How one series may be fetched: the rules of its exchange, and what the operator decides."""
 
-    choice: SourceChoice
-    page_rows: int  # rows of a REST page on this market
-    chunk_days: int
+    series: Series
+    rules: SeriesRules
+    allowed: AllowedSources
+    chunk_days: int  # that a REST chunk holds, rounded up to whole pages
 
 
 _ARCHIVE_REQUESTS = 2  # the zip and its CHECKSUM
 _ARCHIVE_BYTES_PER_ROW = 50  # measured: BTCUSDT 1m months of 2025 are 2.2 MB for 44,640 rows
 _BYTES_PER_REQUEST_TIME = 500_000  # 5 MB/s for a tenth of a second
-_REQUESTS_PER_MINUTE = 2_400  # what four workers reach at a tenth of a second each
+_REQUESTS_PER_MINUTE = 2_400  # four at a time, a tenth of a second each: a cautious half of the default workers
 _REST_BYTES_PER_ROW = 160
 
 
-def make_plan(series: Series, uncovered: Iterable[Span], published: ArchiveIndex, rules: PlanRules) -> Plan:
+def make_plan(options: FetchOptions, uncovered: Iterable[Span], published: ArchiveIndex) -> Plan:
     """Return the chunks that fetch `uncovered`, in order.
 
-    `published` says which archive files exist; with `SourceChoice.ARCHIVE`, what no file holds is
-    returned as `unserved` instead of being left to REST.
+    `published` says which archive files exist; what no file holds is returned as
+    `unserved` where REST may not be asked.
     """
     chunks: list[Chunk] = []
     by_rest: list[Span] = []
     for piece in _cut(merge(uncovered), lambda ms: month_of(ms).span.end_ms):
-        archived = [] if rules.choice is SourceChoice.REST else _archive_chunks(series, piece, published, rules)
+        archived = _archive_chunks(options, piece, published) if options.allowed.archives else []
         chunks += archived
         by_rest += subtract([piece], [chunk.span for chunk in archived])
     by_rest = merge(by_rest)
-    if rules.choice is SourceChoice.ARCHIVE:
+    if not options.allowed.rest:
         return Plan(tuple(sorted(chunks, key=_start)), tuple(by_rest))
-    interval, rows = series.interval, rest_chunk_rows(series.interval, rules)
+    interval, rows = options.series.interval, rest_chunk_rows(options)
     for span in _cut(by_rest, lambda ms: interval.add(interval.floor(ms), rows)):
         chunks.append(Chunk(span, Source.REST))
     return Plan(tuple(sorted(chunks, key=_start)))
 
 
-def rest_chunk_rows(interval: Interval, rules: PlanRules) -> int:
+def uses_archives(options: FetchOptions, uncovered: Iterable[Span], published: ArchiveIndex) -> bool:
+    """Whether any of the `published` files would be worth using for `uncovered`; a look at a month at a time."""
+    return any(
+        _archive_chunks(options, piece, published)
+        for piece in _cut(merge(uncovered), lambda ms: month_of(ms).span.end_ms)
+    )
+
+
+def rest_chunk_rows(options: FetchOptions) -> int:
     """Return how many candles a REST chunk holds: `chunk_days`, rounded up to whole pages.
 
     A page that ended with its day would cost the weight of a full one.
     """
-    pages_of_days = math.ceil(rules.chunk_days * MS_PER_DAY / interval.typical_ms / rules.page_rows)
-    return pages_of_days * rules.page_rows
+    rows, page_rows = options.chunk_days * MS_PER_DAY / options.series.interval.typical_ms, options.rules.page_rows
+    return math.ceil(rows / page_rows) * page_rows
 
 
-def finer_chunks(chunk: Chunk, series: Series, published: ArchiveIndex, rules: PlanRules) -> Plan:
+def finer_chunks(options: FetchOptions, chunk: Chunk, published: ArchiveIndex) -> Plan:
     """Return what replaces an archive chunk whose file cannot be used: days, then REST.
 
     Where a month is published its days are as well; they are not listed then, so they are tried.
     """
-    if chunk.source is Source.ARCHIVE_MONTHLY and chunk.period is not None and has_daily_files(series):
-        days = published.days | days_in(chunk.period)
-        return make_plan(series, [chunk.span], ArchiveIndex(frozenset(), days), rules)
-    return make_plan(series, [chunk.span], NO_ARCHIVES, rules)
+    month = chunk.period if chunk.source is Source.ARCHIVE_MONTHLY else None
+    if month is not None and options.rules.has_daily_archives:
+        days = published.days | days_in(month)
+        return make_plan(options, [chunk.span], ArchiveIndex(frozenset(), days))
+    return make_plan(options, [chunk.span], NO_ARCHIVES)
 
 
 def _start(chunk: Chunk) -> int:
@@ -134,24 +118,24 @@ def _cut(spans: Iterable[Span], next_boundary: Callable[[int], int]) -> Iterator
             cursor = end_ms
 
 
-def _archive_chunks(series: Series, piece: Span, published: ArchiveIndex, rules: PlanRules) -> list[Chunk]:
+def _archive_chunks(options: FetchOptions, piece: Span, published: ArchiveIndex) -> list[Chunk]:
     """Return the archive chunks worth using inside `piece`, which lies in one month."""
-    only_archives = rules.choice is SourceChoice.ARCHIVE
+    only_archives = not options.allowed.rest
     daily: list[Chunk] = []
     daily_cost = 0.0
     for span in _cut([piece], lambda ms: day_of(ms).span.end_ms):
         day = day_of(span.start_ms)
-        rest_cost = _rest_cost(series, span, rules)
-        file_cost = _archive_cost(series, day)
+        rest_cost = _rest_cost(options, span)
+        file_cost = _archive_cost(options.series, day)
         if published.has(day) and (only_archives or file_cost < rest_cost):
-            daily.append(Chunk(span, Source.ARCHIVE_DAILY, day))
+            daily.append(Chunk(span, day.source, day))
             daily_cost += file_cost
         else:
             daily_cost += math.inf if only_archives else rest_cost
     month = month_of(piece.start_ms)
-    usable = published.has(month) and has_usable_monthly_files(series)
-    if usable and _archive_cost(series, month) < daily_cost:
-        return [Chunk(piece, Source.ARCHIVE_MONTHLY, month)]
+    usable = published.has(month) and options.rules.has_monthly_archives
+    if usable and _archive_cost(options.series, month) < daily_cost:
+        return [Chunk(piece, month.source, month)]
     return daily
 
 
@@ -163,11 +147,11 @@ def _archive_bytes(series: Series, period: Period) -> int:
     return series.interval.count(period.span.start_ms, period.span.end_ms) * _ARCHIVE_BYTES_PER_ROW
 
 
-def _rest_cost(series: Series, span: Span, rules: PlanRules) -> float:
+def _rest_cost(options: FetchOptions, span: Span) -> float:
     """Cost of the span as a share of full pages: neighbouring spans are fetched together."""
-    weight = page_weight(series.market, rules.page_rows)
-    page = 1 + weight * _REQUESTS_PER_MINUTE / PUBLISHED_WEIGHT_PER_MINUTE[series.market]
-    return series.interval.count(span.start_ms, span.end_ms) / rules.page_rows * page
+    rules = options.rules
+    page = 1 + rules.page_weight(rules.page_rows) * _REQUESTS_PER_MINUTE / rules.weight_per_minute
+    return options.series.interval.count(span.start_ms, span.end_ms) / rules.page_rows * page
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +186,9 @@ class Estimate:
 NOTHING = Estimate({}, 0, 0, 0, 0)
 
 
-def estimate(series: Series, chunks: Iterable[Chunk], rules: PlanRules) -> Estimate:
+def estimate(options: FetchOptions, chunks: Iterable[Chunk]) -> Estimate:
     """Return what fetching `chunks` will cost."""
+    series, rules = options.series, options.rules
     total = NOTHING
     for chunk in chunks:
         rows = series.interval.count(chunk.span.start_ms, chunk.span.end_ms)
@@ -212,9 +197,9 @@ def estimate(series: Series, chunks: Iterable[Chunk], rules: PlanRules) -> Estim
         else:
             limits = [
                 min(rules.page_rows, max(1, series.interval.count(page.start_ms, page.end_ms)))
-                for page in pages(series.market, series.interval, chunk.span, rules.page_rows)
+                for page in rules.pages(chunk.span)
             ]
-            weight = sum(page_weight(series.market, limit) for limit in limits)
+            weight = sum(map(rules.page_weight, limits))
             one = Estimate({chunk.source: 1}, rows, len(limits), weight, rows * _REST_BYTES_PER_ROW)
         total = total + one
     return total

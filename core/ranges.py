@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from core.times import format_ms
@@ -26,6 +26,19 @@ class Span:
         """Return the common part, or None."""
         start_ms, end_ms = max(self.start_ms, other.start_ms), min(self.end_ms, other.end_ms)
         return Span(start_ms, end_ms) if start_ms < end_ms else None
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRange:
+    """A half-open range of epoch ms whose ends may be open: None is "from the beginning" or "to the end"."""
+
+    start_ms: int | None = None
+    end_ms: int | None = None
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether neither end is given."""
+        return self.start_ms is None and self.end_ms is None
 
 
 def span_or_none(start_ms: int, end_ms: int) -> Span | None:
@@ -62,6 +75,11 @@ def subtract(wanted: Iterable[Span], covered: Iterable[Span]) -> list[Span]:
         if cursor < span.end_ms:
             rest.append(Span(cursor, span.end_ms))
     return rest
+
+
+def inside(spans: Iterable[Span], scope: Sequence[Span]) -> list[Span]:
+    """Return the parts of `spans` that lie in `scope`, in the order of `spans`."""
+    return [part for span in spans for one in scope if (part := span.intersect(one)) is not None]
 
 
 def total_ms(spans: Iterable[Span]) -> int:

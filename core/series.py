@@ -1,46 +1,46 @@
-"""A series: one market, one symbol, one interval; how users write it and how its table and files are named."""
+"""A series: one instrument and one interval; how users write it and how its table and files are named."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-import re
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 
 from core.errors import ConfigurationError
+from core.exchanges import offered_intervals
+from core.instrument import ExchangeName, Instrument, Market, parse_market, parse_symbol, quoted
 from core.intervals import INTERVALS, Interval
-
-
-class Market(StrEnum):
-    """The three kinds of market, named as everywhere in this project."""
-
-    SPOT = "spot"
-    UM = "um"  # USD-M futures
-    CM = "cm"  # COIN-M futures
-
-
-# 1s candles exist on spot only: futures answer -1120 (contract section 2).
-_SPOT_ONLY = frozenset({"1s"})
-
-# Symbols are upper case; some are not ASCII (contract section 3). No control characters, no spaces,
-# nothing that means something to a path, a URL or SQL.
-_SYMBOL = re.compile(r"\w+")
-_MAX_SYMBOL_CHARACTERS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
     """What is fetched and stored as one table. Construct through `make_series` or `parse_series`."""
 
-    market: Market
-    symbol: str
+    instrument: Instrument
     interval: Interval
 
     def __str__(self) -> str:
-        prefix = "" if self.market is Market.SPOT else f"{self.market}:"
-        return f"{prefix}{self.symbol}/{self.interval.code}"
+        return f"{self.instrument}/{self.interval.code}"
+
+    @property
+    def exchange(self) -> ExchangeName:
+        """The instrument's exchange."""
+        return self.instrument.exchange
+
+    @property
+    def market(self) -> Market:
+        """The instrument's market."""
+        return self.instrument.market
+
+    @property
+    def symbol(self) -> str:
+        """The instrument's symbol."""
+        return self.instrument.symbol
+
+    def of(self, interval: Interval) -> Series:
+        """Return the same instrument's series of another interval."""
+        return Series(self.instrument, interval)
 
     @property
     def file_stem(self) -> str:
@@ -93,43 +93,21 @@ def _is_ambiguous(market: Market, symbol: str) -> bool:
     return False
 
 
-def parse_market(text: str) -> Market:
-    """Return the market named `text`. Raises ConfigurationError naming the allowed ones."""
-    try:
-        return Market(text)
-    except ValueError as error:
-        raise ConfigurationError(f"unknown market {_short(text)}: allowed are {', '.join(Market)}") from error
-
-
-def parse_interval(text: str, market: Market) -> Interval:
+def parse_interval(text: str, market: Market, exchange: ExchangeName) -> Interval:
     """Return the interval with code `text` on `market`. Raises ConfigurationError naming the allowed ones."""
     interval = INTERVALS.get(text)
-    allowed = [code for code in INTERVALS if market is Market.SPOT or code not in _SPOT_ONLY]
+    allowed = offered_intervals(exchange, market)
     if interval is None or text not in allowed:
-        what = f"interval {_short(text)} is not offered" if interval is None else f"interval {text} does not exist"
+        what = f"interval {quoted(text)} is not offered" if interval is None else f"interval {text} does not exist"
         raise ConfigurationError(f"{what} on market {market}: allowed are {', '.join(allowed)}")
     return interval
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")
-
-
-def parse_symbol(text: str) -> str:
-    """Return the validated symbol, upper-cased. Raises ConfigurationError."""
-    symbol = text.upper()
-    if len(symbol) > _MAX_SYMBOL_CHARACTERS or not _SYMBOL.fullmatch(symbol):
-        raise ConfigurationError(
-            f"{_short(text)} is not a symbol: letters, digits and _ such as BTCUSDT or BTCUSD_PERP, "
-            f"at most {_MAX_SYMBOL_CHARACTERS} characters; an interval follows after / or -, such as BTCUSDT/1h"
-        )
-    return symbol
 
 
 def make_series(market: str, symbol: str, interval: str) -> Series:
     """Return the validated series of three texts. Raises ConfigurationError."""
     parsed = parse_market(market)
-    return Series(parsed, parse_symbol(symbol), parse_interval(interval, parsed))
+    exchange = ExchangeName.BINANCE
+    return Series(Instrument(exchange, parsed, parse_symbol(symbol)), parse_interval(interval, parsed, exchange))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +140,7 @@ def split_notation(text: str) -> SeriesNotation:
     elif "-" in rest and rest.rsplit("-", 1)[1] in INTERVALS:
         rest, interval = rest.rsplit("-", 1)
     if interval is not None:
-        parse_interval(interval, Market(market) if market else Market.SPOT)
+        parse_interval(interval, Market(market) if market else Market.SPOT, ExchangeName.BINANCE)
     notation = SeriesNotation(market, rest.upper(), interval)
     parse_symbol(rest.replace("*", "A").replace("?", "A") if notation.is_pattern else rest)
     return notation

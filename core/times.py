@@ -12,7 +12,8 @@ MS_PER_DAY = 24 * MS_PER_HOUR
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Nothing on this exchange is older than 2017; 2100 keeps typing errors such as 20223-01-01 out.
 _EARLIEST_MS = 1_230_768_000_000  # 2009-01-01, the first bitcoin block
-_LATEST_MS = 4_102_444_800_000  # 2100-01-01
+END_OF_TIME_MS = 4_102_444_800_000
+"""2100-01-01, later than anything that is stored."""
 
 
 def to_datetime(ms: int) -> datetime:
@@ -71,7 +72,7 @@ def parse_time(value: object) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     ms = from_datetime(moment)
-    if not _EARLIEST_MS <= ms < _LATEST_MS:
+    if not _EARLIEST_MS <= ms < END_OF_TIME_MS:
         raise ValueError(f"{value!s} is outside 2009-01-01 .. 2100-01-01")
     return ms
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.candles import DECIMAL_COLUMNS, CandleBatch, stacked_decimals
+from core.candles import CandleBatch, stacked_decimals
+from core.columns import DECIMAL_COLUMNS
 from core.errors import UnusableAnswer
 from core.times import format_ms
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.errors import ConfigurationError
-from core.series import Market, Series, make_series
+from core.instrument import Market
+from core.series import Series, make_series
 from core.times import format_ms
 
 

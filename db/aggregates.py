@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from psycopg2 import sql
 
+from core.columns import VALUE_NAMES
 from core.intervals import Interval
 from core.ranges import Span
 from core.times import from_datetime, to_datetime
 from db.connection import Transaction
-from db.schema import VALUE_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
 class AggregateDifference:
-    """A longer candle that is not what its 1m candles make; None where there is none. Values as in VALUE_COLUMNS."""
+    """A longer candle that is not what its 1m candles make; None where there is none. Values as in VALUE_NAMES."""
 
     time_ms: int
     stored: tuple[str, ...] | None
@@ -25,8 +25,8 @@ class AggregateDifference:
         """Return `name stored … made …` for each value that differs."""
         if self.stored is None or self.made is None:
             return ["no candle stored" if self.stored is None else "no 1m candle stored"]
-        pairs = zip(VALUE_COLUMNS, self.stored, self.made, strict=True)
-        return [f"{name} stored {mine} made {theirs}" for (name, _), mine, theirs in pairs if mine != theirs]
+        pairs = zip(VALUE_NAMES, self.stored, self.made, strict=True)
+        return [f"{name} stored {mine} made {theirs}" for name, mine, theirs in pairs if mine != theirs]
 
 
 def find_aggregate_differences(
@@ -37,7 +37,7 @@ def find_aggregate_differences(
     Open of the first and close of the last 1m candle, highest high, lowest low, summed volumes and trades.
     `span` begins and ends on the grid of `interval`.
     """
-    names = [name for name, _ in VALUE_COLUMNS]
+    names = VALUE_NAMES
     made = {
         "open": "(array_agg(open order by time))[1]",
         "high": "max(high)",

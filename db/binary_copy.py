@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.candles import DECIMAL_COLUMNS, SCHEMA, CandleBatch, stacked_decimals
+from core.candles import CandleBatch, stacked_decimals
+from core.columns import DECIMAL_COLUMNS, SCHEMA
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"

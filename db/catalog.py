@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from psycopg2.extras import execute_values
 
 from core.errors import ConfigurationError
+from core.listing import ListingPeriod
+from core.ranges import TimeRange
 from core.series import Series, make_series
 from core.times import from_datetime, to_datetime
 from core.wanted import WantedSeries
-from db.connection import Transaction
+from db.connection import Transaction, named_rows
 from db.locks import lock_schema
 
 
@@ -22,15 +24,10 @@ class CatalogRow:
 
     id: int
     series: Series
-    active: bool
-    listing_ms: int | None
-    delisting_ms: int | None
-    status: str | None
-    note: str | None = None  # what a reader should know, such as a ticker that was used before
-    silence_asked_ms: int | None = None  # when it was last asked whether a silent symbol is back; None: not silent
+    active: bool  # an unattended run takes it
+    listing: ListingPeriod = field(default_factory=ListingPeriod)
     checked_at_ms: int | None = None  # when all of the series was last looked through for gaps
-    wanted_from_ms: int | None = None  # None: from its listing
-    wanted_until_ms: int | None = None  # exclusive; None: to the last closed candle
+    wanted: TimeRange = field(default_factory=TimeRange)  # what the operator wants of it
 
 
 def sync_symbols(tx: Transaction, wanted: Sequence[WantedSeries], replaces_catalog: bool) -> dict[Series, CatalogRow]:
@@ -89,23 +86,29 @@ def load_catalog(tx: Transaction) -> list[CatalogRow]:
 
     Raises ConfigurationError for a row, changed by hand, that names no possible series.
     """
-    tx.cursor.execute(
-        'select id, market, symbol, "interval", active, listing, delisting, status, note, silence_asked_at,'
+    rows = named_rows(
+        tx,
+        'select id, market, symbol, "interval", active, listing, delisting, status, pending, notes, dormant_checked_at,'
         " checked_at, wanted_from, wanted_until from public.symbols where table_name is not null"
-        " order by market desc, symbol, id"
+        " order by market desc, symbol, id",
     )
     return [
         CatalogRow(
-            id_,
-            _series(market, symbol, interval),
-            active,
-            _ms(listing),
-            _ms(delisting),
-            status,
-            note,
-            *map(_ms, times),
+            row.id,
+            _series(row.market, row.symbol, row.interval),
+            row.active,
+            ListingPeriod(
+                _ms(row.listing),
+                _ms(row.delisting),
+                row.status,
+                row.pending,
+                tuple(row.notes),
+                _ms(row.dormant_checked_at),
+            ),
+            _ms(row.checked_at),
+            TimeRange(_ms(row.wanted_from), _ms(row.wanted_until)),
         )
-        for id_, market, symbol, interval, active, listing, delisting, status, note, *times in tx.cursor.fetchall()
+        for row in rows
     ]
 
 
@@ -123,35 +126,20 @@ def load_symbols_from_db(tx: Transaction) -> list[WantedSeries]:
     ]
 
 
-def update_life(
-    tx: Transaction,
-    series_id: int,
-    listing_ms: int | None,
-    delisting_ms: int | None,
-    status: str | None,
-    note: str | None,
-    silence_asked_ms: int | None = None,
-) -> None:
-    """Store what is known of the symbol's life, times in epoch ms.
-
-    An unknown listing does not erase a known one; all else is written as given.
-    """
+def update_listing(tx: Transaction, series_id: int, listing: ListingPeriod) -> None:
+    """Store what is known of the symbol's listing."""
     tx.cursor.execute(
-        """
-        update public.symbols
-        set listing = coalesce(%(listing)s, listing), delisting = %(delisting)s, status = %(status)s, note = %(note)s,
-            silence_asked_at = %(asked)s
-        where id = %(id)s and row(listing, delisting, status, note, silence_asked_at)
-            is distinct from row(coalesce(%(listing)s, listing), %(delisting)s, %(status)s, %(note)s, %(asked)s)
-        """,
-        {
-            "listing": _datetime(listing_ms),
-            "delisting": _datetime(delisting_ms),
-            "status": status,
-            "note": note,
-            "asked": _datetime(silence_asked_ms),
-            "id": series_id,
-        },
+        "update public.symbols set listing = %s, delisting = %s, status = %s, pending = %s, notes = %s,"
+        " dormant_checked_at = %s where id = %s",
+        (
+            _datetime(listing.first_ms),
+            _datetime(listing.end_ms),
+            listing.status,
+            listing.is_pending,
+            [*listing.notes],
+            _datetime(listing.dormant_checked_ms),
+            series_id,
+        ),
     )
 
 

@@ -11,7 +11,6 @@ from core.intervals import Interval
 from core.ranges import Span
 from core.times import from_datetime, to_datetime
 from db.connection import Transaction, fetch_one
-from db.schema import VALUE_COLUMNS, has_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,26 +93,6 @@ def count_doubles(tx: Transaction, table: str) -> int:
     """Return how many rows have an open time that another row has too (the first of each not counted)."""
     tx.cursor.execute(sql.SQL("select count(*) - count(distinct time) from public.{}").format(sql.Identifier(table)))
     return int(fetch_one(tx)[0])
-
-
-def faults_of_shape(tx: Transaction, table: str) -> list[str]:
-    """Return what is wrong with the table itself: its columns or its key."""
-    tx.cursor.execute(
-        """
-        select attname, format_type(atttypid, atttypmod) from pg_attribute
-        where attrelid = ('public.' || quote_ident(%s))::regclass and attnum > 0 and not attisdropped order by attnum
-        """,
-        (table,),
-    )
-    found = tx.cursor.fetchall()
-    expected = [("time", "timestamp with time zone"), *VALUE_COLUMNS]
-    faults = []
-    if found != expected:
-        mine, theirs = (", ".join(f"{name} {kind}" for name, kind in columns) for columns in (found, expected))
-        faults.append(f"its columns are {mine}; they should be {theirs}")
-    if not has_key(tx, table):
-        faults.append("it has no primary key on time")
-    return faults
 
 
 def is_watched(tx: Transaction, table: str) -> bool:

@@ -31,7 +31,7 @@ _NOTICE_A_LOST_SERVER = {
     "keepalives_count": "6",
     "tcp_user_timeout": "90000",  # ms; where the system has it
 }
-# These hold every symbol. Another encoding lacks letters of some (contract section 2: symbols may be non-ASCII).
+# These hold every symbol. Another encoding lacks letters of some (docs/binance.md, Symbols with odd letters).
 _USABLE_ENCODINGS = ("UTF8", "SQL_ASCII")
 
 

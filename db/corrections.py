@@ -8,33 +8,27 @@ from contextlib import contextmanager
 from psycopg2 import sql
 
 from core.candles import CandleBatch
+from core.columns import TABLE_COLUMNS
 from core.times import from_datetime, to_datetime
+from db.commit import CommitContext
 from db.connection import Transaction
 from db.operations import stage_candles
-from db.schema import COLUMNS
 
 
 def correct_candles(
-    tx: Transaction,
-    series_id: int,
-    table: str,
-    times: Sequence[int],
-    right: CandleBatch,
-    source: str,
-    run_id: str,
-    at_ms: int,
+    tx: Transaction, commit: CommitContext, times: Sequence[int], reference: CandleBatch, source: str
 ) -> None:
-    """Make the candles at `times` (open times, epoch ms) those of `right`; one that it lacks is taken out.
+    """Make the candles at `times` (open times, epoch ms) those of `reference`; one that it lacks is taken out.
 
     Old and new rows go to `public.ohlcv_corrections`, in the caller's transaction.
     """
-    names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
-    with _recording(tx, series_id, table, times, source, run_id, at_ms):
-        stage_candles(tx, right)
+    names = sql.SQL(", ").join(map(sql.Identifier, TABLE_COLUMNS))
+    with _recording(tx, commit, times, source):
+        stage_candles(tx, reference)
         # Without ON CONFLICT: the table may have lost its key, and what was at these times is gone by now.
         tx.cursor.execute(
             sql.SQL("insert into public.{} ({names}) select {names} from pg_temp.ohlcv_stage").format(
-                sql.Identifier(table), names=names
+                sql.Identifier(commit.table), names=names
             )
         )
 
@@ -52,7 +46,7 @@ def load_corrected(tx: Transaction, run_id: str) -> list[tuple[int, int]]:
     return [(series_id, count) for series_id, count in tx.cursor.fetchall()]
 
 
-def undo_corrections(tx: Transaction, series_id: int, table: str, run_id: str, new_run_id: str, at_ms: int) -> int:
+def undo_corrections(tx: Transaction, commit: CommitContext, run_id: str) -> int:
     """Put back what the run `run_id` changed in one series and return how many candles that were.
 
     A candle that was corrected again later is left as it is; of one that was there twice one comes
@@ -68,14 +62,14 @@ def undo_corrections(tx: Transaction, series_id: int, table: str, run_id: str, n
               and later.run_id <> kept.run_id)
         order by time
         """,
-        {"series": series_id, "run": run_id},
+        {"series": commit.series_id, "run": run_id},
     )
     times = [from_datetime(time) for (time,) in tx.cursor.fetchall()]
     if not times:
         return 0
     moments = [to_datetime(ms) for ms in times]
-    names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
-    with _recording(tx, series_id, table, times, f"undo of {run_id}", new_run_id, at_ms):
+    names = sql.SQL(", ").join(map(sql.Identifier, TABLE_COLUMNS))
+    with _recording(tx, commit, times, f"undo of {run_id}"):
         # Of a candle that the run changed more than once, and of one that was there twice, the first old row.
         tx.cursor.execute(
             sql.SQL(
@@ -88,8 +82,8 @@ def undo_corrections(tx: Transaction, series_id: int, table: str, run_id: str, n
                           order by kept.time, kept.id) as first
                     where first.old_row is not null) as old
                 """
-            ).format(table=sql.Identifier(table), names=names),
-            (series_id, run_id, moments),
+            ).format(table=sql.Identifier(commit.table), names=names),
+            (commit.series_id, run_id, moments),
         )
     tx.cursor.execute(
         """
@@ -97,21 +91,21 @@ def undo_corrections(tx: Transaction, series_id: int, table: str, run_id: str, n
         where series_id = %s and exists (
             select from unnest(%s::timestamptz[]) as changed(time) where time >= span_start and time < span_end)
         """,
-        (series_id, moments),
+        (commit.series_id, moments),
     )
     return len(times)
 
 
 @contextmanager
-def _recording(
-    tx: Transaction, series_id: int, table: str, times: Sequence[int], source: str, run_id: str, at_ms: int
-) -> Iterator[None]:
+def _recording(tx: Transaction, commit: CommitContext, times: Sequence[int], source: str) -> Iterator[None]:
     """Take out the candles at `times`, let the caller put others in, and record what is different then."""
-    names = {"table": sql.Identifier(table)}
+    names = {"table": sql.Identifier(commit.table)}
     wanted = {"times": [to_datetime(ms) for ms in times]}
     tx.cursor.execute("set local ohlcv.own_change = 'on'")
     tx.cursor.execute("drop table if exists pg_temp.ohlcv_old")
-    tx.cursor.execute(sql.SQL("create temporary table ohlcv_old on commit drop as {}").format(_rows_at(table)), wanted)
+    tx.cursor.execute(
+        sql.SQL("create temporary table ohlcv_old on commit drop as {}").format(_rows_at(commit.table)), wanted
+    )
     tx.cursor.execute(
         sql.SQL(
             "delete from public.{table} using unnest(%(times)s::timestamptz[]) as wanted(ms)"
@@ -120,6 +114,7 @@ def _recording(
         wanted,
     )
     yield
+    _carry_further_columns(tx, commit.table)
     # As text: a change of trailing zeros alone is a change too. Doubled rows are matched one by one.
     tx.cursor.execute(
         sql.SQL(
@@ -132,10 +127,30 @@ def _recording(
                        from ({rows_at}) as one) as after using (time, place)
             where before.candle::text is distinct from after.candle::text order by time, place
             """
-        ).format(rows_at=_rows_at(table)),
-        {**wanted, "series": series_id, "source": source, "at": to_datetime(at_ms), "run": run_id},
+        ).format(rows_at=_rows_at(commit.table)),
+        {**wanted, "series": commit.series_id, "source": source, "at": to_datetime(commit.at_ms), "run": commit.run_id},
     )
     tx.cursor.execute("set local ohlcv.own_change = 'off'")
+
+
+def _carry_further_columns(tx: Transaction, table: str) -> None:
+    """Give the new rows what somebody keeps in columns of their own beside the candles."""
+    tx.cursor.execute(
+        """
+        select attname from pg_attribute
+        where attrelid = ('public.' || quote_ident(%s))::regclass and attnum > 0 and not attisdropped
+          and attgenerated = '' and attidentity = '' and attname <> all (%s::name[])
+        """,
+        (table, [*TABLE_COLUMNS]),
+    )
+    names = [name for (name,) in tx.cursor.fetchall()]
+    if names:
+        carried = sql.SQL(", ").join(sql.SQL("{0} = old.{0}").format(sql.Identifier(name)) for name in names)
+        tx.cursor.execute(
+            sql.SQL(
+                "update public.{} as candle set {} from pg_temp.ohlcv_old as old where candle.time = old.time"
+            ).format(sql.Identifier(table), carried)
+        )
 
 
 def _rows_at(table: str) -> sql.Composable:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from psycopg2.extras import Json
 
 from core.gaps import Answer, Event, EventKind, Gap, GapStatus, Reason
-from core.plan import Source
 from core.ranges import Span
+from core.sources import Source
 from core.times import from_datetime, iso_ms, parse_time, to_datetime
 from db.connection import Transaction, named_rows
 
@@ -65,6 +65,12 @@ def save_gaps(tx: Transaction, series_id: int, before: Sequence[Gap], after: Seq
                 " where id = %s",
                 (*_values(gap), gap.id),
             )
+
+
+def update_gaps(tx: Transaction, series_id: int, span: Span, change: Callable[[list[Gap]], Sequence[Gap]]) -> None:
+    """Make the open gaps that touch `span` into what `change` makes of them."""
+    known = load_open_gaps(tx, series_id, span)
+    save_gaps(tx, series_id, known, change(known))
 
 
 def _values(gap: Gap) -> tuple[object, ...]:

@@ -12,28 +12,35 @@ from typing import Any
 
 from psycopg2 import sql
 
+from core.columns import CANDLE_COLUMNS, ColumnKind
 from core.fetched import SpanRecord
-from core.plan import Source
 from core.ranges import Span, subtract
+from core.sources import Source
 from core.times import from_datetime, to_datetime
+from db.commit import CommitContext
 from db.connection import Transaction, fetch_one, named_rows
 
-# A cron line that runs every minute would write a ledger row a candle. Neighbouring REST spans are
-# folded into one row up to about a day of 1m, so the ledger stays a thousandth of the data; not at
-# every run, because the hash of the folded row is computed over all its candles.
+# A cron line that runs every minute would write a ledger row a candle. Neighbouring spans of a source that is asked by
+# range are folded into one row up to about a day of 1m, so the ledger stays a thousandth of the data; not at every run,
+# because the hash of the folded row is computed over all its candles.
 _FOLD_ROWS = 1_440
 _FOLD_ENTRIES = 32
 _SMALL_ROWS = _FOLD_ROWS // _FOLD_ENTRIES
 
-# The same value as core.candles.content_hash, computed over stored rows (docs/storage.md).
-_HASH_OF_STORED = """
+# How a column of each kind is written in the text that is hashed (docs/storage.md).
+_HASHED_AS = {
+    ColumnKind.TIME: "(date_part('epoch', {}) * 1000)::bigint",
+    ColumnKind.DECIMAL: "trim_scale({})",
+    ColumnKind.COUNT: "{}",
+}
+# The same value as core.candles.content_hash, computed over stored rows.
+_HASH_OF_STORED = sql.SQL(
+    """
     select count(*), encode(sha256(convert_to(coalesce(string_agg(
-        concat_ws(',', (date_part('epoch', time) * 1000)::bigint, trim_scale(open), trim_scale(high), trim_scale(low),
-                  trim_scale(close), trim_scale(volume), trim_scale(quote_volume), trades,
-                  trim_scale(taker_buy_volume), trim_scale(taker_buy_quote_volume)) || E'\\n',
-        '' order by time), ''), 'UTF8')), 'hex')
-    from public.{table} where time >= %(start)s and time < %(end)s
-"""
+        concat_ws(',', {values}) || E'\\n', '' order by time), ''), 'UTF8')), 'hex')
+    from public.{{table}} where time >= %(start)s and time < %(end)s
+    """.format(values=", ".join(_HASHED_AS[column.kind].format(column.sql_name) for column in CANDLE_COLUMNS))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +68,13 @@ class LedgerTotals:
     rows: int
 
 
-def add_entry(
-    tx: Transaction, series_id: int, table: str, record: SpanRecord, run_id: str, fetched_at_ms: int, is_stored: bool
-) -> None:
-    """Write the ledger row of one span; fold the newest REST rows when many small ones have come together.
+def add_entry(tx: Transaction, commit: CommitContext, record: SpanRecord, is_stored: bool) -> None:
+    """Write the ledger row of one span; fold the newest ones when many small ones have come together.
 
     `is_stored`: the table holds the candles as given, no stored one differs.
     """
-    values = _values(series_id, record, run_id, fetched_at_ms, is_stored)
-    if record.source is not Source.REST or record.rows > _SMALL_ROWS:
+    values = _values(commit, record, is_stored)
+    if not record.source.is_asked_by_range or record.rows > _SMALL_ROWS:
         tx.cursor.execute(_INSERT, values)
         return
     # Both at once, for a run of many small series is a matter of round trips.
@@ -80,17 +85,15 @@ def add_entry(
                               order by span_start desc limit %s) as newest
         where source = %s and rows <= %s
         """,
-        (*values, series_id, _FOLD_ENTRIES, Source.REST.value, _SMALL_ROWS),
+        (*values, commit.series_id, _FOLD_ENTRIES, record.source.value, _SMALL_ROWS),
     )
     if fetch_one(tx)[0] == _FOLD_ENTRIES:
-        _fold_newest(tx, series_id, table)
+        _fold_newest(tx, commit, record.source)
 
 
-def insert_entry(
-    tx: Transaction, series_id: int, record: SpanRecord, run_id: str, fetched_at_ms: int, is_stored: bool
-) -> None:
+def insert_entry(tx: Transaction, commit: CommitContext, record: SpanRecord, is_stored: bool) -> None:
     """Write the ledger row of one span. `is_stored`: the table holds its candles as given."""
-    tx.cursor.execute(_INSERT, _values(series_id, record, run_id, fetched_at_ms, is_stored))
+    tx.cursor.execute(_INSERT, _values(commit, record, is_stored))
 
 
 _INSERT = """
@@ -101,30 +104,30 @@ _INSERT = """
 """
 
 
-def _values(series_id: int, record: SpanRecord, run_id: str, fetched_at_ms: int, is_stored: bool) -> tuple[object, ...]:
+def _values(commit: CommitContext, record: SpanRecord, is_stored: bool) -> tuple[object, ...]:
     return (
-        series_id,
+        commit.series_id,
         to_datetime(record.span.start_ms),
         to_datetime(record.span.end_ms),
         record.source.value,
         record.archive_checksum,
         record.rows,
         record.content_hash,
-        to_datetime(fetched_at_ms),
-        run_id,
+        to_datetime(commit.at_ms),
+        commit.run_id,
         is_stored,
     )
 
 
-def _fold_newest(tx: Transaction, series_id: int, table: str) -> None:
-    """Make one row of the newest REST rows that stand side by side, as far as the table has what they say."""
+def _fold_newest(tx: Transaction, commit: CommitContext, source: Source) -> None:
+    """Make one row of the newest rows of `source` that stand side by side, as far as the table has what they say."""
     seen = snapshot_of(tx)
     tx.cursor.execute(
         """
         select id, span_start, span_end, rows, content_hash, fetched_at, run_id from public.ohlcv_ledger
         where series_id = %s and source = %s order by span_start desc limit %s
         """,
-        (series_id, Source.REST.value, 2 * _FOLD_ENTRIES),
+        (commit.series_id, source.value, 2 * _FOLD_ENTRIES),
     )
     newest_first = tx.cursor.fetchall()
     ids: list[int] = []
@@ -133,14 +136,14 @@ def _fold_newest(tx: Transaction, series_id: int, table: str) -> None:
     for id_, span_start, span_end, rows, content, _, _ in newest_first:
         if span_end != start or rows_together + rows > _FOLD_ROWS:
             break
-        if hash_stored(tx, table, _span(span_start, span_end)) != (rows, content):
+        if hash_stored(tx, commit.table, _span(span_start, span_end)) != (rows, content):
             break  # the table differs from what was recorded: keep that evidence as it is
         ids.append(id_)
         start, rows_together = span_start, rows_together + rows
     if len(ids) < _FOLD_ENTRIES:
         return
     _, _, end, _, _, fetched_at, run_id = newest_first[0]
-    _, content_together = hash_stored(tx, table, _span(start, end))
+    _, content_together = hash_stored(tx, commit.table, _span(start, end))
     tx.cursor.execute("delete from public.ohlcv_ledger where id = any(%s)", (ids[:-1],))
     tx.cursor.execute(
         "update public.ohlcv_ledger set span_end = %s, rows = %s, content_hash = %s, fetched_at = %s, run_id = %s,"
@@ -245,7 +248,7 @@ def _entry(row: Any) -> LedgerEntry:
 def hash_stored(tx: Transaction, table: str, span: Span) -> tuple[int, str]:
     """Return how many candles `table` holds in `span` and the content hash over them (docs/storage.md)."""
     bounds = {"start": to_datetime(span.start_ms), "end": to_datetime(span.end_ms)}
-    tx.cursor.execute(sql.SQL(_HASH_OF_STORED).format(table=sql.Identifier(table)), bounds)
+    tx.cursor.execute(_HASH_OF_STORED.format(table=sql.Identifier(table)), bounds)
     rows, content = fetch_one(tx)
     return int(rows), str(content)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from db.connection import Transaction
+from db.connection import Transaction, fetch_one
 
 # First half of the two-number advisory lock key; any constant will do, the second half is the series' id.
 _SERIES_LOCK_CLASS = 0x6F686C63
@@ -28,6 +28,17 @@ def try_lock_series(tx: Transaction, series_ids: Sequence[int]) -> set[int]:
     return {series_id for (series_id,) in tx.cursor.fetchall()}
 
 
-def unlock_series(tx: Transaction, series_id: int) -> None:
-    """Give back a lock that this session holds."""
-    tx.cursor.execute("select pg_advisory_unlock(%s, %s)", (_SERIES_LOCK_CLASS, series_id))
+def try_lock_series_for_transaction(tx: Transaction, series_id: int) -> bool:
+    """Whether this transaction now holds the series' lock, until it ends; never waits.
+
+    For writers that come and go, such as a stream: the key is that of `try_lock_series`, so the two exclude each other.
+    """
+    tx.cursor.execute("select pg_try_advisory_xact_lock(%s, %s)", (_SERIES_LOCK_CLASS, series_id))
+    return bool(fetch_one(tx)[0])
+
+
+def unlock_series(tx: Transaction, series_ids: Sequence[int]) -> None:
+    """Give back locks that this session holds."""
+    tx.cursor.execute(
+        "select pg_advisory_unlock(%s, id) from unnest(%s::integer[]) as held(id)", (_SERIES_LOCK_CLASS, [*series_ids])
+    )

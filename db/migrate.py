@@ -16,6 +16,7 @@ OWN_TABLES = (
     "ohlcv_corrections",
     "ohlcv_external_changes",
     "ohlcv_weight",
+    "fetch_clock",
     "ohlcv_migrations",
 )
 _FOLDER = Path(__file__).parent / "migrations"

@@ -12,15 +12,16 @@ from psycopg2 import sql
 from psycopg2.errors import UniqueViolation
 
 from core.candles import CandleBatch
+from core.columns import TABLE_COLUMNS, VALUE_COLUMNS, VALUE_NAMES
 from core.errors import SeriesError
 from core.fetched import FetchedSpan, SpanRecord
 from core.intervals import Interval
 from core.ranges import Span
 from core.times import from_datetime, to_datetime
 from db.binary_copy import CopyRows, encode_candles
+from db.commit import CommitContext
 from db.connection import Transaction, fetch_one
 from db.ledger import add_entry, hash_stored
-from db.schema import COLUMNS, VALUE_COLUMNS
 
 _CONFLICTS_SHOWN = 20
 _COPY_BLOCK_BYTES = 1 << 18
@@ -32,13 +33,13 @@ class Conflict:
     """A stored candle whose values differ from what the source gives now. The stored one stays."""
 
     time_ms: int
-    stored: tuple[object, ...]  # in the order of VALUE_COLUMNS
+    stored: tuple[object, ...]  # in the order of core.columns.VALUE_NAMES
     given: tuple[object, ...]
 
     def __str__(self) -> str:
         differing = [
             f"{name} stored {mine} given {theirs}"
-            for (name, _), mine, theirs in zip(VALUE_COLUMNS, self.stored, self.given, strict=True)
+            for name, mine, theirs in zip(VALUE_NAMES, self.stored, self.given, strict=True)
             if mine != theirs
         ]
         return f"{to_datetime(self.time_ms).isoformat()}: {', '.join(differing)}"
@@ -75,9 +76,7 @@ class PreparedSpan:
         return cls(SpanRecord.of(fetched), encode_candles(fetched.batch))
 
 
-def save_ohlcv(
-    tx: Transaction, series_id: int, table: str, spans: Sequence[PreparedSpan], run_id: str, fetched_at_ms: int
-) -> SaveResult:
+def save_ohlcv(tx: Transaction, commit: CommitContext, spans: Sequence[PreparedSpan]) -> SaveResult:
     """Store the candles of `spans` and their ledger rows in the caller's transaction.
 
     Rows that are there already are skipped. Raises SeriesError, so that the transaction rolls
@@ -85,8 +84,8 @@ def save_ohlcv(
     """
     total = SaveResult()
     for prepared in spans:
-        result = _insert_rows(tx, table, prepared.candles, prepared.record)
-        add_entry(tx, series_id, table, prepared.record, run_id, fetched_at_ms, is_stored=not result.conflicts)
+        result = _insert_rows(tx, commit.table, prepared.candles, prepared.record)
+        add_entry(tx, commit, prepared.record, is_stored=not result.conflicts)
         total += result
     return total
 
@@ -150,7 +149,9 @@ def stage_candles(tx: Transaction, batch: CandleBatch) -> None:
 
 
 def _stage(tx: Transaction, given: CopyRows) -> None:
-    values = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(k)) for n, k in VALUE_COLUMNS)
+    values = sql.SQL(", ").join(
+        sql.SQL("{} {}").format(sql.Identifier(one.sql_name), sql.SQL(one.kind.sql_type)) for one in VALUE_COLUMNS
+    )
     tx.cursor.execute(
         sql.SQL(
             "create temporary table if not exists ohlcv_stage (time timestamptz not null, {}) on commit delete rows"
@@ -161,14 +162,14 @@ def _stage(tx: Transaction, given: CopyRows) -> None:
 
 
 def _copy(tx: Transaction, target: sql.Composable, given: CopyRows) -> None:
-    names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+    names = sql.SQL(", ").join(map(sql.Identifier, TABLE_COLUMNS))
     statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(target, names)
     tx.cursor.copy_expert(statement, pa.BufferReader(given.stream), size=_COPY_BLOCK_BYTES)
 
 
 def _insert_from_stage(tx: Transaction, table: str, bounds: dict[str, datetime]) -> int:
     """Insert the staged rows that the table lacks and return how many they were."""
-    names = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+    names = sql.SQL(", ").join(map(sql.Identifier, TABLE_COLUMNS))
     # The anti-join skips what is there at a third of the price of ON CONFLICT, and in compressed
     # chunks at a thousandth; ON CONFLICT stays for a row that another session inserts meanwhile.
     tx.cursor.execute(
@@ -186,8 +187,8 @@ def _insert_from_stage(tx: Transaction, table: str, bounds: dict[str, datetime])
     return int(tx.cursor.rowcount)
 
 
-_STORED_VALUES = sql.SQL(", ").join(sql.SQL("stored.{}").format(sql.Identifier(name)) for name, _ in VALUE_COLUMNS)
-_GIVEN_VALUES = sql.SQL(", ").join(sql.SQL("given.{}").format(sql.Identifier(name)) for name, _ in VALUE_COLUMNS)
+_STORED_VALUES = sql.SQL(", ").join(sql.SQL("stored.{}").format(sql.Identifier(name)) for name in VALUE_NAMES)
+_GIVEN_VALUES = sql.SQL(", ").join(sql.SQL("given.{}").format(sql.Identifier(name)) for name in VALUE_NAMES)
 
 
 def _compare_stage(tx: Transaction, table: str, bounds: dict[str, datetime]) -> tuple[int, int]:
@@ -222,7 +223,7 @@ def _load_conflicts(tx: Transaction, table: str, bounds: dict[str, datetime]) ->
         ),
         bounds,
     )
-    width = len(VALUE_COLUMNS)
+    width = len(VALUE_NAMES)
     return tuple(Conflict(from_datetime(row[0]), row[1 : 1 + width], row[1 + width :]) for row in tx.cursor.fetchall())
 
 
@@ -269,14 +270,14 @@ def sum_traded(tx: Transaction, table: str, span: Span) -> tuple[Decimal, int]:
 
 def load_newest(tx: Transaction, table: str, count: int) -> tuple[list[str], list[list[str]]]:
     """Return the column names and the newest `count` candles as text, newest first."""
-    names = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in COLUMNS)
+    names = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in TABLE_COLUMNS)
     tx.cursor.execute(
         sql.SQL("select {} from public.{} as candles order by candles.time desc limit %s").format(
             names, sql.Identifier(table)
         ),
         (count,),
     )
-    return list(COLUMNS), [list(row) for row in tx.cursor.fetchall()]
+    return list(TABLE_COLUMNS), [list(row) for row in tx.cursor.fetchall()]
 
 
 def get_existing_timestamps(tx: Transaction, table: str, span: Span) -> list[int]:

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from psycopg2 import sql
 
+from core.columns import CANDLE_COLUMNS, TABLE_COLUMNS, VALUE_COLUMNS
 from core.series import Series
 from db.connection import Transaction, fetch_one
 from db.locks import lock_schema
 from db.timescale import make_hypertable
 
-# In the order of the tables; `time` is the open time. Values keep the exchange's digits.
-VALUE_COLUMNS = (
-    ("open", "numeric"),
-    ("high", "numeric"),
-    ("low", "numeric"),
-    ("close", "numeric"),
-    ("volume", "numeric"),
-    ("quote_volume", "numeric"),
-    ("trades", "integer"),
-    ("taker_buy_volume", "numeric"),
-    ("taker_buy_quote_volume", "numeric"),
-)
-COLUMNS = ("time", *(name for name, _ in VALUE_COLUMNS))
 ALL_SERIES_VIEW = "ohlcv"
 
 
@@ -34,21 +23,60 @@ def table_exists(tx: Transaction, table: str) -> bool:
     return bool(fetch_one(tx)[0])
 
 
+class ShapeFaultKind(Enum):
+    """What is wrong with the shape of a candle table."""
+
+    COLUMNS = "columns"  # candles can be neither stored nor read as they are
+    KEY = "key"  # candles could be stored twice
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeFault:
+    """Something that keeps candles from being stored as they are."""
+
+    kind: ShapeFaultKind
+    text: str  # completes "table ...: "
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """A column that a candle table has."""
+
+    name: str
+    sql_type: str
+    must_be_given: bool  # not null, and nothing fills it in
+
+
 @dataclass(frozen=True, slots=True)
 class TableShape:
-    """What a candle table looks like."""
+    """What a candle table looks like. The one rule of what it has to look like is `faults`."""
 
     has_key: bool  # a valid unique index on `time` alone, which keeps candles from being doubled
-    columns: tuple[tuple[str, str], ...]  # name and type, in the table's order
+    columns: tuple[TableColumn, ...]  # in the table's order
 
     @property
-    def fault(self) -> str | None:
-        """What keeps candles from being stored as they are, or None. Further columns do no harm."""
-        for name, kind in (("time", "timestamp with time zone"), *VALUE_COLUMNS):
-            found = dict(self.columns).get(name)
-            if found != kind:
-                return f"column {name} is {found or 'gone'}, not {kind}"
-        return None if self.has_key else "it has lost its primary key on time; verify --repair gives it back"
+    def faults(self) -> list[ShapeFault]:
+        """Return what keeps candles from being stored as they are; further columns do no harm.
+
+        Our columns have to stand in the order in which they were made: two that changed their names would swap values.
+        """
+        faults = []
+        expected = [(column.sql_name, column.kind.sql_type) for column in CANDLE_COLUMNS]
+        names = {name for name, _ in expected}
+        found = [(column.name, column.sql_type) for column in self.columns if column.name in names]
+        if found != expected:
+            mine, ours = (", ".join(f"{name} {kind}" for name, kind in columns) for columns in (found, expected))
+            faults.append(ShapeFault(ShapeFaultKind.COLUMNS, f"its columns are {mine}; they should be {ours}"))
+        for column in self.columns:
+            if column.must_be_given and column.name not in names:
+                why = (
+                    f"column {column.name} has to be filled, and no candle has it; drop its NOT NULL or give a default"
+                )
+                faults.append(ShapeFault(ShapeFaultKind.COLUMNS, why))
+        if not self.has_key:
+            why = "it has lost its primary key on time; verify --repair gives it back"
+            faults.append(ShapeFault(ShapeFaultKind.KEY, why))
+        return faults
 
 
 def find_tables(tx: Transaction, tables: Sequence[str]) -> dict[str, TableShape]:
@@ -59,7 +87,8 @@ def find_tables(tx: Transaction, tables: Sequence[str]) -> dict[str, TableShape]
             select from pg_index join pg_attribute on attrelid = indrelid and attnum = indkey[0]
             where indrelid = pg_class.oid and indisunique and indisvalid
               and indnkeyatts = 1 and indpred is null and attname = 'time'),
-            (select array_agg(array[attname::text, format_type(atttypid, atttypmod)] order by attnum)
+            (select json_agg(json_build_array(attname, format_type(atttypid, atttypmod), attnotnull and not atthasdef
+                                              and attidentity = '' and attgenerated = '') order by attnum)
              from pg_attribute where attrelid = pg_class.oid and attnum > 0 and not attisdropped)
         from pg_class
         where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and relname = any(%s::name[])
@@ -67,7 +96,7 @@ def find_tables(tx: Transaction, tables: Sequence[str]) -> dict[str, TableShape]
         (list(tables),),
     )
     return {
-        name: TableShape(has_key, tuple((column, kind) for column, kind in columns or ()))
+        name: TableShape(has_key, tuple(TableColumn(*column) for column in columns or ()))
         for name, has_key, columns in tx.cursor.fetchall()
     }
 
@@ -83,11 +112,14 @@ def create_table_if_not_exists(tx: Transaction, series: Series, timescale: bool,
     if table_exists(tx, series.table_name):
         return False
     values = sql.SQL(", ").join(
-        sql.SQL("{} {} not null").format(sql.Identifier(name), sql.SQL(kind)) for name, kind in VALUE_COLUMNS
+        sql.SQL("{} {} not null").format(sql.Identifier(column.sql_name), sql.SQL(column.kind.sql_type))
+        for column in VALUE_COLUMNS
     )
     table = sql.Identifier(series.table_name)
     tx.cursor.execute(sql.SQL("create table public.{} (time timestamptz primary key, {})").format(table, values))
-    comment = sql.Literal(f"Binance {series.market} {series.symbol} {series.interval.code} candles by open time (UTC)")
+    comment = sql.Literal(
+        f"{series.exchange} {series.market} {series.symbol} {series.interval.code} candles by open time (UTC)"
+    )
     tx.cursor.execute(sql.SQL("comment on table public.{} is {}").format(table, comment))
     tx.cursor.execute(
         sql.SQL(
@@ -123,7 +155,7 @@ def refresh_all_series_view(tx: Transaction) -> bool:
     )
     if not legs or {name for (name,) in tx.cursor.fetchall()} == {leg[3] for leg in legs}:
         return False
-    columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+    columns = sql.SQL(", ").join(map(sql.Identifier, TABLE_COLUMNS))
     selects = [
         sql.SQL('select {}::text as market, {}::text as symbol, {}::text as "interval", {} from public.{}').format(
             sql.Literal(market), sql.Literal(symbol), sql.Literal(interval), columns, sql.Identifier(table)

@@ -8,16 +8,16 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from psycopg2 import sql
 
-from core.candles import SCHEMA, CandleBatch
+from core.candles import CandleBatch
+from core.columns import SCHEMA, VALUE_NAMES
 from core.ranges import Span
 from core.times import to_datetime
 from db.connection import Transaction
-from db.schema import VALUE_COLUMNS
 
 
 def load_candles(tx: Transaction, table: str, span: Span) -> CandleBatch:
     """Return what `table` holds in `span`, ascending; doubled open times come doubled. Not validated."""
-    names = sql.SQL(", ").join(sql.Identifier(name) for name, _ in VALUE_COLUMNS)
+    names = sql.SQL(", ").join(sql.Identifier(name) for name in VALUE_NAMES)
     query = sql.SQL(
         "copy (select floor(extract(epoch from time) * 1000)::bigint, {} from public.{}"
         " where time >= {} and time < {} order by time) to stdout (format csv)"

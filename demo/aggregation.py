@@ -7,6 +7,7 @@ from itertools import groupby
 
 from core.intervals import INTERVALS, Interval
 from demo.decimal_text import Ticks
+from demo.grids import grid_of
 
 FINER = {
     "3m": "1m",
@@ -32,10 +33,11 @@ def aggregate(candles: Iterable[Ticks], shorter: Interval, longer: Interval) -> 
 
     The close time is the slot's own, unless the last candle in it was cut short by a halt.
     """
-    for open_ms, group in groupby(candles, key=lambda candle: longer.floor(candle[0])):
+    short_grid, long_grid = grid_of(shorter), grid_of(longer)
+    for open_ms, group in groupby(candles, key=lambda candle: long_grid.floor(candle[0])):
         parts = list(group)
         first, last = parts[0], parts[-1]
-        is_cut = last[6] + 1 < shorter.add(last[0], 1)
+        is_cut = last[6] + 1 < short_grid.later(last[0], 1)
         yield (
             open_ms,
             first[1],
@@ -43,7 +45,7 @@ def aggregate(candles: Iterable[Ticks], shorter: Interval, longer: Interval) -> 
             min(part[3] for part in parts),
             last[4],
             sum(part[5] for part in parts),
-            last[6] if is_cut else longer.add(open_ms, 1) - 1,
+            last[6] if is_cut else long_grid.later(open_ms, 1) - 1,
             sum(part[7] for part in parts),
             sum(part[8] for part in parts),
             sum(part[9] for part in parts),

@@ -1,12 +1,12 @@
-"""Which archive files of a series are published, and since when (contract section 4)."""
+"""Which archive files of a series are published, and since when (docs/binance.md, Archives)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from core.binance.archives import Cadence, Period, day_of, file_stem, folder, has_daily_files, month_of
 from core.series import Series
 from core.times import MS_PER_DAY, MS_PER_HOUR, to_datetime
+from demo.archive_names import Cadence, Period, archive_key, day_of, has_daily_files, month_of
 from demo.candle_store import CandleStore
 
 _PUBLISHING_HOUR_MS = 8 * MS_PER_HOUR
@@ -17,15 +17,10 @@ def published_ms(period: Period) -> int:
 
     A day's the day after at 08:00 UTC; a month's on the first Monday of the next month at 08:00 UTC.
     """
-    if period.cadence is Cadence.DAILY:
+    if period.cadence == Cadence.DAILY:
         return period.span.end_ms + _PUBLISHING_HOUR_MS
     days_to_monday = -to_datetime(period.span.end_ms).weekday() % 7
     return period.span.end_ms + days_to_monday * MS_PER_DAY + _PUBLISHING_HOUR_MS
-
-
-def archive_key(series: Series, period: Period) -> str:
-    """Return the path of the zip below the host, without a leading slash."""
-    return f"{folder(series, period.cadence)}{file_stem(series, period)}.zip"
 
 
 def is_published(store: CandleStore, series: Series, period: Period, now_ms: int) -> bool:
@@ -35,7 +30,7 @@ def is_published(store: CandleStore, series: Series, period: Period, now_ms: int
     """
     if published_ms(period) > now_ms:
         return False
-    if period.cadence is Cadence.DAILY and not has_daily_files(series):
+    if period.cadence == Cadence.DAILY and not has_daily_files(series):
         return False
     if store.file(archive_key(series, period)) is not None:
         return True
@@ -47,7 +42,7 @@ def is_published(store: CandleStore, series: Series, period: Period, now_ms: int
 
 def published_periods(store: CandleStore, series: Series, cadence: Cadence, now_ms: int) -> Iterator[Period]:
     """Yield the periods whose files are there at `now_ms`, in order."""
-    period_of: Callable[[int], Period] = month_of if cadence is Cadence.MONTHLY else day_of
+    period_of: Callable[[int], Period] = month_of if cadence == Cadence.MONTHLY else day_of
     candles = store.candles(series)
     position = 0
     while position < len(candles):

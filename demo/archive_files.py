@@ -7,10 +7,11 @@ import io
 import zipfile
 from functools import lru_cache
 
-from core.binance.archives import Period, file_stem
-from core.series import Market, Series
+from core.instrument import Market
+from core.series import Series
 from core.times import parse_time, to_datetime
-from demo.archive_calendar import archive_key, published_ms
+from demo.archive_calendar import published_ms
+from demo.archive_names import Period, archive_key, file_stem
 from demo.candle_rows import CandleRows
 from demo.candle_store import CandleStore
 

@@ -1,4 +1,4 @@
-"""What the archive host answers: files below `data/`, and the bucket's listing (contract section 4)."""
+"""What the archive host answers: files below `data/`, and the bucket's listing (docs/binance.md, Archives)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from email.utils import formatdate
 
-from core.binance.archives import Cadence, Period, folder, period_of_file
 from core.series import Series
-from demo.archive_calendar import archive_key, is_published, published_ms, published_periods
+from demo.archive_calendar import is_published, published_ms, published_periods
 from demo.archive_files import ArchiveFiles
+from demo.archive_names import Cadence, Period, archive_key, folder, period_of_key
 from demo.bucket_listing import MAX_KEYS, BucketObject, listing_xml, no_such_key_xml
 from demo.candle_store import CandleStore
 from demo.reply import XML_TYPE, ZIP_TYPE, Reply
@@ -54,7 +54,7 @@ class ArchiveRules:
         return Reply(200, body, XML_TYPE)
 
     def _find(self, zip_key: str) -> tuple[Series, Period] | None:
-        period = period_of_file(zip_key)
+        period = period_of_key(zip_key)
         if period is None:
             return None
         for series in self._store.series():

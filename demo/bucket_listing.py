@@ -1,4 +1,4 @@
-"""The archive bucket's listing: S3 ListBucketResult pages (contract section 4, "Discovery")."""
+"""The archive bucket's listing: S3 ListBucketResult pages (docs/binance.md, Archives)."""
 
 from __future__ import annotations
 

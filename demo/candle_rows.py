@@ -15,7 +15,7 @@ from typing import Any, cast
 import orjson
 
 Row = list[Any]
-"""One candle in the exchange's order (contract section 2, "Row"): open time (int, epoch ms), open, high,
+"""One candle in the exchange's order (docs/binance.md, Klines): open time (int, epoch ms), open, high,
 low, close, volume (text), close time (int, epoch ms), quote volume (text), trades (int), taker buy
 volume, taker buy quote volume (text), and an unused "0"."""
 

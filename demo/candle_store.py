@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.instrument import Market
 from core.ranges import Span, merge
-from core.series import Market, Series
+from core.series import Series
 from demo.candle_rows import EMPTY, CandleRows, Row
+from demo.grids import GRIDS
 
 PERPETUAL_DELIVERY_MS = 4_133_404_800_000
-"""The delivery date of a contract that is never delivered (contract section 3)."""
+"""The delivery date of a contract that is never delivered."""
 
 _END_OF_TIME_MS = 2**62
+_SHORTEST_FIRST = list(GRIDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,15 @@ class CandleStore:
         self._files: dict[str, RecordedFile] = {}
         self._recorded: dict[Series, list[Span]] = {}
         self.revision = 0
+
+    def copy(self) -> CandleStore:
+        """Return a store of the same content; what is changed in one does not show in the other."""
+        other = CandleStore()
+        with self._lock:
+            # Shallow is enough: rows, facts and files never change, they are replaced.
+            other._candles, other._facts, other._files = dict(self._candles), dict(self._facts), dict(self._files)
+            other._recorded = {series: list(spans) for series, spans in self._recorded.items()}
+        return other
 
     def add(self, series: Series, rows: Iterable[Sequence[Any]]) -> None:
         """Add candles in any order, 12 items each as in `demo.candle_rows.Row`; an equal open time replaces.
@@ -118,7 +130,7 @@ class CandleStore:
         """
         with self._lock:
             held = [series for series in self._candles if (series.market, series.symbol) == (market, symbol)]
-            for series in sorted(held, key=lambda series: series.interval.typical_ms):
+            for series in sorted(held, key=lambda series: _SHORTEST_FIRST.index(series.interval.code)):
                 if len(self._candles[series]):
                     return self._candles[series].times[0]
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.series import Market
+from core.instrument import Market
 from demo.candle_rows import Row
 
 Ticks = tuple[int, int, int, int, int, int, int, int, int, int, int]

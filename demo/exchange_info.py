@@ -1,4 +1,4 @@
-"""exchangeInfo of the three markets (contract section 3)."""
+"""exchangeInfo of the three markets (docs/binance.md, Symbols)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from core.series import Market
+from core.instrument import Market
 from demo.candle_store import CandleStore
 from demo.reply import Refused, Reply, invalid_symbol, json_reply
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from random import Random
 
-from core.intervals import INTERVALS
+from core.instrument import Market
 from core.ranges import Span
-from core.series import Market, Series
+from core.series import Series, make_series
 from core.times import parse_time
 from demo.aggregation import all_intervals
 from demo.candle_rows import Row
@@ -61,7 +61,7 @@ def generate_market(start_ms: int, end_ms: int, seed: int = 0) -> CandleStore:
 
 
 def _add_symbol(store: CandleStore, plan: SymbolPlan, facts: MarketFacts, seed: int) -> None:
-    base = Series(plan.market, plan.symbol, INTERVALS["1m"])
+    base = make_series(plan.market, plan.symbol, "1m")
     is_spot = plan.market is Market.SPOT
     minutes = list(
         _series_ticks(
@@ -76,7 +76,7 @@ def _add_symbol(store: CandleStore, plan: SymbolPlan, facts: MarketFacts, seed: 
     )
     scale = SCALES[plan.market]
     for interval, candles in all_intervals(minutes, plan.intervals):
-        store.add(Series(plan.market, plan.symbol, interval), (write_row(scale, ticks) for ticks in candles))
+        store.add(make_series(plan.market, plan.symbol, interval.code), (write_row(scale, ticks) for ticks in candles))
     store.set_facts(plan.market, plan.symbol, SymbolFacts(plan.status, plan.listing_ms))
 
 

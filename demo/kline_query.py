@@ -1,16 +1,15 @@
-"""What a klines request asks for, read and checked as the exchange does (contract sections 2 and 3)."""
+"""What a klines request asks for, read and checked as the exchange does (docs/binance.md, Klines)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from core.binance.rest_rules import COIN_M_MAX_SPAN_MS, MAX_ROWS
+from core.instrument import Market
 from core.intervals import INTERVALS, Interval
-from core.series import Market
+from demo.grids import GRIDS
+from demo.kline_limits import COIN_M_MAX_SPAN_MS, DEFAULT_LIMIT, MAX_ROWS
 from demo.reply import Refused, invalid_symbol
-
-DEFAULT_LIMIT = 500
 
 _SPOT_PARAMETERS = frozenset({"symbol", "interval", "startTime", "endTime", "timeZone", "limit"})
 # Spot takes times in ms or microseconds; no epoch ms of this millennium reaches this.
@@ -54,11 +53,10 @@ def read_query(market: Market, params: Mapping[str, str], symbols: list[str]) ->
         raise Refused(-1130, "Data sent for parameter 'timeZone' is not valid.")
     if symbol not in symbols:
         raise invalid_symbol()
-    interval = INTERVALS.get(code)
-    if interval is None or (code == "1s" and market is not Market.SPOT):
+    if code not in GRIDS or (code == "1s" and market is not Market.SPOT):
         raise Refused(-1120, "Invalid interval.")
     _check_bounds(market, start_ms, end_ms)
-    return KlineQuery(symbol, interval, start_ms, end_ms, limit)
+    return KlineQuery(symbol, INTERVALS[code], start_ms, end_ms, limit)
 
 
 def _mandatory(params: Mapping[str, str], name: str) -> str:

@@ -1,4 +1,4 @@
-"""Which candles a klines request gets, per market (contract section 2). Pure: the clock is an argument."""
+"""Which candles a klines request gets, per market (docs/binance.md, Klines). Pure: the clock is an argument."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 import orjson
 
-from core.binance.rest_rules import COIN_M_MAX_SPAN_MS, page_weight
-from core.series import Market, Series
+from core.instrument import Market
+from core.series import Series, make_series
 from demo.candle_rows import CandleRows, Row
 from demo.candle_store import CandleStore
 from demo.decimal_text import scaled_text
+from demo.grids import grid_of
+from demo.kline_limits import COIN_M_MAX_SPAN_MS, klines_weight
 from demo.kline_query import KlineQuery, read_query, requested_limit
 from demo.reply import Refused, Reply
 
@@ -19,12 +21,12 @@ _VOLUMES = (5, 7, 9, 10)
 
 def answer_klines(store: CandleStore, market: Market, params: Mapping[str, str], now_ms: int) -> Reply:
     """Return the answer to a klines request: rows, or 400 with the exchange's code. Both have a weight."""
-    weight = page_weight(market, requested_limit(market, params))
+    weight = klines_weight(market, requested_limit(market, params))
     try:
         query = read_query(market, params, store.listed_symbols(market))
     except Refused as refusal:
         return refusal.reply(weight)
-    series = Series(market, query.symbol, query.interval)
+    series = make_series(market, query.symbol, query.interval.code)
     candles = store.candles(series)
     first, last = select(candles, market, query, now_ms)
     return Reply(200, _page(candles, series, first, last, now_ms), weight=weight)
@@ -58,7 +60,7 @@ def _page(candles: CandleRows, series: Series, first: int, last: int, now_ms: in
     if first == last:
         return b"[]"
     open_ms = candles.times[last - 1]
-    end_ms = series.interval.add(open_ms, 1)
+    end_ms = grid_of(series.interval).later(open_ms, 1)
     if end_ms <= now_ms:
         return b"[" + candles.json(first, last) + b"]"
     row = candles.rows(last - 1, last)[0]

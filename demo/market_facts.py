@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from core.instrument import Market
 from core.ranges import Span
-from core.series import Market
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE
 
 _SHORTEST_MS = 7 * MS_PER_DAY

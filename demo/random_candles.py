@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from random import Random
 
-from core.series import Market
+from core.instrument import Market
 from demo.decimal_text import SCALES, Ticks
 from demo.sessions import Slot
 

@@ -11,24 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.binance.archives import Period, day_of, month_of
 from core.errors import ConfigurationError
-from core.intervals import INTERVALS
+from core.instrument import Market
 from core.ranges import Span, merge
-from core.series import Market, Series, make_series
+from core.series import Series, make_series
 from core.times import MS_PER_DAY, add_months, parse_time
-from demo.archive_calendar import archive_key
+from demo.archive_names import Period, archive_key, day_of, month_of
 from demo.candle_rows import ROW_LENGTH
 from demo.candle_store import CandleStore, RecordedFile
+from demo.grids import GRIDS, grid_of
 
 _NAME = re.compile(
     r"(?P<symbol>[^-]+)-(?P<interval>\w+)"
     r"-(?P<year>\d{4})-(?:Q(?P<quarter>[1-4])|(?P<month>\d{2})(?:-(?P<day>\d{2}))?)"
     r"(?:\.noheader)?\.(?P<kind>zip|csv|csv\.xz)"
 )
-_CODE_OF_NAME = {interval.name: code for code, interval in INTERVALS.items()} | {code: code for code in INTERVALS}
-# Spot archives are in microseconds from 2025 on, with exceptions: the magnitude decides (contract section 4).
+_CODE_OF_NAME = {grid.archive_name: code for code, grid in GRIDS.items()} | {code: code for code in GRIDS}
+# Spot archives are in microseconds from 2025 on, with exceptions: the magnitude decides (docs/binance.md, Archives).
 _FIRST_MICROSECONDS = 100_000_000_000_000
+_LONGEST_MONTH_MS = 31 * MS_PER_DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,6 @@ def longest_stretch(store: CandleStore, series: Series) -> Span:
 
     A folder of recordings holds a day here and a year there; between them lies nothing to be shown.
     """
-    step_ms = max(2 * MS_PER_DAY, 2 * series.interval.typical_ms)
+    step_ms = 2 * max(MS_PER_DAY, grid_of(series.interval).length_ms or _LONGEST_MONTH_MS)
     days = (Span(ms // MS_PER_DAY * MS_PER_DAY, (ms // MS_PER_DAY + 1) * MS_PER_DAY) for ms in store.open_times(series))
     return max(merge(days, max_distance_ms=step_ms), key=lambda span: span.end_ms - span.start_ms)

@@ -30,7 +30,7 @@ def json_reply(value: Any, weight: int = 0) -> Reply:
 
 
 def error_body(code: int, message: str) -> bytes:
-    """Return `{"code":...,"msg":...}` (contract section 3)."""
+    """Return `{"code":...,"msg":...}` (docs/binance.md, Errors)."""
     return orjson.dumps({"code": code, "msg": message})
 
 

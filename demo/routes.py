@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from core.series import Market
+from core.instrument import Market
 from demo.archive_rules import ArchiveRules
 from demo.candle_store import CandleStore
 from demo.clock import ReplayClock

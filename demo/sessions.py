@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from core.intervals import Interval
 from core.ranges import Span, subtract
+from demo.grids import grid_of
 
 OFF_GRID_SHIFT_MS = 14_789
-"""How late the candles of an off-grid session open: as after the halt of 2018-02-09 (contract section 5)."""
+"""How late the candles of an off-grid session open, as after the halt of 2018-02-09."""
 
 FLAT_CANDLES_BEFORE_HALT = 12
 """How many candles before a halt have no trade: matching stops before the candles do (as on 2023-03-24)."""
@@ -50,13 +51,13 @@ def sessions(span: Span, halts: Sequence[Span], off_grid: Sequence[Span]) -> lis
 
 def slots(interval: Interval, session: Session) -> Iterator[Slot]:
     """Yield the candles of `session` in order. Before a halt some are flat and the last closes early."""
-    end_ms = session.span.end_ms
+    grid, end_ms = grid_of(interval), session.span.end_ms
     flat_from_ms = end_ms
     if session.ends_in_halt:
-        flat_from_ms = interval.add(interval.floor(end_ms), -FLAT_CANDLES_BEFORE_HALT)
-    grid_ms = interval.ceil(session.span.start_ms)
+        flat_from_ms = grid.later(grid.floor(end_ms), -FLAT_CANDLES_BEFORE_HALT)
+    grid_ms = grid.ceil(session.span.start_ms)
     while grid_ms + session.shift_ms < end_ms:
-        next_ms = interval.add(grid_ms, 1)
+        next_ms = grid.later(grid_ms, 1)
         open_ms, close_ms = grid_ms + session.shift_ms, next_ms + session.shift_ms - 1
         if session.ends_in_halt and next_ms + session.shift_ms >= end_ms:
             close_ms = max(open_ms, close_ms - _LAST_CANDLE_CUT_MS)

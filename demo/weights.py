@@ -1,12 +1,11 @@
-"""Request weights: counted per host and clock minute, refused above the limit, then banned (contract section 3)."""
+"""Request weights: counted per host and clock minute, refused above the limit, then banned (docs/binance.md)."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
 
-from core.binance.rest_rules import PUBLISHED_WEIGHT_PER_MINUTE
-from core.series import Market
+from core.instrument import Market
 from core.times import MS_PER_MINUTE, MS_PER_SECOND
 from demo.clock import ReplayClock
 from demo.reply import Reply, error_body
@@ -21,8 +20,8 @@ USED_WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 class WeightLimits:
     """Request weight per minute; USD-M and COIN-M share one budget."""
 
-    spot: int = PUBLISHED_WEIGHT_PER_MINUTE[Market.SPOT]
-    futures: int = PUBLISHED_WEIGHT_PER_MINUTE[Market.UM]
+    spot: int = 6000
+    futures: int = 2400
     # Requests that were on their way when the first 429 came are not banned at once.
     refusals_before_ban: int = 5
 

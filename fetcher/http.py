@@ -13,6 +13,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, LocationParseError
 
 from core.errors import ConfigurationError, ExchangeUnavailable, FetcherError
+from fetcher.deadline import Deadline
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 30
@@ -113,8 +114,17 @@ def _say(state: tenacity.RetryCallState) -> None:
     _log.info("again in %.0f s: %s", state.upcoming_sleep, failure)
 
 
-def with_retries(attempt: Callable[[], Result], sleep: Sleep, attempts: int = ATTEMPTS) -> Result:
-    """Return what `attempt` returns, trying up to `attempts` times as long as it raises TemporaryFailure.
+def _stop(attempts: int, deadline: Deadline) -> Callable[[tenacity.RetryCallState], bool]:
+    def stop(state: tenacity.RetryCallState) -> bool:
+        return state.attempt_number >= attempts or deadline.is_past
+
+    return stop
+
+
+def with_retries(
+    attempt: Callable[[], Result], sleep: Sleep, attempts: int = ATTEMPTS, deadline: Deadline | None = None
+) -> Result:
+    """Return what `attempt` returns, trying again while it raises TemporaryFailure, `attempts` times or until `deadline`.
 
     Waits grow from one second to thirty, with jitter, and are never shorter than the failure asks.
     """
@@ -126,7 +136,7 @@ def with_retries(attempt: Callable[[], Result], sleep: Sleep, attempts: int = AT
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(TemporaryFailure),
-        stop=tenacity.stop_after_attempt(attempts),
+        stop=tenacity.stop_after_attempt(attempts) if deadline is None else _stop(attempts, deadline),
         wait=wait,
         sleep=sleep,
         before_sleep=_say,
@@ -135,4 +145,5 @@ def with_retries(attempt: Callable[[], Result], sleep: Sleep, attempts: int = AT
     try:
         return retrying(attempt)
     except TemporaryFailure as failure:
-        raise failure.exhausted(f"{failure} (given up after {attempts} attempts; run again later)") from failure
+        made = retrying.statistics.get("attempt_number", attempts)
+        raise failure.exhausted(f"{failure} (given up after {made} attempts; run again later)") from failure

@@ -1,6 +1,6 @@
 """The request-weight budget of one address, shared by all threads and, through a reservation, by several runs.
 
-Binance counts weight per IP in UTC clock minutes (contract section 3). Rate-limit libraries offer
+Binance counts weight per IP in UTC clock minutes (docs/binance.md, Weight and bans). Rate-limit libraries offer
 sliding windows and buckets that cannot be corrected from the exchange's own count, so this is ours.
 """
 
@@ -20,7 +20,7 @@ _PARTS, _LARGEST_PART = 50, 100
 _MOST_PLAUSIBLE = 100
 
 Reserve = Callable[[int, int, int], int]
-"""Asked with the minute, what is wanted and what all runs may use together; answers what this run may use of it."""
+"""(minute since the epoch, weight wanted, weight allowed to all runs) -> weight granted to this run."""
 
 
 class WeightBudget:

@@ -22,7 +22,7 @@ from logic.planning.dry_run import PlannedSeries
 from logic.stored import StoredSeries
 from logic.verify.aggregate_check import AggregateResult
 from logic.verify.undo import UndoneSeries
-from logic.verify.verifier import SeriesVerification
+from logic.verify.verification import SeriesVerification
 from logic.verify.verify_run import VerifySummary
 
 Document = dict[str, object]
@@ -49,13 +49,13 @@ def _identity(series: Series) -> Document:
     return {"market": series.market.value, "symbol": series.symbol, "interval": series.interval.code}
 
 
-def stored_document(stored: Sequence[StoredSeries], now_ms: int) -> Document:
+def stored_document(stored: Sequence[StoredSeries]) -> Document:
     """Return what is stored of each series (`status`)."""
-    return {"series": [_stored_series(one, now_ms) for one in stored]}
+    return {"series": [_stored_series(one) for one in stored]}
 
 
-def _stored_series(one: StoredSeries, now_ms: int) -> Document:
-    row, lag_ms, age = one.row, one.lag_ms(now_ms), one.verification
+def _stored_series(one: StoredSeries) -> Document:
+    row, lag_ms, age = one.row, one.lag_ms, one.verification
     return {
         **_identity(row.series),
         "table": row.series.table_name,
@@ -169,7 +169,7 @@ def _checked_series(check: SeriesCheck) -> Document:
         "delisting": time_text(row.listing.end_ms),
         "dormant_checked": time_text(row.listing.dormant_checked_ms),
         "notes": list(row.listing.notes),
-        "unexplained_in": _spans(check.lost),
+        "unexplained_in": _spans(check.unexplained),
         "never_fetched_in": _spans(check.never_fetched),
         "extra_in": _spans(check.extra),
         "altered_in": _spans(check.altered),
@@ -220,7 +220,7 @@ def _verified_series(result: SeriesVerification) -> Document:
     return {
         **_identity(result.series),
         "outcome": outcome_of(result),
-        "spans": result.chunks,
+        "spans": result.spans,
         "verified": result.verified,
         "candles": result.rows,
         **{kind.value: result.counts[kind] for kind in Kind},

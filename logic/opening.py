@@ -14,15 +14,17 @@ from db.embedded import EmbeddedServer
 from db.migrate import is_migrated, migrate
 from db.shared_weight import SharedWeight
 from db.timescale import use_timescale_if_there
-from fetcher.binance.exchange import Exchange, ExchangeAddresses
+from fetcher.addresses import ExchangeAddresses
+from fetcher.exchanges import open_exchange
+from fetcher.source import ExchangeSource
 
 # What a caller needs to name what is opened here.
 __all__ = [
     "CancelOnStop",
     "Database",
     "DatabaseAddress",
-    "Exchange",
     "ExchangeAddresses",
+    "ExchangeSource",
     "database_exists",
     "enable_timescale",
     "fresh_embedded_database",
@@ -99,19 +101,14 @@ def enable_timescale(database: Database) -> bool:
     return use_timescale_if_there(database)
 
 
-def open_exchange(addresses: ExchangeAddresses, sleep: Callable[[float], None], now_ms: Callable[[], int]) -> Exchange:
-    """Return the exchange, asked by nobody yet. `sleep` waits seconds, `now_ms` is this machine's clock."""
-    return Exchange(addresses, sleep, now_ms)
-
-
 @contextmanager
-def shared_budget(address: DatabaseAddress, cancel_on_stop: CancelOnStop, exchange: Exchange) -> Iterator[None]:
+def shared_budget(address: DatabaseAddress, cancel_on_stop: CancelOnStop, exchange: ExchangeSource) -> Iterator[None]:
     """Let all runs on the database keep one request-weight budget, over a connection of its own.
 
     Raises DatabaseUnavailable.
     """
     with open_database(address, cancel_on_stop) as database:
-        exchange.share_budgets(SharedWeight(database).reserve)
+        exchange.share_budget(SharedWeight(database).reserve)
         yield
 
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 from psycopg2 import sql
 
-from core.candles import EXCHANGE_ROW, SCHEMA, CandleBatch
+from core.binance.row import ROW_POSITIONS
+from core.candles import CandleBatch
+from core.columns import SCHEMA
 from core.fetched import FetchedSpan
 from core.ranges import Span
 from core.series import Series
@@ -22,7 +24,7 @@ Row = tuple[object, ...]
 
 def batch_of(rows: Sequence[Sequence[object]]) -> CandleBatch:
     """Return a batch of 12-item exchange rows."""
-    columns = [[row[EXCHANGE_ROW[field.name]] for row in rows] for field in SCHEMA]
+    columns = [[row[ROW_POSITIONS[field.name]] for row in rows] for field in SCHEMA]
     return CandleBatch(pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA))
 
 
@@ -39,7 +41,7 @@ def save_spans(
 def truth_rows(rows: Sequence[Sequence[object]]) -> list[Row]:
     """Return 12-item exchange rows as (open time, nine values as text), in the order of SCHEMA."""
     return [
-        tuple(str(row[EXCHANGE_ROW[name]]) if name != "open_time" else row[0] for name in SCHEMA.names) for row in rows
+        tuple(str(row[ROW_POSITIONS[name]]) if name != "open_time" else row[0] for name in SCHEMA.names) for row in rows
     ]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from servers import database_server, execute, fresh_database
 
 from db.connection import Database
@@ -16,6 +17,28 @@ from db.migrate import migrate
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 _numbers = itertools.count(1)
+
+# Property tests: a few examples, always the same ones, here; ten times as many, by a seed, in tests/long.
+# A busy machine is no failure, and one folder or database serves all examples of a test.
+_PROPERTIES = settings(
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.register_profile("suite", _PROPERTIES, max_examples=30, derandomize=True)
+settings.register_profile("long", _PROPERTIES, max_examples=300)
+settings.load_profile("suite")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=1, help="for the tests that draw lots; tests/long gives others")
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    chosen: int = pytestconfig.getoption("--seed")
+    return chosen
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -11,9 +11,9 @@ from candles import Row, batch_of, save_spans, stored_rows, truth_rows
 
 from core.fetched import FetchedSpan
 from core.gaps import Gap
-from core.plan import Source, SourceChoice
 from core.ranges import Span
 from core.series import Series
+from core.sources import AllowedSources, Source
 from core.times import to_datetime
 from core.wanted import WantedSeries
 from db.catalog import CatalogRow, load_catalog, sync_symbols
@@ -62,11 +62,11 @@ class StoredSeries:
     def delete(self, times: Sequence[int]) -> None:
         self.execute("delete from {table} where time = any(%s)", ([to_datetime(ms) for ms in times],))
 
-    def look(self, choice: SourceChoice = SourceChoice.AUTO) -> GapRecheck:
+    def look(self, choice: AllowedSources = AllowedSources.AUTO) -> GapRecheck:
         """Return what a heal or a look at gaps works with, by the exchange's clock as it is now."""
-        if choice is not SourceChoice.ARCHIVE:
+        if choice is not AllowedSources.ARCHIVE:
             self.exchange.rest(self.series.market).synchronize_clock()
-        facts = None if choice is SourceChoice.ARCHIVE else self.exchange.open_market(self.series.market, None)
+        facts = None if choice is AllowedSources.ARCHIVE else self.exchange.open_market(self.series.market, None)
         wanted = WantedSeries(self.series, self.span.start_ms, self.span.end_ms)
         plan = plan_series(wanted, facts, KnownLife(), [self.span], self.exchange, choice, 1)
         return GapRecheck(self.database, self.exchange, plan, self.series_id, "heal", self.replay.clock.now_ms())

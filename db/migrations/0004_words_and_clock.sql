@@ -52,6 +52,8 @@ end $$;
 alter table public.symbols add column notes text[] not null default '{}';
 update public.symbols set notes = string_to_array(note, '; ') where note is not null;
 alter table public.symbols drop column note;
+-- When the exchange was last asked whether a symbol that it lists, without a candle for long, is back; null: has candles.
+alter table public.symbols rename column silence_asked_at to dormant_checked_at;
 alter table public.symbols add column pending boolean not null default false; -- announced, trading has not begun
 update public.symbols set status = 'UNLISTED' where status = 'VANISHED';
 

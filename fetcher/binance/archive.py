@@ -14,20 +14,12 @@ from typing import TypeVar
 
 import requests
 
-from core.binance.archives import (
-    ArchiveIndex,
-    Cadence,
-    Period,
-    file_stem,
-    folder,
-    has_daily_files,
-    has_usable_monthly_files,
-    index_of_files,
-    month_of,
-    period_of_file,
-)
+from core.archives import ArchiveIndex, Cadence, Period, month_of
+from core.binance.archives import file_stem, folder, index_of_files, period_of_file
+from core.binance.rules import has_daily_files, has_usable_monthly_files
 from core.candles import CandleBatch
 from core.errors import ArchiveUnavailable
+from core.instrument import Market
 from core.ranges import Span
 from core.series import Series
 from fetcher.binance.archive_csv import most_bytes, read_archive
@@ -86,25 +78,29 @@ class ArchiveClient:
         ArchiveUnavailable when the listing cannot be read.
         """
         months = (
-            self._list(series, month_of(wanted.start_ms), wanted.end_ms) if has_usable_monthly_files(series) else []
+            self._list(series, month_of(wanted.start_ms), wanted.end_ms)
+            if has_usable_monthly_files(series.interval)
+            else []
         )
         known = index_of_files(months)
         first_day_ms = wanted.start_ms
         while first_day_ms < wanted.end_ms and known.has(month_of(first_day_ms)):
             first_day_ms = month_of(first_day_ms).span.end_ms
         days: list[str] = []
-        if has_daily_files(series) and first_day_ms < wanted.end_ms:
+        if has_daily_files(series.interval) and first_day_ms < wanted.end_ms:
             day = Period(Cadence.DAILY, Span(first_day_ms, first_day_ms + 1))
             days = self._list(series, day, wanted.end_ms)
         return index_of_files(months + days)
 
-    def list_settled_names(self, series: Series) -> list[str]:
+    def list_earlier_contracts(self, series: Series) -> list[str]:
         """Return the symbols, sorted, under which the archives keep earlier contracts of the series' symbol.
 
         The exchange renames a contract that is over when it gives its ticker to another one: LITUSDT to
-        LITUSDTSETTLED, ICPUSDT to ICPUSDT_SETTLED (contract section 5). One listing request for the
+        LITUSDTSETTLED, ICPUSDT to ICPUSDT_SETTLED (docs/binance.md, Listings). One listing request for the
         folders that begin with the symbol. Raises ArchiveUnavailable when the listing cannot be read.
         """
+        if series.market is Market.SPOT:
+            return []  # spot renames nothing
         prefix = folder(series, Cadence.MONTHLY).removesuffix(f"/{series.interval.name}/")
         params = {"delimiter": "/", "prefix": prefix}
         names = self._get(self._list_url, params, self._list_url, _read_folders)

@@ -14,8 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from core.binance.archives import Period, file_stem
-from core.candles import EXCHANGE_ROW, EXCHANGE_ROW_LENGTH, SCHEMA, CandleBatch
+from core.archives import Period
+from core.binance.archives import file_stem
+from core.binance.row import ROW_LENGTH, ROW_POSITIONS
+from core.candles import CandleBatch
+from core.columns import SCHEMA
 from core.errors import ArchiveUnavailable, UnusableAnswer
 from core.series import Series
 from core.times import format_ms
@@ -28,7 +31,7 @@ _HEAD_BYTES = 1 << 12
 # Small blocks keep the memory low and what is worked on in the processor's cache.
 _BLOCK_BYTES = 1 << 19
 _HEADER = re.compile(rb"[A-Za-z_][A-Za-z_ ]*(,[A-Za-z_ ]+)+\r?\n")
-# Epoch ms of today has 13 digits, epoch microseconds 16 (contract section 4: decide by magnitude).
+# Epoch ms of today has 13 digits, epoch microseconds 16 (docs/binance.md, Inside the files).
 _FIRST_MICROSECONDS = 10**14
 
 
@@ -103,8 +106,8 @@ def _parse(stream: _Bounded) -> CandleBatch:
     blank = len(stream.head) - len(stream.head.lstrip(b"\r\n"))
     if len(stream.head) < _HEAD_BYTES and not stream.head.strip():
         return CandleBatch.empty()
-    positions = {position: name for name, position in EXCHANGE_ROW.items()}
-    names = [positions.get(position, f"unused_{position}") for position in range(EXCHANGE_ROW_LENGTH)]
+    positions = {position: name for name, position in ROW_POSITIONS.items()}
+    names = [positions.get(position, f"unused_{position}") for position in range(ROW_LENGTH)]
     # A header is words only (open_time,open,...). Anything else is a row, and refused when it is a damaged one.
     has_header = _HEADER.match(stream.head, blank) is not None
     table = pa_csv.read_csv(

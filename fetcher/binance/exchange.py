@@ -1,40 +1,37 @@
-"""All sources of the exchange in one place: REST of the three markets and the archives."""
+"""Binance as one run sees it: REST of the three markets, and the archives (fetcher/source.py)."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
-from core.binance.rest_rules import PUBLISHED_WEIGHT_PER_MINUTE
+from core.binance.rules import PUBLISHED_WEIGHT_PER_MINUTE, BinanceRules
+from core.candles import CandleBatch
 from core.errors import ExchangeUnavailable
-from core.series import Market
+from core.instrument import Market
+from core.ranges import Span
+from core.series import Series
 from core.symbol_info import SymbolInfo
+from fetcher.addresses import ExchangeAddresses
 from fetcher.ban_file import BanFile
 from fetcher.binance.archive import ArchiveClient
-from fetcher.binance.rest import POOLS, BinanceRest
+from fetcher.binance.rest import BinanceRest
+from fetcher.binance.rest_client import RestClient
 from fetcher.exchange_clock import ExchangeClock
 from fetcher.http import Sleep
+from fetcher.source import Reserve
 from fetcher.weight_budget import WeightBudget
 
 _log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class ExchangeAddresses:
-    """Where the exchange is and how hard it may be asked."""
-
-    api_urls: Mapping[str, str]  # by market
-    archive_url: str
-    archive_list_url: str
-    weight_share: float
-    page_limit: int | None  # rows of a REST page; None: the market's best
-    workers: int
-    state_dir: Path  # for bans and unfinished downloads
+_PATHS = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1", Market.CM: "/dapi/v1"}
+# Address pools: USD-M and COIN-M share one budget (docs/binance.md, Weight).
+POOLS = {Market.SPOT: "spot", Market.UM: "futures", Market.CM: "futures"}
 
 
 @dataclass(slots=True)
@@ -46,15 +43,15 @@ class _MarketState:
     failure: ExchangeUnavailable | None = None
 
 
-class Exchange:
+class BinanceExchange:
     """The exchange as one run sees it. Thread-safe."""
 
     def __init__(self, addresses: ExchangeAddresses, sleep: Sleep, local_now_ms: Callable[[], int]) -> None:
         bans = BanFile(addresses.state_dir / "exchange_bans.json", local_now_ms)
-        clocks = {pool: ExchangeClock(local_now_ms, time.monotonic) for pool in set(POOLS.values())}
-        budgets = {
+        self._clocks = {pool: ExchangeClock(local_now_ms, time.monotonic) for pool in set(POOLS.values())}
+        self._budgets = {
             POOLS[market]: WeightBudget(
-                weight, addresses.weight_share, clocks[POOLS[market]].now_ms, time.monotonic, sleep
+                weight, addresses.weight_share, self._clocks[POOLS[market]].now_ms, time.monotonic, sleep
             )
             for market, weight in PUBLISHED_WEIGHT_PER_MINUTE.items()
         }
@@ -65,37 +62,72 @@ class Exchange:
             connections=addresses.workers,
             sleep=sleep,
         )
-        self._clocks = clocks
-        self._budgets = budgets
-        self._rest = {
-            market: BinanceRest(
-                market,
-                addresses.api_urls[market],
-                budgets[POOLS[market]],
-                bans,
-                clocks[POOLS[market]],
-                limit=addresses.page_limit,
-                connections=addresses.workers,
-                sleep=sleep,
+
+        def rest(market: Market) -> BinanceRest:
+            pool = POOLS[market]
+            url = addresses.api_urls[market] + _PATHS[market]
+            client = RestClient(
+                url, pool, self._budgets[pool], bans, self._clocks[pool], connections=addresses.workers, sleep=sleep
             )
-            for market in Market
-        }
+            return BinanceRest(market, client, self._clocks[pool], addresses.page_limit)
+
+        self._rest = {market: rest(market) for market in Market}
         self._markets = {market: _MarketState() for market in Market}
         self._lock = threading.Lock()
 
-    def rest(self, market: Market) -> BinanceRest:
-        """Return the REST API of `market`. Raises what made the market unusable earlier in this run."""
-        if failure := self._markets[market].failure:
-            raise failure
-        return self._rest[market]
-
-    def page_rows(self, market: Market) -> int:
-        """Return how many rows a full REST page of `market` holds."""
-        return self._rest[market].rows
+    def rules(self, series: Series) -> BinanceRules:
+        """Return the pure facts about fetching `series`."""
+        return self._rest[series.market].rules(series)
 
     def now_ms(self, market: Market) -> int:
-        """Return the exchange's clock."""
+        """Return the exchange's clock; this machine's until the market was opened."""
         return self._clocks[POOLS[market]].now_ms()
+
+    def is_clock_set(self, market: Market) -> bool:
+        """Whether `now_ms` is the exchange's own time."""
+        return self._clocks[POOLS[market]].is_set
+
+    def open_market(self, market: Market, symbols: set[str] | None) -> Mapping[str, SymbolInfo]:
+        """Set the market's clock and limits and return its symbols: at least those of `symbols` that exist; None: all.
+
+        Raises ExchangeUnavailable.
+        """
+        state = self._markets[market]
+        if state.has_all_symbols or (symbols is not None and symbols <= state.symbols.keys()):
+            return state.symbols
+        with self._usable(market) as rest:
+            rest.synchronize_clock()
+            state.symbols, state.has_all_symbols = rest.load_symbols(symbols)
+        return state.symbols
+
+    def failures(self) -> dict[Market, ExchangeUnavailable]:
+        """Return the markets that could not be used, and why."""
+        return {market: state.failure for market, state in self._markets.items() if state.failure is not None}
+
+    def fetch_candles(self, series: Series, span: Span) -> CandleBatch:
+        """Return every candle of `span` that the exchange has, ascending and validated."""
+        with self._usable(series.market) as rest:
+            return rest.fetch_binance_ohlcv(series, span.start_ms, span.end_ms)
+
+    def find_first_candle(self, series: Series, from_ms: int = 0) -> int | None:
+        """Return the open time of the first candle that opens at or after `from_ms`, or None."""
+        with self._usable(series.market) as rest:
+            return rest.find_first_candle(series, from_ms)
+
+    def find_last_candle(self, series: Series, listing_ms: int | None = None) -> int | None:
+        """Return the open time of the newest candle, finished or not, or None."""
+        with self._usable(series.market) as rest:
+            return rest.find_last_candle(series, listing_ms)
+
+    def has_candle_in(self, series: Series, span: Span) -> bool:
+        """Return whether a candle opens in `span`."""
+        with self._usable(series.market) as rest:
+            return rest.has_candle_in(series, span)
+
+    def share_budget(self, reserve: Reserve) -> None:
+        """Let `reserve` decide how much weight of which address pool this run may use."""
+        for pool, budget in self._budgets.items():
+            budget.share(partial(reserve, pool))
 
     def weight_used(self) -> int:
         """Return the request weight used by this run so far."""
@@ -105,35 +137,17 @@ class Exchange:
         """Return the weight a minute that this run allows itself, all address pools together."""
         return sum(budget.allowed_per_minute for budget in self._budgets.values())
 
-    def share_budgets(self, reserve: Callable[[str, int, int, int], int]) -> None:
-        """Let `reserve` (address pool, minute, wanted, allowed) decide how much weight this run may use."""
-        for pool, budget in self._budgets.items():
-            budget.share(partial(reserve, pool))
-
-    def open_market(self, market: Market, symbols: set[str] | None) -> Mapping[str, SymbolInfo]:
-        """Set the market's clock and limits and return its symbols.
-
-        At least those of `symbols` that exist are returned; None asks for all. Raises ExchangeUnavailable.
-        """
+    @contextmanager
+    def _usable(self, market: Market) -> Iterator[BinanceRest]:
+        """Yield the market's REST API; a market that turns out to be unusable is asked no more in this run."""
         state = self._markets[market]
-        if state.has_all_symbols or (symbols is not None and symbols <= set(state.symbols)):
-            return state.symbols
-        rest = self.rest(market)
+        if state.failure is not None:
+            raise state.failure
         try:
-            rest.synchronize_clock()
-            state.symbols, state.has_all_symbols = rest.load_symbols(symbols)
+            yield self._rest[market]
         except ExchangeUnavailable as failure:
-            self.close_market(market, failure)
+            with self._lock:
+                if state.failure is None:
+                    _log.error("market %s cannot be used: %s", market, failure)
+                    state.failure = failure
             raise
-        return state.symbols
-
-    def close_market(self, market: Market, failure: ExchangeUnavailable) -> None:
-        """Ask `market` no more in this run."""
-        with self._lock:
-            if self._markets[market].failure is None:
-                _log.error("market %s cannot be used: %s", market, failure)
-                self._markets[market].failure = failure
-
-    def failures(self) -> dict[Market, ExchangeUnavailable]:
-        """Return the markets that could not be used, and why."""
-        return {market: state.failure for market, state in self._markets.items() if state.failure is not None}

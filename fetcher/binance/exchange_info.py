@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.binance.symbol_status import symbol_info
 from core.errors import UnusableAnswer
 from core.symbol_info import SymbolInfo
 
@@ -22,7 +23,7 @@ def read_exchange_info(body: object, _latest_ms: int | None) -> tuple[int | None
             None,
         )
         symbols = {
-            _name(item["symbol"]): SymbolInfo(
+            _name(item["symbol"]): symbol_info(
                 item["symbol"],
                 str(item.get("status") or item.get("contractStatus")),
                 _time_said(item.get("onboardDate")),

@@ -11,6 +11,7 @@ from core.errors import ExchangeBanned, ExchangeUnavailable, UnusableAnswer
 from core.times import format_ms
 from fetcher.ban_file import BanFile
 from fetcher.binance.rest_answers import Banned, RateLimited, check_status, is_count, latest_time, read_json
+from fetcher.deadline import Deadline
 from fetcher.exchange_clock import ExchangeClock
 from fetcher.http import BodyTooLarge, Sleep, TemporaryFailure, new_session, read_body, send, with_retries
 from fetcher.weight_budget import WeightBudget
@@ -20,7 +21,7 @@ _MOST_BODY_BYTES = 64 << 20  # all of spot's exchangeInfo with permission sets h
 
 Result = TypeVar("Result")
 Reader = Callable[[object, int | None], Result]
-"""Makes something of a decoded body and of the latest time (epoch ms) at which it can have been said."""
+"""Parses a body; the second argument is the latest time, epoch ms, that the answer's Date header allows."""
 
 
 class RestClient:
@@ -39,19 +40,21 @@ class RestClient:
     ) -> None:
         self._url = url
         self._pool = pool
-        self._budget = budget
+        self.budget = budget
         self._bans = bans
         self._clock = clock
         self._sleep = sleep
         self._session = new_session(connections, url)
 
-    def get(self, path: str, params: dict[str, str], weight: int, read: Reader[Result]) -> Result:
+    def get(
+        self, path: str, params: dict[str, str], weight: int, read: Reader[Result], deadline: Deadline | None = None
+    ) -> Result:
         """Return what `read` makes of the answer to GET `path`, which costs `weight`.
 
-        Asks again while the answer is unusable or the fault a passing one. Raises SeriesError when this request is
-        refused or stays unusable, ExchangeUnavailable when the whole market cannot be used.
+        Asks again, until `deadline`, while the answer is unusable or the fault a passing one. Raises SeriesError when
+        this request is refused or stays unusable, ExchangeUnavailable when the whole market cannot be used.
         """
-        return with_retries(lambda: self._attempt(path, params, weight, read), self._sleep)
+        return with_retries(lambda: self._attempt(path, params, weight, read), self._sleep, deadline=deadline)
 
     def _attempt(self, path: str, params: dict[str, str], weight: int, read: Reader[Result]) -> Result:
         pool = self._pool
@@ -59,14 +62,14 @@ class RestClient:
         response = send(self._session, self._url + path, params)
         used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if is_count(used):
-            self._budget.correct(minute, int(used))
+            self.budget.correct(minute, int(used))
         try:
             body = self._read_body(response, path)
             check_status(response, body, self._clock.now_ms())
             return read(read_json(body), latest_time(response))
         except RateLimited as limit:
             wait_s = limit.wait_s if limit.wait_s is not None else 60.0
-            self._budget.pause(wait_s)
+            self.budget.pause(wait_s)
             self._bans.record_pause(pool, int(wait_s * 1000))
             raise TemporaryFailure(
                 f"{self._url}{path} answers 429, too many requests", ExchangeUnavailable, wait_s
@@ -86,7 +89,7 @@ class RestClient:
         """Wait until a request may go, count its weight and return the minute. Raises ExchangeBanned."""
         while True:
             self._bans.refuse_while_banned(pool)
-            minute = self._budget.acquire(weight, reserved=reserved)
+            minute = self.budget.acquire(weight, reserved=reserved)
             self._bans.refuse_while_banned(pool)  # another thread may have been told while this one waited
             if (pause_ms := self._bans.pause_left_ms(pool)) == 0:
                 return minute

@@ -7,15 +7,16 @@ from itertools import zip_longest
 
 from core.wanted import WantedSeries
 from db.connection import Database
-from fetcher.binance.exchange import Exchange
-from logic.backfill.ohlcv_handler import BackfillOptions, Observer, run_ohlcv_backfill
+from fetcher.source import ExchangeSource
+from logic.backfill.ohlcv_handler import run_ohlcv_backfill
 from logic.backfill.results import RunSummary
+from logic.backfill.run import BackfillOptions, Observer
 from logic.gaps.series_check import SeriesCheck
 
 
 def heal(
     database: Database,
-    exchange: Exchange,
+    exchange: ExchangeSource,
     checks: Sequence[SeriesCheck],
     options: BackfillOptions,
     observer: Observer,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from core.errors import EXIT_EXCHANGE, EXIT_FAULT, EXIT_INCOMPLETE, EXIT_LOCKED, EXIT_OK
+from core.exit_codes import EXIT_EXCHANGE, EXIT_FAULT, EXIT_INCOMPLETE, EXIT_LOCKED, EXIT_OK, worst
 from core.ranges import Span
 from core.series import Series
 from db.operations import SaveResult
@@ -38,6 +38,13 @@ class SeriesResult:
             return "incomplete"
         return "ok"
 
+    @property
+    def exit_code(self) -> int:
+        """What this series alone would end the run with."""
+        if self.is_fault:
+            return EXIT_FAULT
+        return {"ok": EXIT_OK, "locked": EXIT_LOCKED}.get(self.outcome, EXIT_INCOMPLETE)
+
 
 @dataclass(slots=True)
 class RunSummary:
@@ -52,20 +59,5 @@ class RunSummary:
     @property
     def exit_code(self) -> int:
         """The number for cron."""
-        return exit_code_of(
-            is_fault=any(result.is_fault for result in self.results),
-            is_exchange_unusable=bool(self.unusable_markets),
-            is_locked=any(result.locked for result in self.results),
-            is_incomplete=any(result.outcome != "ok" for result in self.results),
-        )
-
-
-def exit_code_of(is_fault: bool, is_exchange_unusable: bool, is_locked: bool, is_incomplete: bool) -> int:
-    """Return the exit code: a fault of this program before an unusable exchange before a lock before a gap."""
-    if is_fault:
-        return EXIT_FAULT
-    if is_exchange_unusable:
-        return EXIT_EXCHANGE
-    if is_locked:
-        return EXIT_LOCKED
-    return EXIT_INCOMPLETE if is_incomplete else EXIT_OK
+        unusable = [EXIT_EXCHANGE] if self.unusable_markets else []
+        return worst([*unusable, *(result.exit_code for result in self.results)])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.gaps import Gap
+from core.plan import Chunk
 from core.ranges import Span
 from core.times import format_ms
 from core.wanted import WantedSeries
@@ -38,11 +40,26 @@ class SeriesTask:
         """Whether nothing more is to be done for it in this run."""
         return self.result.error is not None or self.result.locked
 
+    @property
+    def chunks(self) -> tuple[Chunk, ...]:
+        """What is to be fetched; nothing without a plan."""
+        return self.plan.chunks if self.plan is not None else ()
+
     def fail(self, error: Exception) -> None:
-        """End it with `error`; the first error stays."""
+        """End it with `error`, which is said in the log."""
+        _log.error("%s failed: %s", self.wanted.series, error)
+        self.end(str(error))
+
+    def end(self, error: str, is_fault: bool = False) -> None:
+        """End it; the first error stays."""
         if self.result.error is None:
-            _log.error("%s failed: %s", self.wanted.series, error)
-            self.result.error = str(error)
+            self.result.error = error
+            self.result.is_fault = is_fault
+
+    def gaps_among(self, holes: Sequence[Span], now_ms: int) -> list[Span]:
+        """Return the open holes that are gaps: not what is still to come at the end, not the time before an archive."""
+        edges = self.plan.edges if self.plan is not None else None
+        return [hole for hole in holes if edges is None or not edges.is_edge(hole, now_ms)]
 
 
 def compare_state(task: SeriesTask, state_dir: Path) -> None:
@@ -63,9 +80,9 @@ def compare_state(task: SeriesTask, state_dir: Path) -> None:
 
 def keep_state(task: SeriesTask, state_dir: Path, run_id: str, now_ms: int, outcome: str) -> None:
     """Write how far the series got into its state file; a file that cannot be written is only said."""
-    life = task.plan.life if task.plan is not None else None
+    listing = task.row.listing
     state = SeriesState(
-        listing_ms=life.listing_ms if life is not None and life.listing_ms is not None else task.row.listing_ms,
+        listing_ms=(listing if task.plan is None else listing.updated_by(task.plan.listing)).first_ms,
         covered_until_ms=task.covered[-1].end_ms if task.covered else None,
         last_candle_ms=task.last_candle_ms,
         last_run_id=run_id,

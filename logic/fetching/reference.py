@@ -1,6 +1,6 @@
 """What the exchange has now in a committed span, by the cheapest source that stands high enough.
 
-REST and daily files stand above monthly ones (contract section 4, "Defects"): what came from them is not
+REST and daily files stand above monthly ones (docs/binance.md, Archives): what came from them is not
 held against a month's file, and where an archive differs from the table REST has the last word.
 """
 
@@ -9,21 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from core.binance.archives import NO_ARCHIVES, ArchiveIndex, guess_index, has_daily_files
+from core.archives import NO_ARCHIVES, ArchiveIndex
 from core.candles import CandleBatch, coalesce, merge_batches
 from core.compare import Difference, compare
+from core.exchange_rules import guess_index
 from core.fetched import FetchedSpan
 from core.gaps import Hole
-from core.plan import PlanRules, Source, SourceChoice, make_plan
+from core.plan import FetchOptions, make_plan
 from core.ranges import Span, merge, subtract
 from core.series import Series
-from core.wanted import WantedSeries
-from db.catalog import CatalogRow
-from db.ledger import LedgerEntry
-from fetcher.binance.exchange import Exchange
+from core.sources import AllowedSources, Source
+from fetcher.source import ExchangeSource
 from logic.fetching.chunk_fetch import fetch_by_rest, fetch_chunk
-from logic.planning.listing import SeriesLife
-from logic.planning.series_plan import SeriesPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,60 +40,53 @@ class Reference:
     @property
     def label(self) -> str:
         """What the span was held against: rest where any of it came from there, else archive."""
-        return "rest" if any(one.source is Source.REST for one in self.spans) else "archive"
+        return "archive" if all(one.source.is_archive for one in self.spans) else "rest"
 
 
 @dataclass(frozen=True, slots=True)
-class ExchangeCandles:
+class ExchangeReference:
     """Asks the exchange about committed spans of one series. Raises SeriesError and ExchangeUnavailable."""
 
-    exchange: Exchange
-    row: CatalogRow
-    choice: SourceChoice
+    exchange: ExchangeSource
+    series: Series
+    allowed: AllowedSources
 
     @property
-    def _series(self) -> Series:
-        return self.row.series
+    def _options(self) -> FetchOptions:
+        return FetchOptions(self.series, self.exchange.rules(self.series), self.allowed, chunk_days=1)
 
-    @property
-    def _page_rows(self) -> int:
-        return self.exchange.page_rows(self.row.series.market)
-
-    def fetch(self, entry: LedgerEntry) -> Reference | None:
-        """Return what the exchange has in the entry's span; None when the allowed sources do not hold all of it."""
-        series, row = self._series, self.row
-        rules = PlanRules(self.choice, self._page_rows, chunk_days=1)
+    def fetch(self, span: Span, source: Source) -> Reference | None:
+        """Return what the exchange has in a span that came from `source`; None when not all of it can be had."""
+        options = self._options
         published = NO_ARCHIVES
-        if self.choice is not SourceChoice.REST:
-            guess = guess_index(series, entry.span, self.exchange.now_ms(series.market))
-            by_month = entry.source is Source.ARCHIVE_MONTHLY
-            if self.choice is SourceChoice.ARCHIVE and not has_daily_files(series):
-                by_month = True  # there is nothing else
+        if self.allowed.archives:
+            guess = guess_index(options.rules, span, self.exchange.now_ms(self.series.market))
+            # Where there are no daily files and REST may not be asked, there is nothing else than months.
+            only_months = not self.allowed.rest and not options.rules.has_daily_archives
+            by_month = source is Source.ARCHIVE_MONTHLY or only_months
             published = ArchiveIndex(guess.months if by_month else frozenset[int](), guess.days)
-        plan = make_plan(series, [entry.span], published, rules)
-        life = SeriesLife(row.listing_ms, row.delisting_ms, row.status)
-        context = SeriesPlan(WantedSeries(series), life, None, plan.chunks, plan.unserved, published, rules)
-        parts = [fetch_chunk(context, chunk, self.exchange) for chunk in plan.chunks]
-        right = Reference.of(
+        plan = make_plan(options, [span], published)
+        parts = [fetch_chunk(options, chunk, published, self.exchange) for chunk in plan.chunks]
+        found = Reference.of(
             (span for part in parts for span in part.spans), (hole for part in parts for hole in part.holes)
         )
-        return None if subtract([entry.span], [one.span for one in right.spans]) else right
+        return None if subtract([span], [one.span for one in found.spans]) else found
 
-    def with_word_of_rest(self, span: Span, right: Reference, differences: Sequence[Difference]) -> Reference:
-        """Return `right` with what REST says where an archive in it differs from the table.
+    def confirmed_by_rest(self, span: Span, reference: Reference, differences: Sequence[Difference]) -> Reference:
+        """Return `reference` with what REST says where an archive in it differs from the table.
 
-        A candle that an archive has and REST lacks stays. Without REST (`--against archive`, a vanished
-        symbol) `right` comes back as it is.
+        A candle that an archive has and REST lacks stays. Without REST (`--against archive`, a unlisted
+        symbol) `reference` comes back as it is.
         """
-        if self.choice is not SourceChoice.AUTO:
-            return right
-        interval = self._series.interval
-        stretches = self._stretches(right, differences, [Source.ARCHIVE_MONTHLY, Source.ARCHIVE_DAILY])
-        spans = [one.within(part) for one in right.spans for part in subtract([one.span], stretches)]
-        holes = list(right.holes)
+        if not self.allowed.rest:
+            return reference
+        interval = self.series.interval
+        stretches = self._stretches(reference, differences, of_archives=True)
+        spans = [one.within(part) for one in reference.spans for part in subtract([one.span], stretches)]
+        holes = list(reference.holes)
         for stretch in stretches:
-            by_rest = fetch_by_rest(self._series, stretch, self.exchange)
-            merged = merge_batches(by_rest.spans[0].batch, right.batch.within(stretch), interval)
+            by_rest = fetch_by_rest(self.series, stretch, self.exchange)
+            merged = merge_batches(by_rest.spans[0].batch, reference.batch.within(stretch), interval)
             spans.append(FetchedSpan(stretch, merged, Source.REST))
             holes += by_rest.holes
         final = Reference.of(spans, holes)
@@ -104,27 +94,21 @@ class ExchangeCandles:
         still = [hole for hole in holes if any(hole.span.intersect(one) == hole.span for one in lacking)]
         return Reference(final.spans, tuple(still), final.batch)
 
-    def are_confirmed(self, right: Reference, differences: Sequence[Difference]) -> bool:
+    def are_confirmed(self, reference: Reference, differences: Sequence[Difference]) -> bool:
         """Whether REST, asked again, gives the same candles: a wrong answer must not pass for a wrong table."""
-        slots = merge(slot_of(difference.time_ms, self._series) for difference in differences)
-        for stretch in self._stretches(right, differences, [Source.REST]):
-            again = fetch_by_rest(self._series, stretch, self.exchange).spans[0].batch
+        slots = merge(self.series.interval.slot_of(difference.time_ms) for difference in differences)
+        for stretch in self._stretches(reference, differences, of_archives=False):
+            again = fetch_by_rest(self.series, stretch, self.exchange).spans[0].batch
             for slot in slots:
                 second = again.within(slot)
                 # Where REST has nothing, a candle that an archive has was kept.
-                if second.rows and compare(second, right.batch.within(slot)):
+                if second.rows and compare(second, reference.batch.within(slot)):
                     return False
         return True
 
-    def _stretches(self, right: Reference, differences: Sequence[Difference], sources: Sequence[Source]) -> list[Span]:
-        """Return the differing slots that came from `sources`, those that fit into one page together."""
-        given = [one.span for one in right.spans if one.source in sources]
-        slots = merge(slot_of(difference.time_ms, self._series) for difference in differences)
+    def _stretches(self, reference: Reference, differences: Sequence[Difference], of_archives: bool) -> list[Span]:
+        """Return the differing slots that came from archives (or not), those that fit into one page together."""
+        given = [one.span for one in reference.spans if one.source.is_archive is of_archives]
+        slots = merge(self.series.interval.slot_of(difference.time_ms) for difference in differences)
         inside = merge(part for slot in slots for span in given if (part := slot.intersect(span)) is not None)
-        return coalesce(inside, self._series.interval, self._page_rows)
-
-
-def slot_of(time_ms: int, series: Series) -> Span:
-    """Return the slot of the series' grid that `time_ms` falls in."""
-    open_ms = series.interval.floor(time_ms)
-    return Span(open_ms, series.interval.add(open_ms, 1))
+        return coalesce(inside, self.series.interval, self._options.rules.page_rows)

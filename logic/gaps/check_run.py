@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
+from core.ranges import TimeRange
 from db.catalog import CatalogRow
 from db.connection import Database, read_one_moment
+from db.exchange_clock import load_exchange_now_ms
 from logic.gaps.series_check import SeriesCheck, check_series
 
 
-def check_each(
-    database: Database,
-    rows: Sequence[CatalogRow],
-    start_ms: int | None,
-    end_ms: int | None,
-    now_ms: Callable[[], int],
-) -> Iterator[SeriesCheck]:
-    """Yield the check of each of `rows`, over its expected range or from `start_ms` to `end_ms` (exclusive).
+def check_each(database: Database, rows: Sequence[CatalogRow], asked: TimeRange) -> Iterator[SeriesCheck]:
+    """Yield the check of each of `rows`, over its expected range or over the range `asked` for.
 
-    Each is seen at one moment of the database, so a run that commits meanwhile does not disturb it.
-    Raises DatabaseUnavailable and SeriesError.
+    Each is seen at one moment of the database, so a run that commits meanwhile does not disturb it. What has closed
+    is judged by the exchange's clock, as far ahead as it was when it was last asked. Raises DatabaseUnavailable and
+    SeriesError.
     """
     for row in rows:
         with database.transaction(f"check {row.series}") as tx:
             read_one_moment(tx)
-            check = check_series(tx, row, start_ms, end_ms, now_ms())
+            now_ms = load_exchange_now_ms(tx, row.series.exchange, row.series.market)
+            check = check_series(tx, row, asked, now_ms)
         yield check

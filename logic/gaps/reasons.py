@@ -11,7 +11,7 @@ from core.candles import CandleBatch
 from core.errors import SeriesError
 from core.gaps import Gap, GapStatus, Reason, is_longer_than_any_halt, with_reason
 from core.intervals import INTERVALS, Interval
-from core.plan import SourceChoice
+from core.plan import FetchOptions
 from core.ranges import Span, subtract
 from core.series import Series
 from core.times import MS_PER_DAY, MS_PER_HOUR
@@ -21,43 +21,42 @@ from db.gaps import load_open_gaps
 from db.ledger import load_entries
 from db.operations import get_existing_timestamps, sum_traded
 from db.schema import table_exists
-from fetcher.binance.exchange import Exchange
-from logic.planning.series_plan import SeriesPlan
+from logic.series_session import SeriesSession
 
 _log = logging.getLogger(__name__)
 
 _MAX_OTHERS = 50  # other series of the market that are looked at
 
 
-def explain(database: Database, exchange: Exchange, plan: SeriesPlan, series_id: int, gap: Gap) -> Gap:
+def explain(session: SeriesSession, options: FetchOptions, gap: Gap) -> Gap:
     """Return an absent gap with the reason why, as far as it can be told; other gaps come back as they are.
 
     Asks REST for the next longer candles over the gap. Raises ExchangeUnavailable.
     """
     if gap.status is not GapStatus.NOT_AT_EXCHANGE or gap.reason not in (None, Reason.UNKNOWN):
         return gap
-    series = plan.wanted.series
-    reason, note = _reason(database, exchange, plan, series_id, gap)
+    series = session.series
+    reason, note = _reason(session, options, gap)
     if (reason, note) == (gap.reason, gap.reason_note):
         return gap
     if reason is Reason.RELISTED:
         _log.warning("%s: gap %s: %s", series, gap.span, note)
-    return with_reason(gap, reason, note, exchange.now_ms(series.market))
+    return with_reason(gap, reason, note, session.exchange_now_ms())
 
 
-def _reason(database: Database, exchange: Exchange, plan: SeriesPlan, series_id: int, gap: Gap) -> tuple[Reason, str]:
-    series = plan.wanted.series
-    if is_longer_than_any_halt(gap, series):
+def _reason(session: SeriesSession, options: FetchOptions, gap: Gap) -> tuple[Reason, str]:
+    series = session.series
+    if is_longer_than_any_halt(gap, series.interval):
         return Reason.RELISTED, (
             "longer than any halt: the symbol was out of trading and came back; "
             "what follows may be another asset under the same name"
         )
     longer = _longer(series.interval)
-    if longer is not None and plan.rules.choice is not SourceChoice.ARCHIVE:
-        judged = _by_longer_candles(database, exchange, series, series_id, gap, longer)
+    if longer is not None and options.allowed.rest:
+        judged = _by_longer_candles(session, gap, longer)
         if judged is not None:
             return judged
-    others, with_candles = _others(database, series, gap.span)
+    others, with_candles = _others(session.database, series, gap.span)
     if others and not with_candles:
         return Reason.HALT, f"the {others} other stored {series.interval} series of market {series.market} lack it too"
     if with_candles:
@@ -75,21 +74,18 @@ def _longer(interval: Interval) -> Interval | None:
     return INTERVALS["1d"] if step_ms < MS_PER_DAY else INTERVALS["1w"]
 
 
-def _by_longer_candles(
-    database: Database, exchange: Exchange, series: Series, series_id: int, gap: Gap, longer: Interval
-) -> tuple[Reason, str] | None:
+def _by_longer_candles(session: SeriesSession, gap: Gap, longer: Interval) -> tuple[Reason, str] | None:
     """Return the reason by what longer candles hold beyond the shorter ones; None when they cannot be compared."""
+    series = session.series
     span = Span(longer.floor(gap.span.start_ms), longer.ceil(gap.span.end_ms))
-    with database.transaction(f"sum the candles around a gap of {series}") as tx:
-        covered = [entry.span for entry in load_entries(tx, series_id, series.table_name, span)]
-        others = [one for one in load_open_gaps(tx, series_id, span) if one.status is GapStatus.MISSING]
-        volume, trades = sum_traded(tx, series.table_name, span)
+    with session.database.transaction(f"sum the candles around a gap of {series}") as tx:
+        covered = [entry.span for entry in load_entries(tx, session.series_id, session.table, span)]
+        others = [one for one in load_open_gaps(tx, session.series_id, span) if one.status is GapStatus.MISSING]
+        volume, trades = sum_traded(tx, session.table, span)
     if others or subtract([span], covered):
         return None  # the shorter candles around the gap are not all there
     try:
-        candles = exchange.rest(series.market).fetch_binance_ohlcv(
-            Series(series.market, series.symbol, longer), span.start_ms, span.end_ms
-        )
+        candles = session.exchange.fetch_candles(series.of(longer), span)
     except SeriesError as error:
         _log.debug("%s: no longer candles over gap %s: %s", series, gap.span, error)
         return None
@@ -110,6 +106,10 @@ def _volume(candles: CandleBatch) -> Decimal:
     return sum((Decimal(text) for text in candles.columns["volume"].to_pylist()), Decimal(0))
 
 
+def _is_alike(one: Series, other: Series) -> bool:
+    return (one.exchange, one.market, one.interval) == (other.exchange, other.market, other.interval)
+
+
 def _others(database: Database, series: Series, span: Span) -> tuple[int, int]:
     """Return how many other stored series of the market and interval tell of `span`, and how many have candles there.
 
@@ -117,11 +117,7 @@ def _others(database: Database, series: Series, span: Span) -> tuple[int, int]:
     """
     telling = with_candles = 0
     with database.transaction("look at the other series of the market") as tx:
-        alike = [
-            row
-            for row in load_catalog(tx)
-            if row.series != series and (row.series.market, row.series.interval) == (series.market, series.interval)
-        ]
+        alike = [row for row in load_catalog(tx) if row.series != series and _is_alike(row.series, series)]
         for row in alike[:_MAX_OTHERS]:
             table = row.series.table_name
             if not table_exists(tx, table):

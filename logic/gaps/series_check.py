@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from core.expected import SeriesBounds, expected_spans
+from core.expected import expected_spans
 from core.gaps import Gap, GapStatus
-from core.ranges import Span, merge, subtract
+from core.ranges import Span, TimeRange, inside, merge, subtract
 from core.series import Series
-from core.symbol_info import SymbolInfo
+from core.times import END_OF_TIME_MS
 from db.catalog import CatalogRow
 from db.checks import (
     count_between_milliseconds,
     count_doubles,
     count_rows_in_each,
-    faults_of_shape,
     find_off_grid,
     find_row_edges,
     is_watched,
@@ -24,10 +23,10 @@ from db.checks import (
 from db.connection import Transaction
 from db.gaps import load_open_gaps
 from db.ledger import LedgerEntry, hash_stored, is_as_recorded, load_entries
-from db.schema import has_key, table_exists
+from db.schema import ShapeFaultKind, find_tables, has_key
 from logic.gaps.checker import survey_table
 
-_ALL_TIME = Span(0, 4_102_444_800_000)  # to 2100
+_ALL_TIME = Span(0, END_OF_TIME_MS)
 _OFF_GRID_SHOWN = 5
 
 
@@ -42,7 +41,7 @@ class SeriesCheck:
     not_at_exchange: int = 0  # slots without a candle at the exchange, with evidence
     off_grid: int = 0
     off_grid_shown: tuple[int, ...] = ()  # the first of them, epoch ms
-    lost: tuple[Span, ...] = ()  # slots without a candle and without an explanation
+    unexplained: tuple[Span, ...] = ()  # slots without a candle and without an explanation
     never_fetched: tuple[Span, ...] = ()
     extra: tuple[Span, ...] = ()  # where rows are that no source is recorded for
     extra_rows: int = 0
@@ -57,59 +56,73 @@ class SeriesCheck:
     @property
     def missing(self) -> int:
         """Slots that should hold a candle and do not."""
-        interval = self.row.series.interval
-        return sum(interval.count(span.start_ms, span.end_ms) for span in (*self.lost, *self.never_fetched))
+        return self.row.series.interval.count_in((*self.unexplained, *self.never_fetched))
 
     @property
     def is_complete(self) -> bool:
         """Whether everything that is not absent is there, nothing else is, and the values are those committed."""
-        wrong = self.lost or self.never_fetched or self.extra_rows or self.doubled or self.altered or self.not_compared
+        wrong = (
+            self.unexplained
+            or self.never_fetched
+            or self.extra_rows
+            or self.doubled
+            or self.altered
+            or self.not_compared
+        )
         return not wrong and not self.faults and not self.is_empty
 
 
-def check_series(
-    tx: Transaction, row: CatalogRow, start_ms: int | None, end_ms: int | None, now_ms: int
-) -> SeriesCheck:
-    """Return the check of one series over its expected range, or over the operator's own."""
+def check_series(tx: Transaction, row: CatalogRow, asked: TimeRange, now_ms: int) -> SeriesCheck:
+    """Return the check of one series over its expected range, or over the range `asked` for.
+
+    `now_ms` is the exchange's clock (epoch ms), by which a candle has closed or not.
+    """
     series, table = row.series, row.series.table_name
-    is_there = table_exists(tx, table)
+    shape = find_tables(tx, [table]).get(table)
     entries = load_entries(tx, row.id, table)
     covered = merge(entry.span for entry in entries)
-    bounds = SeriesBounds(row.listing_ms, row.delisting_ms, row.wanted_from_ms, row.wanted_until_ms, row.active)
-    spans = expected_spans(series.interval, bounds, covered, start_ms, end_ms, now_ms)
-    expected = _slots(series, spans)
-    is_pending = row.status is not None and SymbolInfo(series.symbol, row.status).is_pending
-    if row.active and not covered and not is_pending:
+    wanted = row.wanted if row.active else None
+    spans = expected_spans(series.interval, row.listing, wanted, covered, asked, now_ms)
+    expected = series.interval.count_in(spans)
+    if row.active and not covered and not row.listing.is_pending:
         return SeriesCheck(row, tuple(spans), expected, never_fetched=tuple(spans), is_empty=True)
-    if not is_there:
+    if shape is None:
         gone = [f"table public.{table} does not exist"] if covered else []
         return SeriesCheck(row, tuple(spans), expected, never_fetched=tuple(spans), faults=tuple(gone))
-    faults = tuple(faults_of_shape(tx, table))
-    if any("columns" in fault for fault in faults):
+    faults = tuple(fault.text for fault in shape.faults)
+    if any(fault.kind is ShapeFaultKind.COLUMNS for fault in shape.faults):
         return SeriesCheck(row, tuple(spans), expected, never_fetched=tuple(subtract(spans, covered)), faults=faults)
+    found = _compare(tx, row, entries, spans, asked)
+    return replace(found, expected=expected, faults=(*faults, *found.faults))
 
+
+def _compare(
+    tx: Transaction, row: CatalogRow, entries: Sequence[LedgerEntry], spans: Sequence[Span], asked: TimeRange
+) -> SeriesCheck:
+    """Hold a table of the right shape against grid, ledger and gaps."""
+    series, table = row.series, row.series.table_name
+    covered = merge(entry.span for entry in entries)
     all_gaps = load_open_gaps(tx, row.id)
-    gaps = [gap for gap in all_gaps if _inside([gap.span], spans)]
+    gaps = [gap for gap in all_gaps if inside([gap.span], spans)]
     to_look = [part for span in covered for one in spans if (part := span.intersect(one)) is not None]
     survey = survey_table(tx, series, entries, gaps, to_look)
-    absent = _inside([gap.span for gap in gaps if gap.status is GapStatus.NOT_AT_EXCHANGE], survey.holes)
-    is_whole = start_ms is None and end_ms is None
-    extra = _unrecorded_rows(tx, row, covered, gaps, [_ALL_TIME] if is_whole else spans)
+    explained = inside([gap.span for gap in gaps if gap.status is GapStatus.NOT_AT_EXCHANGE], survey.holes)
+    extra = _unrecorded_rows(tx, row, covered, gaps, [_ALL_TIME] if asked.is_unbounded else spans)
     if not survey.is_exact:
         extra += _surplus(tx, series, entries, all_gaps, survey.holes, to_look)
-    lost = subtract(survey.holes, absent)
+    unexplained = subtract(survey.holes, explained)
+    faults = []
     if survey.off_grid and (moved := sum(count_between_milliseconds(tx, table, span) for span in to_look)):
-        faults = (*faults, f"{moved:,} rows open between two milliseconds, where no source has a candle")
-    altered, not_compared = _values(tx, table, entries, spans, [*lost, *(span for span, _ in extra)])
+        faults.append(f"{moved:,} rows open between two milliseconds, where no source has a candle")
+    altered, not_compared = _values(tx, table, entries, spans, [*unexplained, *(span for span, _ in extra)])
     return SeriesCheck(
         row,
         tuple(spans),
-        expected,
         stored=survey.rows,
-        not_at_exchange=_slots(series, absent),
+        not_at_exchange=series.interval.count_in(explained),
         off_grid=survey.off_grid,
         off_grid_shown=tuple(_first_off_grid(tx, series, spans)) if survey.off_grid else (),
-        lost=tuple(lost),
+        unexplained=tuple(unexplained),
         never_fetched=tuple(subtract(spans, covered)),
         extra=tuple(span for span, _ in extra),
         extra_rows=sum(count for _, count in extra),
@@ -117,17 +130,9 @@ def check_series(
         altered=tuple(altered),
         not_compared=tuple(not_compared),
         gaps=tuple(gaps),
-        faults=faults,
+        faults=tuple(faults),
         external_change=last_external_change(tx, table),
     )
-
-
-def _slots(series: Series, spans: Sequence[Span]) -> int:
-    return sum(series.interval.count(span.start_ms, span.end_ms) for span in spans)
-
-
-def _inside(spans: Sequence[Span], scope: Sequence[Span]) -> list[Span]:
-    return [part for span in spans for one in scope if (part := span.intersect(one)) is not None]
 
 
 def _first_off_grid(tx: Transaction, series: Series, spans: Sequence[Span]) -> list[int]:
@@ -142,15 +147,15 @@ def _unrecorded_rows(
 ) -> list[tuple[Span, int]]:
     """Return from where to where in `scope` rows are that no source gave, and how many.
 
-    Outside what was fetched, outside the series' life, and inside known gaps.
+    Outside what was fetched, outside its listing, and inside known gaps.
     """
     interval = row.series.interval
     outside = subtract([_ALL_TIME], covered)
-    if row.listing_ms is not None:
-        outside.append(Span(_ALL_TIME.start_ms, interval.floor(row.listing_ms)))
-    if row.delisting_ms is not None:
-        outside.append(Span(interval.ceil(row.delisting_ms), _ALL_TIME.end_ms))
-    spans = _inside(merge([*outside, *(gap.span for gap in gaps)]), scope)
+    if row.listing.first_ms is not None:
+        outside.append(Span(_ALL_TIME.start_ms, interval.floor(row.listing.first_ms)))
+    if row.listing.end_ms is not None:
+        outside.append(Span(interval.ceil(row.listing.end_ms), _ALL_TIME.end_ms))
+    spans = inside(merge([*outside, *(gap.span for gap in gaps)]), scope)
     table = row.series.table_name
     counts = zip(spans, count_rows_in_each(tx, table, spans), strict=True)
     return [(find_row_edges(tx, table, span) or span, count) for span, count in counts if count]
@@ -170,7 +175,7 @@ def _surplus(
     reaches out of it is looked through as a whole.
     """
     # Where the hash is not known, neither is the number of rows.
-    touched = [entry for entry in entries if entry.content_hash is not None and _inside([entry.span], scope)]
+    touched = [entry for entry in entries if entry.content_hash is not None and inside([entry.span], scope)]
     known = merge(gap.span for gap in gaps)
     parts = [(entry, part) for entry in touched for part in subtract([entry.span], known)]
     counts = count_rows_in_each(tx, series.table_name, [part for _, part in parts])
@@ -179,10 +184,10 @@ def _surplus(
         stored[entry.id] += count
     surplus = []
     for entry in touched:
-        lacking: Sequence[Span] = _inside(holes, [entry.span])
+        lacking: Sequence[Span] = inside(holes, [entry.span])
         if subtract([entry.span], scope):
             lacking = survey_table(tx, series, [entry], gaps, [entry.span]).holes
-        lost = _slots(series, subtract(lacking, known))
+        lost = series.interval.count_in(subtract(lacking, known))
         more = stored[entry.id] + lost - entry.rows
         if more > 0 and not is_as_recorded(tx, series.table_name, entry):
             surplus.append((entry.span, more))
@@ -199,12 +204,12 @@ def _values(
     (`known_wrong`), the hash says nothing more.
     """
     watched = is_watched(tx, table)
-    inside = [entry for entry in entries if _inside([entry.span], spans)]
+    touched = [entry for entry in entries if inside([entry.span], spans)]
     altered = []
-    for entry in inside:
+    for entry in touched:
         if entry.content_hash is None or (watched and entry.is_hash_checked):
             continue
         rows, content = hash_stored(tx, table, entry.span)
-        if content != entry.content_hash and (rows == entry.rows or not _inside([entry.span], known_wrong)):
+        if content != entry.content_hash and (rows == entry.rows or not inside([entry.span], known_wrong)):
             altered.append(entry.span)
-    return altered, [entry.span for entry in inside if entry.content_hash is None]
+    return altered, [entry.span for entry in touched if entry.content_hash is None]

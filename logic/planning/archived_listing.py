@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from core.binance.archives import ArchiveIndex, Period, day_of, month_of
+from core.archives import Period
 from core.errors import ArchiveUnavailable, SeriesError
 from core.ranges import Span
 from core.series import Series
-from fetcher.binance.exchange import Exchange
+from fetcher.source import ExchangeSource
 
 BEFORE_ALL_MS = 1_483_228_800_000
 """2017-01-01, before the exchange existed: where a search for the first archive begins."""
 
 
-def find_archived_span(series: Series, exchange: Exchange, known_first_ms: int | None) -> Span | None:
+def find_archived_span(series: Series, exchange: ExchangeSource, known_first_ms: int | None) -> Span | None:
     """Return from the first candle of the first archive file to the end of the last candle of the last one.
 
     None when the archives hold no file of the series. `known_first_ms` (the first candle's open time)
@@ -20,7 +20,7 @@ def find_archived_span(series: Series, exchange: Exchange, known_first_ms: int |
     SeriesError when one of the two files cannot be used.
     """
     everything = Span(BEFORE_ALL_MS, exchange.now_ms(series.market))
-    files = _periods(exchange.archives.list_published(series, everything))
+    files = exchange.archives.list_published(series, everything).periods
     if not files:
         return None
     # Where a day and its month begin or end together, the day is the smaller file.
@@ -31,11 +31,7 @@ def find_archived_span(series: Series, exchange: Exchange, known_first_ms: int |
     return Span(first_ms, series.interval.add(series.interval.floor(last_ms), 1))
 
 
-def _periods(published: ArchiveIndex) -> list[Period]:
-    return [*map(month_of, published.months), *map(day_of, published.days)]
-
-
-def _open_times(series: Series, file: Period, exchange: Exchange) -> list[int]:
+def _open_times(series: Series, file: Period, exchange: ExchangeSource) -> list[int]:
     """Return the open times of a file's candles, at least one."""
     try:
         batch, _ = exchange.archives.fetch(series, file)

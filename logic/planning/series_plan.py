@@ -1,23 +1,35 @@
-"""What one series needs in this run: the range wanted inside its life, and the chunks that fetch it."""
+"""What one series needs in this run: the range wanted inside its listing, and the chunks that fetch it."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from core.binance.archives import NO_ARCHIVES, ArchiveIndex, guess_index
+from core.archives import NO_ARCHIVES, ArchiveIndex
+from core.closing import closed_end
 from core.errors import ArchiveUnavailable, SeriesError
-from core.intervals import closed_end
-from core.plan import Chunk, PlanRules, Source, SourceChoice, make_plan
+from core.exchange_rules import guess_index
+from core.listing import ListingPeriod
+from core.plan import Chunk, FetchOptions, make_plan, uses_archives
 from core.ranges import Span, span_or_none, subtract
+from core.sources import AllowedSources
 from core.symbol_info import SymbolInfo
 from core.wanted import WantedSeries
-from fetcher.binance.exchange import Exchange
+from fetcher.source import ExchangeSource
+from logic.fetching.edges import WantedEdges
 from logic.planning.archived_listing import BEFORE_ALL_MS
-from logic.planning.listing import UNLISTED, KnownLife, SeriesLife, learn_life, wanted_span
+from logic.planning.listing import StoredCoverage, resolve_listing, wanted_span
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPolicy:
+    """What the operator decides about fetching."""
+
+    allowed: AllowedSources
+    chunk_days: int  # that a REST chunk holds, rounded up to whole pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,75 +37,85 @@ class SeriesPlan:
     """One series' part of the run."""
 
     wanted: WantedSeries
-    life: SeriesLife
+    listing: ListingPeriod
     span: Span | None  # the whole range wanted; None when there is nothing yet
     chunks: tuple[Chunk, ...]
     unserved: tuple[Span, ...]  # what the allowed sources cannot give
     published: ArchiveIndex
-    rules: PlanRules
+    options: FetchOptions
+
+    @property
+    def edges(self) -> WantedEdges | None:
+        """The edges of what is wanted; None when nothing is."""
+        if self.span is None:
+            return None
+        return WantedEdges(
+            self.options.series.interval,
+            self.span,
+            only_archives=not self.options.allowed.rest and self.listing.end_ms is None,
+            begins_unknown=self.listing.first_ms is None and self.wanted.start_ms is None,
+        )
 
 
 def plan_series(
     wanted: WantedSeries,
-    facts: Mapping[str, SymbolInfo] | None,
-    known: KnownLife,
-    covered: Sequence[Span],
-    exchange: Exchange,
-    choice: SourceChoice,
-    chunk_days: int,
+    symbols: Mapping[str, SymbolInfo] | None,
+    stored: StoredCoverage,
+    exchange: ExchangeSource,
+    policy: FetchPolicy,
 ) -> SeriesPlan:
     """Return the plan of one series; asks the exchange only for what is not known yet.
 
-    `facts` is the market's symbol list, None when only archives are to be used; `known` is what the
-    catalog says of the symbol's life. Raises SeriesError for an unknown symbol, ExchangeUnavailable
-    when the market cannot be asked.
+    `symbols` is the market's list, None when only archives are to be used. Raises SeriesError for an unknown symbol,
+    ExchangeUnavailable when the market cannot be asked.
     """
-    rules = PlanRules(choice, exchange.page_rows(wanted.series.market), chunk_days)
-    if facts is None:
-        return _plan_from_archives(wanted, covered, exchange, rules)
-    life = learn_life(wanted, facts, known, covered, exchange, choice)
-    if life.status == UNLISTED:
-        rules = replace(rules, choice=SourceChoice.ARCHIVE)
-    span = wanted_span(wanted, life, exchange.now_ms(wanted.series.market))
-    uncovered = subtract([span], covered) if span is not None else []
-    published = _published(wanted, uncovered, exchange, rules)
-    plan = make_plan(wanted.series, uncovered, published, rules)
-    return SeriesPlan(wanted, life, span, plan.chunks, plan.unserved, published, rules)
-
-
-def _published(wanted: WantedSeries, uncovered: Sequence[Span], exchange: Exchange, rules: PlanRules) -> ArchiveIndex:
-    """Return which archive files exist; the listing is read only when a file could be worth using."""
-    if rules.choice is SourceChoice.REST or not uncovered:
-        return NO_ARCHIVES
     series = wanted.series
+    rules = exchange.rules(series)
+    if symbols is None:
+        return _plan_from_archives(
+            wanted, stored.covered, exchange, FetchOptions(series, rules, policy.allowed, policy.chunk_days)
+        )
+    period = resolve_listing(wanted, symbols, stored, exchange, policy.allowed)
+    allowed = AllowedSources.ARCHIVE if period.is_unlisted else policy.allowed
+    options = FetchOptions(series, rules, allowed, policy.chunk_days)
+    span = wanted_span(wanted, period, exchange.now_ms(series.market))
+    uncovered = subtract([span], stored.covered) if span is not None else []
+    published = _published(options, uncovered, exchange)
+    plan = make_plan(options, uncovered, published)
+    return SeriesPlan(wanted, period, span, plan.chunks, plan.unserved, published, options)
+
+
+def _published(options: FetchOptions, uncovered: Sequence[Span], exchange: ExchangeSource) -> ArchiveIndex:
+    """Return which archive files exist; the listing is read only when a file could be worth using."""
+    if not options.allowed.archives or not uncovered:
+        return NO_ARCHIVES
     reach = Span(uncovered[0].start_ms, uncovered[-1].end_ms)
-    guess = guess_index(series, reach, exchange.now_ms(series.market))
-    by_rest = rules.choice is not SourceChoice.ARCHIVE
-    if by_rest and all(chunk.source is Source.REST for chunk in make_plan(series, uncovered, guess, rules).chunks):
+    guess = guess_index(options.rules, reach, exchange.now_ms(options.series.market))
+    if options.allowed.rest and not uses_archives(options, uncovered, guess):
         return NO_ARCHIVES
     try:
-        return exchange.archives.list_published(series, reach)
+        return exchange.archives.list_published(options.series, reach)
     except ArchiveUnavailable as error:
-        _log.warning("%s: the archive listing cannot be read, file names are guessed: %s", series, error)
+        _log.warning("%s: the archive listing cannot be read, file names are guessed: %s", options.series, error)
         return guess
 
 
 def _plan_from_archives(
-    wanted: WantedSeries, covered: Sequence[Span], exchange: Exchange, rules: PlanRules
+    wanted: WantedSeries, covered: Sequence[Span], exchange: ExchangeSource, options: FetchOptions
 ) -> SeriesPlan:
     """Plan without REST: from the first archive file to the last. For places that REST does not serve."""
     series = wanted.series
-    everything = Span(wanted.start_ms or BEFORE_ALL_MS, wanted.end_ms or exchange.now_ms(series.market))
+    now_ms = exchange.now_ms(series.market)
+    everything = Span(wanted.start_ms or BEFORE_ALL_MS, wanted.end_ms or now_ms)
     try:
         published = exchange.archives.list_published(series, everything)
     except ArchiveUnavailable as error:
         raise SeriesError(f"{series}: {error}") from error
     files = published.months | published.days
-    life = SeriesLife(None, None, None)
     if not files:
         raise SeriesError(f"{series}: the archives hold no file of it in {everything}")
     interval = series.interval
     start_ms, end_ms = interval.ceil(max(everything.start_ms, min(files))), interval.ceil(everything.end_ms)
-    span = span_or_none(start_ms, min(end_ms, closed_end(interval, exchange.now_ms(series.market))))
-    plan = make_plan(series, subtract([span], covered) if span else [], published, rules)
-    return SeriesPlan(wanted, life, span, plan.chunks, plan.unserved, published, rules)
+    span = span_or_none(start_ms, min(end_ms, closed_end(interval, now_ms)))
+    plan = make_plan(options, subtract([span], covered) if span else [], published)
+    return SeriesPlan(wanted, ListingPeriod(), span, plan.chunks, plan.unserved, published, options)

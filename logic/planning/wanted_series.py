@@ -10,12 +10,11 @@ from db.catalog import load_catalog, load_symbols_from_db
 from db.connection import Database
 from db.ledger import load_totals
 from db.migrate import is_migrated
-from fetcher.binance.exchange import Exchange
-from logic.planning.dry_run import Known
-from logic.planning.listing import known_life
+from fetcher.source import ExchangeSource
+from logic.planning.listing import StoredCoverage
 
 
-def resolve_patterns(wanted: Wanted, exchange: Exchange) -> list[WantedSeries]:
+def resolve_patterns(wanted: Wanted, exchange: ExchangeSource) -> list[WantedSeries]:
     """Return the wanted series; the exchange is asked for its list only where there is a pattern.
 
     Raises ConfigurationError when a pattern matches nothing, ExchangeUnavailable when a list cannot be had.
@@ -33,11 +32,11 @@ def active_series(database: Database) -> list[WantedSeries]:
         return load_symbols_from_db(tx) if is_migrated(tx) else []
 
 
-def load_known(database: Database, series: Sequence[Series]) -> dict[Series, Known]:
+def load_coverage(database: Database, series: Sequence[Series]) -> dict[Series, StoredCoverage]:
     """Return what the database holds of those of `series` that it knows."""
     with database.transaction("read what is covered") as tx:
         if not is_migrated(tx):
             return {}
         rows = [row for row in load_catalog(tx) if row.series in set(series)]
         totals = load_totals(tx, [row.id for row in rows])
-    return {row.series: Known(known_life(row), totals[row.id].covered if row.id in totals else ()) for row in rows}
+    return {row.series: StoredCoverage(row.listing, totals[row.id].covered if row.id in totals else ()) for row in rows}

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from core.errors import EXIT_INCOMPLETE, EXIT_OK
+from core.exit_codes import EXIT_INCOMPLETE, EXIT_OK
 from core.gaps import Gap, GapStatus, Reason
 from core.intervals import INTERVALS, Interval
 from core.ranges import Span, merge, span_or_none, subtract
 from core.series import Series
-from core.times import format_ms
+from core.times import END_OF_TIME_MS, format_ms
 from db.aggregates import AggregateDifference, find_aggregate_differences
 from db.catalog import CatalogRow, load_catalog
 from db.connection import Database
@@ -22,7 +22,6 @@ from db.schema import table_exists
 _log = logging.getLogger(__name__)
 
 _SHOWN = 20
-_END_OF_TIME_MS = 4_102_444_800_000  # 2100
 
 
 @dataclass(slots=True)
@@ -75,12 +74,12 @@ def _check(
             result.why_not = "a table of the two does not exist; run a backfill"
             return result
         longer = _covered(merge(entry.span for entry in load_entries(tx, row.id, table)), start_ms, end_ms)
-        fine = merge([*(entry.span for entry in load_entries(tx, minute.id, minute_table)), *_outside_life(minute)])
+        fine = merge([*(entry.span for entry in load_entries(tx, minute.id, minute_table)), *_outside_listing(minute)])
         gaps = load_open_gaps(tx, minute.id)
         doubtful = [*subtract(longer, fine), *(gap.span for gap in gaps if gap.status is GapStatus.MISSING)]
         slots = _whole_slots(series.interval, longer)
         judged = subtract(slots, [_slots_around(series.interval, span) for span in doubtful])
-        result.not_judged = _count(series.interval, longer) - _count(series.interval, judged)
+        result.not_judged = series.interval.count_in(longer) - series.interval.count_in(judged)
         for span in judged:
             compared, differences = find_aggregate_differences(tx, table, minute_table, series.interval, span)
             result.compared += compared
@@ -101,13 +100,13 @@ def _take(result: AggregateResult, difference: AggregateDifference, interval: In
         _log.warning("%s: %s differs from its 1m candles: %s", result.series, format_ms(difference.time_ms), what)
 
 
-def _outside_life(minute: CatalogRow) -> list[Span]:
+def _outside_listing(minute: CatalogRow) -> list[Span]:
     """Return where 1m candles cannot be: a week or a month begins before the listing that it holds."""
     spans = []
-    if minute.listing_ms is not None:
-        spans.append(Span(0, minute.listing_ms))
-    if minute.delisting_ms is not None:
-        spans.append(Span(minute.delisting_ms, _END_OF_TIME_MS))
+    if minute.listing.first_ms is not None:
+        spans.append(Span(0, minute.listing.first_ms))
+    if minute.listing.end_ms is not None:
+        spans.append(Span(minute.listing.end_ms, END_OF_TIME_MS))
     return spans
 
 
@@ -127,7 +126,3 @@ def _whole_slots(interval: Interval, spans: Sequence[Span]) -> list[Span]:
 
 def _slots_around(interval: Interval, span: Span) -> Span:
     return Span(interval.floor(span.start_ms), interval.ceil(span.end_ms))
-
-
-def _count(interval: Interval, spans: Sequence[Span]) -> int:
-    return sum(interval.count(span.start_ms, span.end_ms) for span in spans)

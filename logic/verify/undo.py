@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from core.errors import ConfigurationError
 from core.series import Series
 from db.catalog import CatalogRow, load_catalog
+from db.commit import CommitContext
 from db.connection import Database
 from db.corrections import load_corrected, undo_corrections
-from db.locks import try_lock_series, unlock_series
+from db.locks import try_lock_series_for_transaction
 
 _log = logging.getLogger(__name__)
 
@@ -42,15 +43,10 @@ def undo_repair(database: Database, undone_run: str, run_id: str, now_ms: Callab
 def _undo(
     database: Database, row: CatalogRow, corrections: int, undone_run: str, run_id: str, now_ms: int
 ) -> UndoneSeries:
-    with database.transaction(f"lock {row.series}") as tx:
-        is_locked = not try_lock_series(tx, [row.id])
-    if is_locked:
-        _log.warning("%s: another run is working on it; left out", row.series)
-        return UndoneSeries(row.series, 0, corrections, is_locked=True)
-    try:
-        with database.transaction(f"undo the repair of {row.series}") as tx:
-            put_back = undo_corrections(tx, row.id, row.series.table_name, undone_run, run_id, now_ms)
-    finally:
-        with database.transaction(f"unlock {row.series}") as tx:
-            unlock_series(tx, row.id)
+    commit = CommitContext(row.id, row.series.table_name, run_id, now_ms)
+    with database.transaction(f"undo the repair of {row.series}") as tx:
+        if not try_lock_series_for_transaction(tx, row.id):
+            _log.warning("%s: another run is working on it; left out", row.series)
+            return UndoneSeries(row.series, 0, corrections, is_locked=True)
+        put_back = undo_corrections(tx, commit, undone_run)
     return UndoneSeries(row.series, put_back, corrections)

@@ -7,41 +7,44 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from core.errors import ExchangeUnavailable, FetcherError, SeriesError
-from core.ranges import Span, subtract
+from core.errors import SeriesError
+from core.exit_codes import EXIT_EXCHANGE, worst
+from core.ranges import Span, TimeRange, subtract
+from core.sources import AllowedSources
 from core.subset import Candidate, Part, choose_longest_waiting, choose_part
-from core.times import format_ms
+from core.times import END_OF_TIME_MS, format_ms
 from db.catalog import CatalogRow
 from db.connection import Database
 from db.ledger import LedgerEntry, load_entries
 from db.locks import try_lock_series, unlock_series
 from db.schema import table_exists
-from fetcher.binance.exchange import Exchange
-from logic.backfill.results import exit_code_of
-from logic.planning.listing import UNLISTED
-from logic.verify.verifier import Against, SeriesVerification, Verifier
+from fetcher.source import ExchangeSource
+from logic.clocks import keep_clocks
+from logic.failures import SeriesEnd, failing_alone
+from logic.series_session import SeriesSession
+from logic.verify.verification import SeriesVerification
+from logic.verify.verifier import Verifier
 
 _log = logging.getLogger(__name__)
 
-_ALL_TIME = Span(0, 4_102_444_800_000)  # to 2100
+_ALL_TIME = Span(0, END_OF_TIME_MS)
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
-    """What the operator decides about a verification. Times are epoch ms; None: unbounded."""
+    """What the operator decides about a verification."""
 
     run_id: str
-    against: Against
+    against: AllowedSources
     repair: bool
     part: Part | None
     share: Fraction | None
-    start_ms: int | None
-    end_ms: int | None
+    times: TimeRange
 
     @property
     def takes_everything(self) -> bool:
         """Whether all of each series is verified, rows that no run has fetched included."""
-        return self.part is None and self.share is None and self.start_ms is None and self.end_ms is None
+        return self.part is None and self.share is None and self.times.is_unbounded
 
 
 @dataclass(slots=True)
@@ -55,17 +58,13 @@ class VerifySummary:
     @property
     def exit_code(self) -> int:
         """The number for cron, as a backfill's."""
-        return exit_code_of(
-            is_fault=any(result.is_fault for result in self.results),
-            is_exchange_unusable=bool(self.unusable_markets),
-            is_locked=any(result.is_locked for result in self.results),
-            is_incomplete=not all(result.is_clean for result in self.results),
-        )
+        unusable = [EXIT_EXCHANGE] if self.unusable_markets else []
+        return worst([*unusable, *(result.exit_code for result in self.results)])
 
 
 def run_verify(
     database: Database,
-    exchange: Exchange,
+    exchange: ExchangeSource,
     rows: Sequence[CatalogRow],
     options: VerifyOptions,
     local_now_ms: Callable[[], int],
@@ -79,13 +78,13 @@ def run_verify(
     for row, entries in chosen:
         result = SeriesVerification(row)
         results.append(result)
-        verifier = Verifier(database, exchange, result, options.against, options.repair, options.run_id, local_now_ms())
-        _verify_one(verifier, entries, options.takes_everything)
+        session = SeriesSession(database, exchange, row.series, row.id, options.run_id, local_now_ms())
+        _verify_one(Verifier(session, result, options.against, options.repair), entries, options.takes_everything)
         _log.info(
-            "%s: %d of %d chunks are what the exchange has, %d candles differ, %d repaired",
+            "%s: %d of %d spans are what the exchange has, %d candles differ, %d repaired",
             row.series,
             result.verified,
-            result.chunks,
+            result.spans,
             result.differing,
             result.repaired,
         )
@@ -103,8 +102,8 @@ def _choose(
             found += [
                 (row, entry)
                 for entry in load_entries(tx, row.id, row.series.table_name)
-                if (options.start_ms is None or entry.span.end_ms > options.start_ms)
-                and (options.end_ms is None or entry.span.start_ms < options.end_ms)
+                if (options.times.start_ms is None or entry.span.end_ms > options.times.start_ms)
+                and (options.times.end_ms is None or entry.span.start_ms < options.times.end_ms)
             ]
     candidates = [
         Candidate(
@@ -127,38 +126,37 @@ def _choose(
 
 
 def _verify_one(verifier: Verifier, entries: Sequence[LedgerEntry], takes_everything: bool) -> None:
-    result, database, exchange = verifier.result, verifier.database, verifier.exchange
-    row = result.row
-    with database.transaction(f"lock {row.series}") as tx:
-        result.is_locked = not try_lock_series(tx, [row.id])
+    result, database, series = verifier.result, verifier.session.database, verifier.session.series
+
+    def end(why: SeriesEnd) -> None:
+        result.error, result.is_fault = why.error, why.is_fault
+
+    with database.transaction(f"lock {series}") as tx:
+        result.is_locked = not try_lock_series(tx, [result.row.id])
     if result.is_locked:
-        result.chunks = len(entries)
-        _log.warning("%s: another run is working on it; left out", row.series)
+        result.spans = len(entries)
+        _log.warning("%s: another run is working on it; left out", series)
         return
     try:
-        with database.transaction(f"look for table {row.series.table_name}") as tx:
-            if not table_exists(tx, row.series.table_name):
-                raise SeriesError(f"{row.series}: table public.{row.series.table_name} does not exist; run a backfill")
-        if verifier.against is not Against.ARCHIVE and row.status != UNLISTED:
-            exchange.open_market(row.series.market, {row.series.symbol})
-        with database.transaction(f"read the ledger of {row.series}") as tx:
-            # Chosen before the lock was had: another run may have extended, cut or replaced some since.
-            now = load_entries(tx, row.id, row.series.table_name)
-        chosen = [entry.span for entry in entries]
-        if takes_everything:
-            verifier.verify_outside(subtract([_ALL_TIME], [entry.span for entry in now]))
-        verifier.verify([entry for entry in now if any(entry.span.intersect(span) for span in chosen)])
-    except SeriesError as error:
-        _log.error("%s failed: %s", row.series, error)
-        result.error = str(error)
-    except ExchangeUnavailable as error:
-        exchange.close_market(row.series.market, error)
-        result.error = str(error)
-    except FetcherError:
-        raise
-    except Exception as error:
-        _log.exception("%s: unexpected fault, please report it", row.series)
-        result.error, result.is_fault = f"unexpected fault: {type(error).__name__}: {error}", True
+        with failing_alone(series, end):
+            _verify_locked(verifier, entries, takes_everything)
     finally:
-        with database.transaction(f"unlock {row.series}") as tx:
-            unlock_series(tx, row.id)
+        with database.transaction(f"unlock {series}") as tx:
+            unlock_series(tx, [result.row.id])
+
+
+def _verify_locked(verifier: Verifier, entries: Sequence[LedgerEntry], takes_everything: bool) -> None:
+    session, row = verifier.session, verifier.result.row
+    with session.database.transaction(f"look for table {session.table}") as tx:
+        if not table_exists(tx, session.table):
+            raise SeriesError(f"table public.{session.table} does not exist; run a backfill")
+    if verifier.against.rest and not row.listing.is_unlisted:
+        session.exchange.open_market(session.series.market, {session.series.symbol})
+        keep_clocks(session.database, session.exchange, [(session.series.exchange, session.series.market)])
+    with session.database.transaction(f"read the ledger of {session.series}") as tx:
+        # Chosen before the lock was had: another run may have extended, cut or replaced some since.
+        now = load_entries(tx, row.id, session.table)
+    chosen = [entry.span for entry in entries]
+    if takes_everything:
+        verifier.verify_outside(subtract([_ALL_TIME], [entry.span for entry in now]))
+    verifier.verify([entry for entry in now if any(entry.span.intersect(span) for span in chosen)])

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from config.settings import PROJECT_ROOT
 from config.symbols import load_symbols_file, parse_arguments, parse_symbols
 from core.errors import ConfigurationError
-from core.series import Market, parse_series
+from core.instrument import Market
+from core.series import parse_series
 from core.times import parse_time
 from core.wanted import Wanted, WantedPattern, WantedSeries
 
@@ -363,7 +364,6 @@ documents = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=500)
 @given(documents | anything)
 @example({"symbols": [{"symbol": "A", "market": ["um"]}]})
 @example({"symbols": ["A"], "defaults": {"market": None}})
@@ -376,7 +376,6 @@ def test_no_document_raises_anything_but_a_configuration_error(document: object)
         assert wanted.entries
 
 
-@settings(max_examples=300)
 @given(
     st.text("symbols:defaultexcrk[]{}-*&!\"'#|>%@ \n\t,0123456789", max_size=60).map(lambda rest: f"symbols: {rest}")
 )

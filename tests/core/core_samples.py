@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from core.candles import SCHEMA, CandleBatch
+from core.candles import CandleBatch
+from core.columns import SCHEMA
 from core.times import MS_PER_HOUR
 
 Row = dict[str, object]

@@ -6,19 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.binance.archives import (
-    NO_ARCHIVES,
-    Cadence,
-    Period,
-    day_of,
-    file_stem,
-    folder,
-    guess_index,
-    has_daily_files,
-    index_of_files,
-    month_of,
-    period_of_file,
-)
+from core.archives import NO_ARCHIVES, Cadence, Period, day_of, month_of
+from core.binance.archives import file_stem, folder, has_daily_files, index_of_files, period_of_file
+from core.exchange_rules import guess_index
 from core.intervals import INTERVALS
 from core.ranges import Span
 from core.series import make_series, parse_series

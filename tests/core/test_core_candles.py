@@ -10,7 +10,8 @@ from core_samples import FIRST_HOUR, batch, batch_at, real_rows, row
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.candles import DECIMAL_COLUMNS, SCHEMA, CandleBatch, coalesce, content_hash, merge_batches, missing_spans
+from core.candles import CandleBatch, coalesce, content_hash, merge_batches, missing_spans
+from core.columns import DECIMAL_COLUMNS, SCHEMA
 from core.intervals import INTERVALS, Interval
 from core.ranges import Span
 from core.times import MS_PER_HOUR, MS_PER_MINUTE, parse_time

@@ -10,7 +10,8 @@ from core_samples import FIRST_HOUR, Row, batch, batch_at, real_rows, row
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.candles import DECIMAL_COLUMNS, SCHEMA, CandleBatch
+from core.candles import CandleBatch
+from core.columns import DECIMAL_COLUMNS, SCHEMA
 from core.compare import Difference, Kind, compare
 from core.times import MS_PER_HOUR
 

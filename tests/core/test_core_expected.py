@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from core.closing import CLOSE_SETTLE_MS
 from core.expected import SeriesBounds, expected_spans
-from core.intervals import CLOSE_SETTLE_MS, INTERVALS, Interval
+from core.intervals import INTERVALS, Interval
 from core.ranges import Span, merge
 from core.times import MS_PER_DAY, MS_PER_HOUR, parse_time
 
@@ -211,7 +212,6 @@ class Grid:
         return {number for number in range(-1, SLOTS + 20) if is_expected(number)}
 
 
-@settings(max_examples=500)
 @given(any_interval, all_bounds, st.booleans(), slot_ranges, maybe_places, maybe_places, st.integers(0, 12))
 def test_expected_slots_are_those_of_a_model_slot_by_slot(
     interval: Interval,

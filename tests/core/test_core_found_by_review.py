@@ -8,9 +8,10 @@ from candles import batch_of
 from core.binance.archives import period_of_file
 from core.candles import coalesce
 from core.errors import UnusableAnswer
+from core.instrument import ExchangeName, Instrument, Market
 from core.intervals import INTERVALS
 from core.ranges import Span
-from core.series import Market, Series
+from core.series import Series
 from core.times import format_ms, parse_time
 from core.validation import validate
 
@@ -34,5 +35,7 @@ def test_months_are_counted_as_candles_not_as_days() -> None:
 
 
 def test_symbols_that_differ_in_case_only_have_files_of_their_own() -> None:
-    plain, kelvin = (Series(Market.UM, symbol, INTERVALS["1m"]) for symbol in ("K", "\u212a"))
+    plain, kelvin = (
+        Series(Instrument(ExchangeName.BINANCE, Market.UM, symbol), INTERVALS["1m"]) for symbol in ("K", "\u212a")
+    )
     assert plain.file_stem.lower() != kelvin.file_stem.lower()

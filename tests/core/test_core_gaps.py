@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from core.exchange_rules import settled_ms
 from core.gaps import (
     RECHECK_MS,
     Answer,
@@ -26,13 +27,12 @@ from core.gaps import (
     new_gap,
     postponed,
     reopened,
-    settled_ms,
     with_reason,
 )
 from core.intervals import INTERVALS
-from core.plan import Source
 from core.ranges import Span, merge
 from core.series import Series, parse_series
+from core.sources import Source
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, add_months, parse_time
 
 HOURS = parse_series("BTCUSDT/1h")
@@ -723,7 +723,6 @@ class World:
         return postponed(gap, self.now_ms) if step.then == "postponed" and gap.status is MISSING else gap
 
 
-@settings(max_examples=400)
 @given(start_times, st.lists(steps, max_size=8))
 def test_any_looks_in_any_order_leave_what_a_model_of_slots_says(now_ms: int, some_steps: list[Step]) -> None:
     world = World(now_ms)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.intervals import CLOSE_SETTLE_MS, INTERVALS, closed_end
+from core.closing import CLOSE_SETTLE_MS, closed_end
+from core.intervals import INTERVALS
 from core.times import MS_PER_DAY, MS_PER_SECOND, from_datetime, parse_time, to_datetime
 
 EVERY = tuple(INTERVALS)

@@ -5,30 +5,20 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from core.binance.archives import NO_ARCHIVES, ArchiveIndex, day_of, month_of
-from core.binance.rest_rules import page_rows, pages
+from core.archives import NO_ARCHIVES, ArchiveIndex, day_of, month_of
+from core.binance.rules import page_rows, pages
+from core.instrument import Market
 from core.intervals import INTERVALS
-from core.plan import (
-    NOTHING,
-    Chunk,
-    Estimate,
-    Plan,
-    PlanRules,
-    Source,
-    SourceChoice,
-    estimate,
-    finer_chunks,
-    make_plan,
-    rest_chunk_rows,
-)
+from core.plan import NOTHING, Chunk, Estimate, Plan, PlanRules, estimate, finer_chunks, make_plan, rest_chunk_rows
 from core.ranges import Span, merge, total_ms
-from core.series import Market, Series, parse_series
+from core.series import Series, parse_series
+from core.sources import AllowedSources, Source
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, add_months, parse_time
 
-AUTO, ARCHIVE, REST = SourceChoice.AUTO, SourceChoice.ARCHIVE, SourceChoice.REST
+AUTO, ARCHIVE, REST = AllowedSources.AUTO, AllowedSources.ARCHIVE, AllowedSources.REST
 FIRST_DAY, LAST_DAY = parse_time("2023-11-01"), parse_time("2024-03-01")
 ALL_DAYS = range(FIRST_DAY, LAST_DAY, MS_PER_DAY)
 ALL_MONTHS = [add_months(FIRST_DAY, number) for number in range(4)]
@@ -72,11 +62,11 @@ any_series = st.sampled_from(
 ).map(parse_series)
 
 
-def rules_for(*choices: SourceChoice) -> st.SearchStrategy[PlanRules]:
+def rules_for(*choices: AllowedSources) -> st.SearchStrategy[PlanRules]:
     return st.builds(PlanRules, st.sampled_from(choices), st.sampled_from([1, 499, 1000, 1500]), st.integers(1, 31))
 
 
-any_rules = rules_for(*SourceChoice)
+any_rules = rules_for(*AllowedSources)
 
 
 def span(start: str, end: str) -> Span:
@@ -87,7 +77,6 @@ def sources(plan: Plan) -> list[Source]:
     return [chunk.source for chunk in plan.chunks]
 
 
-@settings(max_examples=300)
 @given(any_series, missing, published_files, rules_for(AUTO, REST))
 def test_chunks_cover_exactly_what_is_missing(
     series: Series, uncovered: list[Span], published: ArchiveIndex, rules: PlanRules
@@ -97,7 +86,6 @@ def test_chunks_cover_exactly_what_is_missing(
     assert plan.unserved == ()
 
 
-@settings(max_examples=300)
 @given(any_series, missing, published_files, rules_for(ARCHIVE))
 def test_from_archives_alone_chunks_and_unserved_cover_exactly_what_is_missing(
     series: Series, uncovered: list[Span], published: ArchiveIndex, rules: PlanRules
@@ -109,7 +97,6 @@ def test_from_archives_alone_chunks_and_unserved_cover_exactly_what_is_missing(
     assert Source.REST not in sources(plan)
 
 
-@settings(max_examples=300)
 @given(any_series, missing, published_files, any_rules)
 def test_chunks_are_ordered_and_disjoint(
     series: Series, uncovered: list[Span], published: ArchiveIndex, rules: PlanRules
@@ -118,7 +105,6 @@ def test_chunks_are_ordered_and_disjoint(
     assert all(left.span.end_ms <= right.span.start_ms for left, right in itertools.pairwise(chunks))
 
 
-@settings(max_examples=300)
 @given(any_series, missing, published_files, any_rules)
 def test_archive_chunks_use_published_files_and_stay_inside_them(
     series: Series, uncovered: list[Span], published: ArchiveIndex, rules: PlanRules

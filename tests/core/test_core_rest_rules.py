@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.binance.rest_rules import BEST_ROWS, MAX_ROWS, page_rows, page_weight, pages
+from core.binance.rules import BEST_ROWS, MAX_ROWS, page_rows, page_weight, pages
+from core.instrument import Market
 from core.intervals import INTERVALS
 from core.ranges import Span
-from core.series import Market
 from core.times import MS_PER_DAY, MS_PER_MINUTE, parse_time
 
 MINUTE, DAY = INTERVALS["1m"], INTERVALS["1d"]

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.errors import ConfigurationError
+from core.instrument import ExchangeName, Instrument, Market
 from core.intervals import INTERVALS
-from core.series import (
-    Market,
-    Series,
-    SeriesNotation,
-    make_series,
-    parse_interval,
-    parse_series,
-    split_notation,
-    suggest,
-)
+from core.series import Series, SeriesNotation, make_series, parse_interval, parse_series, split_notation, suggest
 
 _OWN = ("ledger", "migrations", "stage", "gaps", "corrections", "weight")
 OWN_TABLES = {"ohlcv", *(f"ohlcv_{name}" for name in _OWN)}
@@ -49,7 +41,7 @@ def refusal(text: str) -> str:
     ],
 )
 def test_every_notation_names_its_series(text: str, market: str, symbol: str, code: str) -> None:
-    assert parse_series(text) == Series(Market(market), symbol, INTERVALS[code])
+    assert parse_series(text) == Series(Instrument(ExchangeName.BINANCE, Market(market), symbol), INTERVALS[code])
 
 
 def test_a_series_that_does_not_say_its_interval_gets_the_default() -> None:
@@ -284,7 +276,6 @@ any_series = st.builds(
 ).filter(lambda series: series is not None)
 
 
-@settings(max_examples=300)
 @given(st.lists(any_series, min_size=2, max_size=30))
 def test_different_series_share_neither_table_nor_file(several: list[Series]) -> None:
     different = set(several)

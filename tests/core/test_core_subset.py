@@ -9,7 +9,7 @@ from fractions import Fraction
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ConfigurationError
@@ -193,7 +193,6 @@ def test_the_choice_does_not_depend_on_the_order_of_the_spans(
     assert one == other
 
 
-@settings(max_examples=200)
 @given(candidates_of(st.integers(1, 1000)), shares)
 def test_runs_come_round_to_every_span_in_one_over_the_share(candidates: list[Candidate], share: Fraction) -> None:
     visited: set[int] = set()

@@ -9,7 +9,8 @@ from core_samples import FIRST_HOUR, batch, batch_at, real_rows, row
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.candles import DECIMAL_COLUMNS, SCHEMA, CandleBatch
+from core.candles import CandleBatch
+from core.columns import DECIMAL_COLUMNS, SCHEMA
 from core.errors import UnusableAnswer
 from core.times import MS_PER_HOUR
 from core.validation import validate

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from core.errors import ConfigurationError
-from core.series import Market, parse_series
+from core.instrument import Market
+from core.series import parse_series
 from core.times import parse_time
 from core.wanted import Wanted, WantedPattern, WantedSeries, resolve
 

@@ -7,9 +7,10 @@ from random import Random
 import pytest
 from candles import batch_of
 
+from core.instrument import Market
 from core.intervals import INTERVALS, Interval
 from core.ranges import Span
-from core.series import Market, Series
+from core.series import Series, make_series
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time, to_datetime
 from db.aggregates import AggregateDifference, find_aggregate_differences
 from db.connection import Database
@@ -21,7 +22,7 @@ from demo.decimal_text import SCALES, write_row
 from demo.random_candles import random_candles
 from demo.sessions import sessions, slots
 
-MINUTES = Series(Market.SPOT, "BTCUSDT", INTERVALS["1m"])
+MINUTES = make_series("spot", "BTCUSDT", "1m")
 # Two months, the second one a leap February's; a halt over several hours, candles off the grid after another.
 TWO_MONTHS = Span(parse_time("2024-01-01"), parse_time("2024-03-01"))
 HALTS = (
@@ -46,7 +47,7 @@ def market(span: Span) -> dict[str, list[Row]]:
 
 
 def series_of(interval: Interval) -> Series:
-    return Series(Market.SPOT, "BTCUSDT", interval)
+    return make_series("spot", "BTCUSDT", interval.code)
 
 
 def store(database: Database, interval: Interval, rows: list[Row]) -> None:

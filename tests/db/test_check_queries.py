@@ -9,7 +9,7 @@ from candles import batch_of
 
 from core.intervals import INTERVALS, Interval
 from core.ranges import Span
-from core.series import Market, Series, parse_series
+from core.series import Series, make_series, parse_series
 from core.times import MS_PER_DAY, MS_PER_MINUTE, parse_time
 from db.checks import (
     RowCounts,
@@ -31,7 +31,7 @@ COLUMNS = "time, open, high, low, close, volume, quote_volume, trades, taker_buy
 
 
 def series_of(interval: Interval) -> Series:
-    return Series(Market.SPOT, "BTCUSDT", interval)
+    return make_series("spot", "BTCUSDT", interval.code)
 
 
 def grid(interval: Interval, slots: int) -> Span:

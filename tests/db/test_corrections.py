@@ -9,9 +9,9 @@ from candles import Row, batch_of, generated_batch, save_spans, stored_rows, tru
 from core.candles import CandleBatch
 from core.errors import SeriesError
 from core.fetched import FetchedSpan
-from core.plan import Source
 from core.ranges import Span
 from core.series import Series, parse_series
+from core.sources import Source
 from core.times import MS_PER_MINUTE, parse_time, to_datetime
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols

@@ -11,9 +11,9 @@ from psycopg2.extensions import connection as Connection
 
 import db.migrate
 from core.fetched import FetchedSpan
-from core.plan import Source
 from core.ranges import Span
 from core.series import Series, parse_series
+from core.sources import Source
 from core.times import MS_PER_MINUTE, parse_time
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols

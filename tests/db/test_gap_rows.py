@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.gaps import Answer, Event, Gap, GapStatus, Reason, apply_answers, new_gap
-from core.plan import Source
 from core.ranges import Span
 from core.series import Series, parse_series
+from core.sources import Source
 from core.times import MS_PER_HOUR, MS_PER_MINUTE, parse_time
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols
@@ -66,7 +66,6 @@ def row_versions(tx: Transaction) -> dict[int, str]:
     return dict(tx.cursor.fetchall())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(gaps=st.lists(gaps_of_any_kind, min_size=1, max_size=4, unique_by=lambda gap: gap.span.start_ms))
 def test_gaps_come_back_from_the_database_as_they_went_in(database: Database, gaps: list[Gap]) -> None:
     series_id = enter(database)

@@ -10,9 +10,9 @@ import db.migrate
 from core.candles import content_hash
 from core.errors import DatabaseUnavailable
 from core.fetched import FetchedSpan
-from core.plan import Source
 from core.ranges import Span
 from core.series import parse_series
+from core.sources import Source
 from core.times import MS_PER_MINUTE, parse_time
 from core.wanted import WantedSeries
 from db.catalog import load_catalog, load_symbols_from_db, sync_symbols

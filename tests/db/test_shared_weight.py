@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from db.connection import Database
@@ -55,7 +55,6 @@ def test_a_request_heavier_than_the_budget_goes_alone(database: Database) -> Non
     assert reserve(database, 120, minute=MINUTE + 1) == 120
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 60)), max_size=30))
 def test_whatever_is_asked_a_minute_never_gets_more_than_allowed(
     database: Database, asked: list[tuple[int, int]]

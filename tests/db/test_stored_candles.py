@@ -4,13 +4,13 @@ from random import Random
 
 import pytest
 from candles import batch_of, generated_batch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.candles import CandleBatch, content_hash
 from core.intervals import INTERVALS
 from core.ranges import Span
-from core.series import Market, Series, parse_series
+from core.series import Series, make_series, parse_series
 from core.times import MS_PER_MINUTE, parse_time
 from core.validation import validate
 from db.connection import Database
@@ -58,7 +58,6 @@ def hashed(database: Database, span: Span = ALL_TIME, series: Series = BTC) -> t
         return hash_stored(tx, series.table_name, span)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch=batches)
 def test_candles_come_back_digit_for_digit_and_hash_as_they_went_in(database: Database, batch: CandleBatch) -> None:
     create(database)
@@ -73,7 +72,7 @@ def test_candles_come_back_digit_for_digit_and_hash_as_they_went_in(database: Da
 
 @pytest.mark.parametrize("interval", INTERVALS.values(), ids=str)
 def test_generated_candles_of_every_interval_come_back(database: Database, interval: object) -> None:
-    series = Series(Market.SPOT, "BTCUSDT", interval)
+    series = make_series("spot", "BTCUSDT", interval.code)
     first = series.interval.ceil(START_MS)
     batch = generated_batch(series, Span(first, series.interval.add(first, 50)))
     validate(batch)

@@ -12,9 +12,9 @@ from candles import generated_batch, save_spans, stored_rows
 
 from core.candles import content_hash
 from core.fetched import FetchedSpan
-from core.plan import Source
 from core.ranges import Span
 from core.series import parse_series
+from core.sources import Source
 from core.times import MS_PER_MINUTE, parse_time, to_datetime
 from core.wanted import WantedSeries
 from db.catalog import load_catalog, sync_symbols

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 import requests
 
-from core.binance.archives import Period, day_of, file_stem, folder, month_of
 from core.ranges import Span
 from core.series import Series, parse_series
 from core.times import parse_time
-from demo.archive_calendar import archive_key, published_ms
+from demo.archive_calendar import published_ms
+from demo.archive_names import Period, archive_key, day_of, file_stem, folder, month_of
 from demo.candle_store import CandleStore
 from demo.server import ReplayExchange
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import requests
 
-from core.series import Market
+from core.instrument import Market
 from core.times import parse_time
 from demo.candle_store import PERPETUAL_DELIVERY_MS, CandleStore
 from demo.generated_market import DEFAULT_SPAN

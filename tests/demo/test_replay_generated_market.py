@@ -6,10 +6,13 @@ from itertools import pairwise
 import pyarrow as pa
 import pytest
 
-from core.candles import EXCHANGE_ROW, SCHEMA, CandleBatch, missing_spans
+from core.binance.row import ROW_POSITIONS
+from core.candles import CandleBatch, missing_spans
+from core.columns import SCHEMA
+from core.instrument import Market
 from core.intervals import INTERVALS
 from core.ranges import Span
-from core.series import Market, parse_series
+from core.series import parse_series
 from core.times import MS_PER_DAY, MS_PER_MINUTE, parse_time
 from core.validation import validate
 from demo.candle_rows import Row
@@ -27,7 +30,7 @@ def facts() -> MarketFacts:
 
 
 def batch_of(rows: list[Row]) -> CandleBatch:
-    columns = [[row[EXCHANGE_ROW[name]] for row in rows] for name in SCHEMA.names]
+    columns = [[row[ROW_POSITIONS[name]] for row in rows] for name in SCHEMA.names]
     return CandleBatch(pa.table(columns, schema=SCHEMA))
 
 

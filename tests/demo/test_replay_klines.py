@@ -9,7 +9,6 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.binance.rest_rules import COIN_M_MAX_SPAN_MS
 from core.series import parse_series
 from core.times import MS_PER_DAY, MS_PER_MINUTE, parse_time
 from demo.candle_store import CandleStore
@@ -20,6 +19,7 @@ Run = Callable[..., ReplayExchange]
 Make = Callable[[str, str, str], CandleStore]
 
 FIRST = parse_time("2024-03-01")
+COIN_M_MAX_SPAN_MS = 200 * MS_PER_DAY
 PATHS = {"spot": "/api/v3/klines", "um": "/fapi/v1/klines", "cm": "/dapi/v1/klines"}
 NOTATIONS = {"spot": "BTCUSDT", "um": "um:BTCUSDT", "cm": "cm:BTCUSD_PERP"}
 

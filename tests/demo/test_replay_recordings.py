@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from core.series import Market, parse_series
+from core.instrument import Market
+from core.series import parse_series
 from core.times import MS_PER_DAY, parse_time
 from demo.candle_store import CandleStore
 from demo.recordings import identify, load_recordings, read_rows

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.instrument import Market
 from core.ranges import Span
-from core.series import Market, parse_series
+from core.series import parse_series
 from demo.candle_rows import CandleRows
-from demo.candle_store import CandleStore, SymbolInfo
+from demo.candle_store import CandleStore, SymbolFacts
 
 SERIES = parse_series("BTCUSDT")
 
@@ -98,3 +99,23 @@ def test_rows_that_were_handed_out_do_not_change() -> None:
     before: CandleRows = store.candles(SERIES)
     store.add(SERIES, [row(60_000, "7.0")])
     assert before.rows(0, 1) == [row(60_000)]
+
+
+def test_a_copy_and_its_original_do_not_see_each_other_s_changes() -> None:
+    store, other = CandleStore(), parse_series("ETHUSDT")
+    store.add(SERIES, [row(minute * 60_000) for minute in range(4)])
+    store.set_facts(Market.SPOT, "BTCUSDT", SymbolFacts("BREAK"))
+    store.limit_archives(SERIES, [Span(0, 60_000)])
+    copy = store.copy()
+    assert copy.rows(SERIES) == store.rows(SERIES)
+    assert copy.facts(Market.SPOT, "BTCUSDT") == SymbolFacts("BREAK")
+    copy.remove(SERIES, Span(0, 120_000))
+    copy.add(other, [row(60_000)])
+    copy.set_facts(Market.SPOT, "BTCUSDT", SymbolFacts("TRADING"))
+    copy.limit_archives(SERIES, [Span(60_000, 120_000)])
+    store.add(SERIES, [row(60_000, "7.0")])
+    assert store.open_times(SERIES) == [0, 60_000, 120_000, 180_000]
+    assert copy.open_times(SERIES) == [120_000, 180_000]
+    assert store.series() == [SERIES]
+    assert store.facts(Market.SPOT, "BTCUSDT") == SymbolFacts("BREAK")
+    assert not store.archives_hold(SERIES, Span(0, 120_000)) and copy.archives_hold(SERIES, Span(0, 120_000))

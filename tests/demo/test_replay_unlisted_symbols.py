@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 import pytest
 import requests
 
-from core.series import Market, parse_series
+from core.instrument import Market
+from core.series import parse_series
 from demo.candle_store import CandleStore, SymbolInfo
 from demo.server import ReplayExchange
 

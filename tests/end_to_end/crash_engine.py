@@ -20,7 +20,7 @@ from hostile_market import HALT, SERIES, SPAN, market
 from program import Program, serve
 from servers import database_server, execute, fresh_database, url_of
 
-from core.errors import EXIT_LOCKED
+from core.exit_codes import EXIT_LOCKED
 from core.ranges import Span, merge
 from core.series import Series
 from core.times import format_ms, parse_time, to_datetime

@@ -40,6 +40,11 @@ class Program:
         return {**os.environ, **ours, **self.environment, **self.settings}
 
     def run(self, *arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+        """Run the program to its end. Whoever needs that this is a process of its own says `run_process`."""
+        return self.run_process(*arguments, timeout_s=timeout_s)
+
+    def run_process(self, *arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+        """Run the program to its end in a process of its own, as cron would."""
         return subprocess.run(
             self.command(*arguments),
             env=self.full_environment(),

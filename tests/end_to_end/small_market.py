@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,15 @@ SERIES = {
 
 
 def market() -> CandleStore:
-    """Six weeks over a month's and a year's end; spot is halted for three hours; listings in mid-day."""
+    """Six weeks over a month's and a year's end; spot is halted for three hours; listings in mid-day.
+
+    Each call returns a store of its own; the candles are made once a process.
+    """
+    return _market().copy()
+
+
+@functools.cache
+def _market() -> CandleStore:
     store = CandleStore()
     for number, series in enumerate(SERIES.values()):
         span = Span(series.interval.floor(LISTED_MS), parse_time("2025-01-12"))

@@ -9,9 +9,9 @@ from program import Program
 from small_market import BTC, HALT, NOW_MS, SERIES, truth
 
 from core.fetched import FetchedSpan
-from core.plan import Source
 from core.ranges import Span
 from core.series import parse_series
+from core.sources import Source
 from core.times import MS_PER_HOUR, MS_PER_MINUTE, parse_time
 from db.connection import Database
 from db.locks import try_lock_series

@@ -12,7 +12,6 @@ import pytest
 from crash_engine import (
     ARCHIVES,
     HEAL,
-    JOBS,
     REPAIR,
     REST,
     SLOW_REST,
@@ -38,8 +37,8 @@ def bench() -> Iterator[Bench]:
         yield made
 
 
-@pytest.mark.parametrize("share", [0.55, 0.85])
-@pytest.mark.parametrize("job", JOBS, ids=[job.name for job in JOBS])
+# tests/long/crashes.py kills hundreds of times; two show here that what it does still works.
+@pytest.mark.parametrize(("job", "share"), [(REST, 0.55), (REPAIR, 0.85)], ids=["rest", "repair"])
 def test_a_killed_run_started_again_ends_as_one_that_nothing_happened_to(bench: Bench, job: Job, share: float) -> None:
     report = bench.crash(job, share)
     assert report.differences == []
@@ -50,7 +49,7 @@ def test_a_killed_run_started_again_ends_as_one_that_nothing_happened_to(bench: 
     ("job", "stop", "slow"),
     [
         (REST, signal.SIGTERM, SLOW_REST),
-        (ARCHIVES, signal.SIGINT, "BTCUSD_PERP-5m-2024-02.zip"),
+        pytest.param(ARCHIVES, signal.SIGINT, "BTCUSD_PERP-5m-2024-02.zip", marks=pytest.mark.long),
     ],
     ids=["rest-sigterm", "archives-sigint"],
 )
@@ -70,7 +69,9 @@ def test_a_backfill_told_to_stop_ends_at_once_and_the_next_one_completes(
 
 
 @pytest.mark.parametrize(
-    ("job", "stop"), [(HEAL, signal.SIGTERM), (REPAIR, signal.SIGINT)], ids=["heal-sigterm", "repair-sigint"]
+    ("job", "stop"),
+    [pytest.param(HEAL, signal.SIGTERM, marks=pytest.mark.long), (REPAIR, signal.SIGINT)],
+    ids=["heal-sigterm", "repair-sigint"],
 )
 def test_a_heal_or_repair_told_to_stop_ends_at_once(bench: Bench, job: Job, stop: signal.Signals) -> None:
     expected, _ = bench.undisturbed(job)

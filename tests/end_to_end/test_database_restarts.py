@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import psycopg2
@@ -27,7 +27,7 @@ from crash_engine import (
 from program import BACKEND, Program
 from servers import SERVER_OPTIONS
 
-from core.errors import EXIT_DATABASE
+from core.exit_codes import EXIT_DATABASE
 from demo.faults import Stall
 
 # The second series comes slowly, so that no run can be over before the server is gone.
@@ -73,21 +73,27 @@ MOMENTS: list[tuple[str, Job, Callable[[Program], None]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "job", "moment"), MOMENTS, ids=[name for name, _, _ in MOMENTS])
-def test_a_backfill_survives_the_crash_of_the_server(
-    bench: Bench, name: str, job: Job, moment: Callable[[Program], None]
-) -> None:
+def at(names: Sequence[str], in_the_suite: str) -> pytest.MarkDecorator:
+    """Try these moments: one in the suite, the others in the long runs."""
+    chosen = [(name, job, moment) for name, job, moment in MOMENTS if name in names]
+    marks = {name: () if name == in_the_suite else pytest.mark.long for name in names}
+    cases = [pytest.param(job, moment, id=name, marks=marks[name]) for name, job, moment in chosen]
+    return pytest.mark.parametrize(("job", "moment"), cases)
+
+
+@at(["rest-0", "rest-1", "rest-4", "archives-copy", "archives-1"], in_the_suite="rest-1")
+def test_a_backfill_survives_the_crash_of_the_server(bench: Bench, job: Job, moment: Callable[[Program], None]) -> None:
     lose_the_database(bench, job, moment, stop_server)
 
 
-@pytest.mark.parametrize(("name", "job", "moment"), MOMENTS[1:4], ids=[name for name, _, _ in MOMENTS[1:4]])
+@at(["rest-1", "rest-4", "archives-copy"], in_the_suite="archives-copy")
 def test_a_backfill_survives_the_end_of_its_connection(
-    bench: Bench, name: str, job: Job, moment: Callable[[Program], None]
+    bench: Bench, job: Job, moment: Callable[[Program], None]
 ) -> None:
     lose_the_database(bench, job, moment, end_connection)
 
 
-@pytest.mark.parametrize("job", [HEAL, REPAIR], ids=["heal", "repair"])
+@pytest.mark.parametrize("job", [pytest.param(HEAL, marks=pytest.mark.long), REPAIR], ids=["heal", "repair"])
 def test_heal_and_repair_survive_the_crash_of_the_server(bench: Bench, job: Job) -> None:
     asked_before = bench.exchange.count("klines")
     lose_the_database(
@@ -137,6 +143,7 @@ def locked_table(program: Program, table: str) -> Iterator[None]:
         connection.close()
 
 
+@pytest.mark.long
 def test_a_run_that_waits_for_a_lock_survives_the_crash_of_the_server(bench: Bench) -> None:
     def wait_in_copy(program: Program) -> None:
         with locked_table(program, "ohlcv_btcusdt"):

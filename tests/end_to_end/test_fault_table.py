@@ -22,7 +22,38 @@ from demo.server import ReplayExchange
 
 DOCUMENT = PROJECT / "docs" / "fault-table.md"
 CASES = [*NETWORK, *page_cases(), *ARCHIVES, *file_cases()]
-GROUPS: dict[str, dict[str, Outcome]] = {}  # what came of the runs that cases share, by group and symbol
+# One row for each way in which a run ends and why; all others are played by tests/long.
+IN_THE_SUITE = {
+    # Exit 5: no answer at all, a host that says no, an answer that makes no sense, a ban.
+    "connection refused",
+    "stalled, for ever",
+    "5xx, for ever",
+    "451",
+    "418 with Retry-After",
+    "200 with HTML from the whole host",
+    "exchange clock at 1970",
+    # Exit 3: what came in time is kept, what lacks is named.
+    "400 with an unknown code",
+    "the same candle missing from every answer",
+    "exchange clock that falls back after it was asked",
+    "page short, for ever",
+    "page with NaN as a text, for ever",
+    "page of cut JSON, for ever",
+    "archive that lacks rows, and only archives allowed",
+    # Exit 0: tried again, or had from elsewhere.
+    "connection closed in mid-body, once",
+    "429 with Retry-After, once",
+    "page unsorted, once",
+    "a possible but wrong price",
+    "machine clock five hours ahead",
+    "exchange clock three hours ahead",
+    "archive truncated",
+    "archive corrupt under a valid CHECKSUM",
+    "archive with impossible values",
+    "archive host unreachable",
+    "archive that lacks rows, and REST too",
+}
+GROUPS: dict[str, dict[str, Outcome]] = {}  # what came of the runs that cases share, by the first case and symbol
 
 
 @contextmanager
@@ -75,13 +106,25 @@ def run_group(program: Program, cases: list[Case]) -> dict[str, Outcome]:
     return found
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def case_of(case: Case) -> object:
+    return pytest.param(case, id=case.id, marks=() if case.id in IN_THE_SUITE else pytest.mark.long)
+
+
+def sharing(case: Case) -> list[Case]:
+    """The cases that one run serves: those of the group that are played on the same occasions."""
+    is_in_the_suite = case.id in IN_THE_SUITE
+    return [one for one in CASES if one.group == case.group and (one.id in IN_THE_SUITE) is is_in_the_suite]
+
+
+@pytest.mark.parametrize("case", [case_of(case) for case in CASES])
 def test_what_the_program_does_about(request: pytest.FixtureRequest, case: Case) -> None:
     if case.group:
-        if case.group not in GROUPS:
+        shared = sharing(case)
+        key = shared[0].id
+        if key not in GROUPS:
             program: Program = request.getfixturevalue("program")  # not before: most need no database of their own
-            GROUPS[case.group] = run_group(program, [one for one in CASES if one.group == case.group])
-        judge(case, GROUPS[case.group][case.symbol])
+            GROUPS[key] = run_group(program, shared)
+        judge(case, GROUPS[key][case.symbol])
         return
     program = request.getfixturevalue("program")
     with replay([case]) as exchange:
@@ -98,6 +141,12 @@ def rows_of_the_document(title: str) -> list[list[str]]:
     text = DOCUMENT.read_text(encoding="utf-8").split(f"## {title}\n")[1].split("\n## ")[0]
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines[1:]]
+
+
+def test_what_the_suite_plays_are_rows_of_the_table() -> None:
+    ids = {case.id for case in CASES}
+    assert ids >= IN_THE_SUITE
+    assert {case.exit for case in CASES} == {case.exit for case in CASES if case.id in IN_THE_SUITE}
 
 
 def test_the_document_has_a_row_for_every_case_and_no_other() -> None:

@@ -15,9 +15,9 @@ from demo.server import ReplayExchange
 from demo.weights import WeightLimits
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_what_is_stored_is_the_truth_and_what_lacks_is_said(program: Program, seed: int) -> None:
-    dice = random.Random(seed)
+@pytest.mark.parametrize("number", [0, *(pytest.param(number, marks=pytest.mark.long) for number in (1, 2, 3))])
+def test_what_is_stored_is_the_truth_and_what_lacks_is_said(program: Program, seed: int, number: int) -> None:
+    dice = random.Random(f"{seed}/{number}")
     hurry(program)
     store = market()
     names = [str(series) for series in SERIES]

@@ -18,9 +18,11 @@ NAMES = [str(series) for series in SERIES]
 COMMANDS = [["check", "--heal"], ["verify", "--repair"], ["verify"], ["--symbols", *NAMES, "--heal-gaps"]]
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_what_was_deleted_and_altered_is_the_truth_again(program: Program, seed: int) -> None:
-    dice = random.Random(seed)
+@pytest.mark.parametrize(
+    ("number", "rounds"), [(0, 1), *(pytest.param(number, 3, marks=pytest.mark.long) for number in (1, 2))]
+)
+def test_what_was_deleted_and_altered_is_the_truth_again(program: Program, seed: int, number: int, rounds: int) -> None:
+    dice = random.Random(f"{seed}/{number}")
     hurry(program)
     store = market()
     truth = {series.table_name: truth_rows(store.rows(series)) for series in SERIES}
@@ -28,7 +30,7 @@ def test_what_was_deleted_and_altered_is_the_truth_again(program: Program, seed:
     with ReplayExchange(store, ReplayClock(SPAN.end_ms + 25_000, speed=0.0), weight_limits=limits) as exchange:
         serve(program, exchange)
         assert program.run("--symbols", *NAMES).returncode == 0
-        for _ in range(3):
+        for _ in range(rounds):
             table = dice.choice(list(truth))
             program.query(f"delete from {table} where random() < 0.02")
             some = f"select time from {table} order by random() limit 5"

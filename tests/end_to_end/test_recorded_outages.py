@@ -40,6 +40,7 @@ CASES: dict[str, tuple[str, tuple[str, str], list[tuple[str, str]] | None]] = {
     ),
     "BTCUSDT/5m of 2020-12": ("5m/BTCUSDT/*2020-12*", ("2020-12-01", "2021-01-01"), None),
 }
+IN_THE_SUITE = "BTCUSDT/15m"
 
 
 def recorded(folder: Path, series: Series, pattern: str) -> CandleStore:
@@ -79,9 +80,11 @@ def neighbours(times: list[int], halt: Span) -> list[int]:
     return [ms for ms in times if ms < halt.start_ms][-2:] + [ms for ms in times if ms >= halt.end_ms][:2]
 
 
-@pytest.mark.parametrize("case", list(CASES))
+@pytest.mark.parametrize(
+    "case", [case if case == IN_THE_SUITE else pytest.param(case, marks=pytest.mark.long) for case in CASES]
+)
 def test_known_halts_end_absent_and_lost_rows_healed_and_the_two_are_never_mixed_up(
-    program: Program, recordings: Path, case: str
+    program: Program, recordings: Path, seed: int, case: str
 ) -> None:
     series = parse_series(case.split(" ")[0])
     pattern, (start, end), known = CASES[case]
@@ -92,7 +95,7 @@ def test_known_halts_end_absent_and_lost_rows_healed_and_the_two_are_never_mixed
     assert halts, "the recording holds an outage"
     if known is not None:
         assert halts == [Span(parse_time(a), parse_time(b)) for a, b in known]
-    dice = random.Random(case)
+    dice = random.Random(f"{seed}/{case}")
     # Rows on both sides of every halt, the first and the last, a run, and some anywhere.
     beside = [ms for halt in halts for ms in neighbours(times, halt)]
     first = dice.randrange(len(times) - 50)

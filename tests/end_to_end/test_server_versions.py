@@ -12,7 +12,8 @@ from psycopg2.extensions import connection as Connection
 from servers import OTHER_BINARIES
 from small_market import program_in
 
-from core.errors import EXIT_DATABASE, DatabaseUnavailable
+from core.errors import DatabaseUnavailable
+from core.exit_codes import EXIT_DATABASE
 from db.connection import MIN_SERVER_VERSION, Database
 
 

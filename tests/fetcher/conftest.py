@@ -11,8 +11,8 @@ import pytest
 import responses
 from fetcher_helpers import SHARED_DATA, FakeTime
 
-from core.binance.rest_rules import PUBLISHED_WEIGHT_PER_MINUTE
-from core.series import Market
+from core.binance.rules import PUBLISHED_WEIGHT_PER_MINUTE
+from core.instrument import Market
 from demo.candle_store import CandleStore
 from demo.server import ReplayExchange
 from fetcher.ban_file import BanFile

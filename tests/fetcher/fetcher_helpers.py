@@ -10,7 +10,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from core.candles import EXCHANGE_ROW, SCHEMA, CandleBatch
+from core.binance.row import ROW_POSITIONS
+from core.candles import CandleBatch
+from core.columns import SCHEMA
 from core.ranges import Span
 from core.series import Series
 from core.times import parse_time
@@ -53,7 +55,7 @@ def generated(series: Series, start: str, count: int) -> tuple[Span, list[Row]]:
 
 def columns_of(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
     """Return the ten stored columns of 12-item exchange rows."""
-    return [tuple(row[EXCHANGE_ROW[name]] for name in SCHEMA.names) for row in rows]
+    return [tuple(row[ROW_POSITIONS[name]] for name in SCHEMA.names) for row in rows]
 
 
 def rows_of(batch: CandleBatch) -> list[tuple[Any, ...]]:

@@ -15,7 +15,8 @@ import pytest
 import responses
 from fetcher_helpers import FakeTime, columns_of, generated, rows_of, sha256
 
-from core.binance.archives import Period, day_of, file_stem, folder, month_of
+from core.archives import Period, day_of, month_of
+from core.binance.archives import file_stem, folder, period_of_file
 from core.candles import CandleBatch
 from core.errors import ArchiveUnavailable, ConfigurationError
 from core.series import Series, parse_series
@@ -174,7 +175,9 @@ class TestAPublishedFile:
         store.keep_file(archive_key(series, recording.period), RecordedFile(path, checksum_path))
         exchange = run(store)
         client = make_archives(exchange.archive_url, exchange.archive_list_url)
-        batch, checksum = client.fetch(series, recording.period)
+        period = period_of_file(path.name)
+        assert period is not None
+        batch, checksum = client.fetch(series, period)
         assert rows_of(batch) == columns_of(rows)
         assert checksum == sha256(path.read_bytes()) == checksum_path.read_text()[:64]
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from fetcher_helpers import Row, columns_of, csv_of, generated, rows_of, write_zip
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from core.binance.archives import Period, day_of, file_stem, month_of
+from core.archives import Period, day_of, month_of
+from core.binance.archives import file_stem, period_of_file
 from core.candles import CandleBatch, missing_spans
 from core.errors import ArchiveUnavailable
 from core.ranges import Span
@@ -187,7 +188,6 @@ class TestAZipThatIsNotWhatItsNameSays:
         with pytest.raises(ArchiveUnavailable, match="BTCUSDT-1h-2024-03-01.zip is not a readable zip"):
             read_archive(path, SERIES, DAY)
 
-    @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(share=st.floats(0, 0.999))
     def test_a_truncated_zip(self, tmp_path: Path, share: float) -> None:
         path = write_zip(tmp_path / "any.zip", {NAME: csv_of(ROWS)})
@@ -196,7 +196,6 @@ class TestAZipThatIsNotWhatItsNameSays:
         with pytest.raises(ArchiveUnavailable):
             read_archive(path, SERIES, DAY)
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(where=st.floats(0, 1), flip=st.integers(1, 255))
     def test_one_changed_byte_of_the_packed_rows_is_found_or_harmless(
         self, tmp_path: Path, where: float, flip: int
@@ -365,8 +364,9 @@ class TestRecordedArchives:
         recordings = [found for found in map(identify, zips) if found is not None and found.period is not None]
         assert len(recordings) > 90
         for one in recordings:
-            assert one.period is not None
-            batch = read_archive(one.path, one.series, one.period)
+            period = period_of_file(one.path.name)
+            assert period is not None
+            batch = read_archive(one.path, one.series, period)
             assert rows_of(batch) == columns_of(list(read_rows(one.path))), one.path.name
 
     def test_a_recorded_year_of_minutes_lacks_only_the_outage_of_march(self, shared_data: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import responses
 from fetcher_helpers import FakeTime, generated
 
-from core.binance.archives import ArchiveIndex, Cadence
+from core.archives import ArchiveIndex, Cadence
 from core.errors import ArchiveUnavailable
 from core.ranges import Span
 from core.series import Series, parse_series

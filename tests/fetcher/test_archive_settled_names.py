@@ -34,7 +34,7 @@ def bucket_of(run: Run, *symbols: str, page_size: int = 1000) -> ReplayExchange:
 
 def names_of(make_archives: MakeArchives, exchange: ReplayExchange, notation: str = "um:LITUSDT/1h") -> list[str]:
     client = make_archives(exchange.archive_url, exchange.archive_list_url)
-    return client.list_settled_names(parse_series(notation))
+    return client.list_earlier_contracts(parse_series(notation))
 
 
 def test_both_ways_of_writing_are_found_with_one_request(run: Run, make_archives: MakeArchives) -> None:
@@ -90,4 +90,4 @@ def test_a_page_as_the_bucket_writes_it(make_archives: MakeArchives, http: respo
     )
     http.get(LIST_URL, body=page)
     client = make_archives("https://any.test", LIST_URL)
-    assert client.list_settled_names(parse_series("um:CTKUSDT/1m")) == ["CTKUSDTSETTLED"]
+    assert client.list_earlier_contracts(parse_series("um:CTKUSDT/1m")) == ["CTKUSDTSETTLED"]

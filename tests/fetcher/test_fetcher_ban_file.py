@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from fetcher_helpers import NOW_MS, FakeTime
 
-from core.errors import EXIT_EXCHANGE, ExchangeBanned
+from core.errors import ExchangeBanned
+from core.exit_codes import EXIT_EXCHANGE
 from fetcher.ban_file import BanFile
 
 TWO_MINUTES_MS = 120_000

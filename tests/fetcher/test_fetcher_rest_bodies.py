@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from core.candles import CandleBatch
 from core.errors import UnusableAnswer
+from core.instrument import Market
 from core.ranges import Span
-from core.series import Market, parse_series
+from core.series import parse_series
 from fetcher.binance.rest import BinanceRest
 from fetcher.binance.rest_answers import read_json
 from fetcher.binance.rest_page import read_page

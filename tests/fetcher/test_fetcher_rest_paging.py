@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 from fetcher_helpers import NOW_MS, FakeTime, Row, columns_of, generated, rows_of
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from core.binance.rest_rules import COIN_M_MAX_SPAN_MS, pages
+from core.binance.rules import COIN_M_MAX_SPAN_MS, pages
 from core.errors import ExchangeUnavailable, SeriesError, UnusableAnswer
+from core.instrument import Market
 from core.intervals import INTERVALS
 from core.ranges import Span
-from core.series import Market, Series, parse_series
+from core.series import Series, parse_series
 from core.times import MS_PER_MINUTE, parse_time
 from demo.candle_store import CandleStore
 from demo.faults import AlterRows, Answer, CutBody, Reset
@@ -582,7 +583,6 @@ def standing_exchange() -> Iterator[ReplayExchange]:
         yield exchange
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     market=st.sampled_from(list(Market)),
     limit=st.integers(1, 20),

@@ -13,12 +13,11 @@ import pytest
 import requests
 import responses
 from fetcher_helpers import NOW_MS, SHARED_DATA, FakeTime, columns_of, generated, rows_of
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.candles import CandleBatch
 from core.errors import (
-    EXIT_EXCHANGE,
     ConfigurationError,
     ExchangeBanned,
     ExchangeUnavailable,
@@ -26,7 +25,9 @@ from core.errors import (
     SeriesError,
     UnusableAnswer,
 )
-from core.series import Market, parse_series
+from core.exit_codes import EXIT_EXCHANGE
+from core.instrument import Market
+from core.series import parse_series
 from fetcher.ban_file import BanFile
 from fetcher.binance.rest import BinanceRest
 from fetcher.exchange_clock import ExchangeClock
@@ -624,7 +625,6 @@ class TestTheClock:
             rest.synchronize_clock()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     status=st.integers(200, 599).filter(lambda status: status != 200),
     body=st.binary(max_size=40)

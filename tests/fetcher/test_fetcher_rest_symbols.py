@@ -13,10 +13,11 @@ import pytest
 import responses
 from fetcher_helpers import NOW_MS, FakeTime, Row, generated
 
-from core.binance.rest_rules import COIN_M_MAX_SPAN_MS
+from core.binance.rules import COIN_M_MAX_SPAN_MS
 from core.errors import ExchangeUnavailable, SeriesError
+from core.instrument import Market
 from core.ranges import Span
-from core.series import Market, parse_series
+from core.series import parse_series
 from core.symbol_info import SymbolInfo
 from core.times import MS_PER_DAY, MS_PER_HOUR, format_ms, parse_time
 from demo.candle_store import CandleStore

@@ -14,14 +14,16 @@ import pytest
 import requests
 import urllib3
 import yaml
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from requests.adapters import BaseAdapter
 
 from config.settings import SETTINGS, load_settings
 from config.symbols import load_symbols_file
-from core.binance.archives import day_of, file_stem
-from core.candles import EXCHANGE_ROW, SCHEMA
+from core.archives import day_of
+from core.binance.archives import file_stem
+from core.binance.row import ROW_POSITIONS
+from core.columns import SCHEMA
 from core.errors import ConfigurationError, ExchangeBanned, FetcherError
 from core.ranges import Span
 from core.series import parse_series
@@ -42,15 +44,6 @@ STEM = file_stem(SERIES, DAY)
 NOW_MS = parse_time("2024-06-01")
 HOST = "http://archives.invalid"
 LISTING = "http://listing.invalid"
-
-quick = settings(
-    max_examples=150,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    # One folder serves all examples: each writes its file anew.
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 SCALARS = (
     st.none()
@@ -96,7 +89,7 @@ def nearly_a_page(draw: st.DrawFn) -> object:
 
 
 def as_columns(rows: list[Any]) -> list[tuple[Any, ...]]:
-    return [tuple(row[EXCHANGE_ROW[name]] for name in SCHEMA.names) for row in rows]
+    return [tuple(row[ROW_POSITIONS[name]] for name in SCHEMA.names) for row in rows]
 
 
 def only_own_errors(call: Callable[[], object], *expected: type[Exception]) -> None:
@@ -109,7 +102,6 @@ def only_own_errors(call: Callable[[], object], *expected: type[Exception]) -> N
 # REST
 
 
-@quick
 @given(body=JSON_VALUES | nearly_a_page())
 def test_a_page_of_any_json_is_refused_or_read_digit_for_digit(body: Any) -> None:
     content = orjson.dumps(body, option=orjson.OPT_PASSTHROUGH_SUBCLASS)
@@ -120,7 +112,6 @@ def test_a_page_of_any_json_is_refused_or_read_digit_for_digit(body: Any) -> Non
     assert [tuple(one.values()) for one in batch.columns.to_pylist()] == as_columns(body)
 
 
-@quick
 @given(content=st.binary(max_size=200) | nearly(orjson.dumps(ROWS[:3])))
 @example(content=b"[" * 5000)
 @example(content=b'{"a":' * 1000 + b"1" + b"}" * 1000)
@@ -157,7 +148,6 @@ def test_the_archive_that_the_damage_starts_from_is_read(tmp_path: Path) -> None
     assert read_zip(tmp_path, zip_of(CSV)) == as_columns(ROWS)
 
 
-@quick
 @given(
     csv=nearly(CSV) | st.binary(max_size=100) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "replace"))
 )
@@ -171,7 +161,6 @@ def test_any_csv_in_an_archive_is_refused_or_holds_candles_of_its_day(tmp_path: 
     assert all(DAY.span.start_ms <= time < DAY.span.end_ms for time in times)
 
 
-@quick
 @given(content=nearly(zip_of(CSV)) | st.binary(max_size=300) | nearly(zip_of(b"")))
 @example(content=zip_of(CSV, "../../etc/x"))
 @example(content=zip_of(CSV, "/etc/x.csv"))
@@ -230,7 +219,6 @@ def test_the_checksum_that_the_damage_starts_from_is_read(tmp_path: Path) -> Non
     assert client_told(CHECKSUM, tmp_path).published_checksum(SERIES, DAY) == "0f" * 32
 
 
-@quick
 @given(content=nearly(CHECKSUM) | st.binary(max_size=120))
 def test_any_checksum_file_is_refused_or_names_a_sha256(tmp_path: Path, content: bytes) -> None:
     try:
@@ -260,10 +248,9 @@ def list_days(content: bytes, folder: Path) -> object:
 
 def test_the_listing_that_the_damage_starts_from_is_read(tmp_path: Path) -> None:
     assert client_told(BUCKET, tmp_path).list_published(SERIES, DAY.span).has(DAY)
-    assert client_told(BUCKET, tmp_path).list_settled_names(SERIES) == ["BTCUSDTSETTLED"]
+    assert client_told(BUCKET, tmp_path).list_earlier_contracts(SERIES) == ["BTCUSDTSETTLED"]
 
 
-@quick
 @given(content=nearly(BUCKET) | st.binary(max_size=200))
 @example(content=BOMB)
 @example(content=b"<a>" * 50_000)
@@ -272,7 +259,7 @@ def test_the_listing_that_the_damage_starts_from_is_read(tmp_path: Path) -> None
 @example(content=b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>' + BUCKET.replace(b"data<", b"&a;<"))
 def test_any_listing_is_refused_or_read(tmp_path: Path, content: bytes) -> None:
     only_own_errors(lambda: list_days(content, tmp_path))
-    only_own_errors(lambda: client_told(content, tmp_path).list_settled_names(SERIES))
+    only_own_errors(lambda: client_told(content, tmp_path).list_earlier_contracts(SERIES))
 
 
 # symbols.yml
@@ -299,7 +286,6 @@ def test_the_file_that_the_damage_starts_from_is_read(tmp_path: Path) -> None:
     assert load_symbols_text(tmp_path, GOOD_YAML)
 
 
-@quick
 @given(text=nearly(GOOD_YAML).map(lambda text: text.replace(b"!", b"?")) | NO_TAG)
 @example(text="symbols: " + "[" * 3000)
 @example(text="&a [*a]")
@@ -313,7 +299,6 @@ def test_any_symbols_file_is_read_or_a_configuration_error(tmp_path: Path, text:
     only_own_errors(lambda: load_symbols_text(tmp_path, text))
 
 
-@quick
 @given(document=JSON_VALUES | st.fixed_dictionaries({"symbols": JSON_VALUES, "defaults": JSON_VALUES}))
 def test_any_document_in_a_symbols_file_is_read_or_a_configuration_error(tmp_path: Path, document: object) -> None:
     only_own_errors(lambda: load_symbols_text(tmp_path, yaml.safe_dump(document, allow_unicode=False)))
@@ -347,7 +332,6 @@ def test_aliases_that_multiply_do_not_make_an_enormous_message(tmp_path: Path) -
 # Series and times
 
 
-@quick
 @given(
     text=st.text(max_size=40)
     | st.builds(
@@ -370,7 +354,6 @@ def test_any_notation_is_a_series_that_prints_and_parses_back_or_an_error(text: 
     assert len(series.table_name.encode()) <= 63
 
 
-@quick
 @given(
     value=st.text(max_size=40)
     | nearly(b"2023-01-31T14:30:00+02:00").map(lambda value: value.decode("utf-8", "surrogateescape"))
@@ -395,7 +378,6 @@ VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0
 )  # fmt: skip
 
 
-@quick
 @given(environment=st.dictionaries(NAMES, VALUES, max_size=6))
 def test_any_environment_is_read_or_a_configuration_error_naming_the_setting(environment: dict[str, str]) -> None:
     try:
@@ -404,7 +386,6 @@ def test_any_environment_is_read_or_a_configuration_error_naming_the_setting(env
         assert any(name in str(error) for name in environment)
 
 
-@quick
 @given(content=st.binary(max_size=100) | nearly(b"PG_HOST=db\nPG_PASSWORD='a b'\nCHUNK_DAYS=3\n"))
 @example(content=b"STATE_DIR=a\0b\n")
 @example(content=b"PG_PASSWORD='\n\n\n")
@@ -430,7 +411,6 @@ STATE = SeriesState(
 )
 
 
-@quick
 @given(data=st.data())
 def test_any_state_file_is_a_state_or_nothing(tmp_path: Path, data: st.DataObject) -> None:
     save_state(tmp_path, SERIES, STATE)
@@ -453,7 +433,6 @@ def test_the_state_that_the_damage_starts_from_is_read(tmp_path: Path) -> None:
     assert load_state(tmp_path, SERIES) == STATE
 
 
-@quick
 @given(
     content=st.binary(max_size=100)
     | JSON_VALUES.map(orjson.dumps)

@@ -8,13 +8,13 @@ from random import Random
 import pytest
 from candles import batch_of, save_spans
 
-from core.errors import EXIT_INCOMPLETE, EXIT_OK
+from core.exit_codes import EXIT_INCOMPLETE, EXIT_OK
 from core.fetched import FetchedSpan
 from core.gaps import Gap, GapStatus, Reason
 from core.intervals import INTERVALS
-from core.plan import Source
 from core.ranges import Span
 from core.series import Series, parse_series
+from core.sources import Source
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time, to_datetime
 from core.wanted import WantedSeries
 from db.catalog import CatalogRow, load_catalog, sync_symbols, update_life
@@ -37,7 +37,7 @@ NOW_MS = parse_time("2024-06-01")
 
 
 def series_of(code: str) -> Series:
-    return Series(MINUTES.market, MINUTES.symbol, INTERVALS[code])
+    return MINUTES.of(INTERVALS[code])
 
 
 def agreeing(span: Span = SPAN, codes: tuple[str, ...] = CODES) -> dict[str, list[Row]]:

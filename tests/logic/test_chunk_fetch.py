@@ -13,12 +13,15 @@ import pytest
 import requests
 from candles import truth_rows
 
-from core.binance.archives import Cadence, Period, file_stem, folder, month_of
-from core.candles import SCHEMA, CandleBatch
-from core.fetched import FetchedSpan
-from core.plan import Source, SourceChoice
+from core.archives import Cadence, Period, month_of
+from core.binance.archives import file_stem, folder
+from core.candles import CandleBatch
+from core.columns import SCHEMA
+from core.fetched import FetchedChunk, FetchedSpan
+from core.instrument import Market
 from core.ranges import Span
-from core.series import Market, Series, parse_series
+from core.series import Series, parse_series
+from core.sources import AllowedSources, Source
 from core.times import MS_PER_DAY, MS_PER_MINUTE, parse_time
 from core.wanted import WantedSeries
 from demo.candle_store import CandleStore
@@ -27,7 +30,7 @@ from demo.faults import AlterBody, AlterRows, Answer
 from demo.generated_market import generate_series
 from demo.server import ReplayExchange
 from fetcher.binance.exchange import Exchange, ExchangeAddresses
-from logic.fetching.chunk_fetch import FetchedChunk, fetch_chunk
+from logic.fetching.chunk_fetch import fetch_chunk
 from logic.planning.listing import KnownLife
 from logic.planning.series_plan import SeriesPlan, plan_series
 
@@ -60,9 +63,9 @@ def exchange_of(replay: ReplayExchange, tmp_path: Path) -> Exchange:
 
 
 def plan_of(
-    exchange: Exchange, span: Span, choice: SourceChoice = SourceChoice.AUTO, series: Series = BTC
+    exchange: Exchange, span: Span, choice: AllowedSources = AllowedSources.AUTO, series: Series = BTC
 ) -> SeriesPlan:
-    facts = None if choice is SourceChoice.ARCHIVE else exchange.open_market(series.market, None)
+    facts = None if choice is AllowedSources.ARCHIVE else exchange.open_market(series.market, None)
     wanted = WantedSeries(series, span.start_ms, span.end_ms)
     return plan_series(wanted, facts, KnownLife(), (), exchange, choice, chunk_days=1)
 
@@ -149,10 +152,10 @@ def test_with_archives_alone_a_hole_has_their_answer_only(replay: ReplayExchange
     replay.store.remove(BTC, halt)
     exchange = exchange_of(replay, tmp_path)
     replay.clear_requests()
-    spans, uncovered = fetch_all(exchange, plan_of(exchange, MONTH, SourceChoice.ARCHIVE))
+    spans, uncovered = fetch_all(exchange, plan_of(exchange, MONTH, AllowedSources.ARCHIVE))
     assert uncovered == []
     assert_truth(replay, spans, MONTH)
-    assert holes_of(exchange, plan_of(exchange, MONTH, SourceChoice.ARCHIVE)) == [(halt, {"archive-monthly"})]
+    assert holes_of(exchange, plan_of(exchange, MONTH, AllowedSources.ARCHIVE)) == [(halt, {"archive-monthly"})]
     assert replay.count("/api/") == 0
 
 
@@ -193,7 +196,7 @@ def test_a_rest_page_cut_short_is_asked_for_again(replay: ReplayExchange, tmp_pa
     day = Span(parse_time("2024-04-10"), parse_time("2024-04-11"))
     for change in (lambda rows: rows[:-300], lambda rows: rows[:100] + rows[105:], lambda rows: []):
         replay.faults.add("klines", AlterRows(change), times=1, after=1)
-        spans, holes = fetch_all(exchange, plan_of(exchange, day, SourceChoice.REST))
+        spans, holes = fetch_all(exchange, plan_of(exchange, day, AllowedSources.REST))
         assert_truth(replay, spans, day)
         assert holes == []
         replay.faults.clear()
@@ -208,7 +211,7 @@ def test_a_hole_up_to_now_is_left_uncovered_with_the_candle_before_it_and_others
     for span in (lag, young, old):
         replay.store.remove(BTC, span)
     exchange = exchange_of(replay, tmp_path)
-    plan = plan_of(exchange, Span(NOW_MS - 4 * MS_PER_DAY, NOW_MS), SourceChoice.REST)
+    plan = plan_of(exchange, Span(NOW_MS - 4 * MS_PER_DAY, NOW_MS), AllowedSources.REST)
     spans, uncovered = fetch_all(exchange, plan)
     # The clock may be ahead: then the last candle before the hole is the one that is still open.
     left = Span(lag.start_ms - MS_PER_MINUTE, lag.end_ms)
@@ -225,7 +228,7 @@ def test_a_week_that_runs_beyond_its_months_file_is_not_taken_from_it(tmp_path: 
     with ReplayExchange(store, ReplayClock(now_ms, speed=0.0)) as replay:
         exchange = exchange_of(replay, tmp_path)
         whole = Span(parse_time("2023-01-02"), parse_time("2024-01-01"))
-        plan = plan_of(exchange, whole, SourceChoice.ARCHIVE, weekly)
+        plan = plan_of(exchange, whole, AllowedSources.ARCHIVE, weekly)
         spans, holes = fetch_all(exchange, plan)
     assert {chunk.period.cadence for chunk in plan.chunks if chunk.period} == {Cadence.MONTHLY}
     for span in spans:

@@ -10,9 +10,9 @@ from stored_series import StoredSeries, stored_series
 
 from core.errors import SeriesError
 from core.gaps import Gap, GapStatus, Reason
-from core.plan import Source, SourceChoice
 from core.ranges import Span
 from core.series import Series, parse_series
+from core.sources import AllowedSources, Source
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, MS_PER_SECOND, parse_time
 from db.connection import Database
 from db.ledger import load_entries
@@ -50,7 +50,7 @@ def wait(stored: StoredSeries, ms: int) -> None:
     stored.exchange.rest(stored.series.market).synchronize_clock()
 
 
-def heal(stored: StoredSeries, choice: SourceChoice = SourceChoice.AUTO) -> HealResult:
+def heal(stored: StoredSeries, choice: AllowedSources = AllowedSources.AUTO) -> HealResult:
     return fill_missing(stored.look(choice), [stored.span])
 
 
@@ -350,9 +350,9 @@ def test_a_heal_of_a_part_leaves_the_rest_healable_and_provable(database: Databa
         assert stored.check().is_complete
 
 
-@pytest.mark.parametrize("choice", [SourceChoice.AUTO, SourceChoice.ARCHIVE])
+@pytest.mark.parametrize("choice", [AllowedSources.AUTO, AllowedSources.ARCHIVE])
 def test_several_losses_in_one_committed_span_leave_it_whole_and_proven(
-    database: Database, tmp_path: Path, choice: SourceChoice
+    database: Database, tmp_path: Path, choice: AllowedSources
 ) -> None:
     store = store_of(halts=())
     with stored_series(database, tmp_path, store, BTC, SPAN, LATE_MS, source=Source.ARCHIVE_MONTHLY) as stored:
@@ -381,18 +381,18 @@ def test_a_long_loss_is_healed_from_archives_alone(database: Database, tmp_path:
     with stored_series(database, tmp_path, store, series, span, now_ms) as stored:
         lost = [row[0] for row in stored.truth()][50:-10]
         stored.delete(lost)
-        result = heal(stored, SourceChoice.ARCHIVE)
+        result = heal(stored, AllowedSources.ARCHIVE)
         assert (result.healed, result.unexplained) == (len(lost), 0)
         assert stored.rows() == stored.truth()
         assert stored.check().is_complete
 
 
 def test_archives_alone_call_it_absent_after_the_same_file_was_read_twice(stored: StoredSeries) -> None:
-    assert heal(stored, SourceChoice.ARCHIVE).unexplained == 90
+    assert heal(stored, AllowedSources.ARCHIVE).unexplained == 90
     wait(stored, 10 * MS_PER_MINUTE)
-    assert heal(stored, SourceChoice.ARCHIVE).unexplained == 90
+    assert heal(stored, AllowedSources.ARCHIVE).unexplained == 90
     wait(stored, 21 * MS_PER_MINUTE)
-    assert heal(stored, SourceChoice.ARCHIVE).not_at_exchange == 90
+    assert heal(stored, AllowedSources.ARCHIVE).not_at_exchange == 90
     assert only_gap(stored).reason in (None, Reason.HALT, Reason.UNKNOWN)
     assert not any(record.path.endswith("/klines") for record in stored.replay.requests)
 

@@ -15,9 +15,9 @@ from stored_series import StoredSeries, stored_series
 from core.fetched import FetchedSpan
 from core.gaps import Gap, GapStatus, Reason
 from core.intervals import INTERVALS
-from core.plan import Source, SourceChoice
 from core.ranges import Span
 from core.series import Series, parse_series
+from core.sources import AllowedSources, Source
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time, to_datetime
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols
@@ -60,8 +60,8 @@ def btc(
     """Yield the series of `code` stored, its longer candles at the exchange."""
     store = CandleStore()
     for other, rows in made.items():
-        store.add(Series(BTC.market, BTC.symbol, INTERVALS[other]), rows)
-    series = Series(BTC.market, BTC.symbol, INTERVALS[code])
+        store.add(BTC.of(INTERVALS[other]), rows)
+    series = BTC.of(INTERVALS[code])
     with stored_series(database, tmp_path, store, series, span, NOW_MS) as stored:
         yield stored
 
@@ -77,7 +77,7 @@ def store_other(stored: StoredSeries, series: Series, span: Span, halts: tuple[S
         save_gaps(tx, series_id, [], absent)
 
 
-def judge(stored: StoredSeries, choice: SourceChoice = SourceChoice.AUTO) -> Gap:
+def judge(stored: StoredSeries, choice: AllowedSources = AllowedSources.AUTO) -> Gap:
     """Return the only gap after two looks."""
     for _ in range(2):
         fill_missing(stored.look(choice), [stored.span])
@@ -199,6 +199,6 @@ def test_archives_alone_ask_rest_for_no_reason(database: Database, tmp_path: Pat
     with btc(database, tmp_path, candles(BTC, SPAN, (HOLE,), ("1m", "1h"))) as stored:
         store_other(stored, ETH, SPAN, (HOLE,))
         stored.replay.clear_requests()
-        gap = judge(stored, SourceChoice.ARCHIVE)
+        gap = judge(stored, AllowedSources.ARCHIVE)
         assert gap.reason is Reason.HALT
         assert not any(record.path.endswith("/klines") for record in stored.replay.requests)

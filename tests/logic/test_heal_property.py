@@ -12,9 +12,9 @@ from stored_series import StoredSeries, stored_series
 
 from core.candles import missing_spans
 from core.gaps import GapStatus
-from core.plan import Source, SourceChoice
 from core.ranges import Span, subtract
 from core.series import Series, parse_series
+from core.sources import AllowedSources, Source
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time
 from db.connection import Database
 from db.ledger import load_entries
@@ -44,7 +44,7 @@ class World:
     stored: StoredSeries
     dice: random.Random
     late: list[list[Row]]  # runs of candles that the exchange may publish after all
-    choice: SourceChoice
+    choice: AllowedSources
     waited_ms: int = 0
     done: list[str] = field(default_factory=list)
 
@@ -168,7 +168,7 @@ def test_any_deletions_publications_and_heals_end_in_exactly_the_truth(
     ) as stored:
         # Some halts never end: those of the first series of candles that is held back.
         for_good = late.pop() if dice.random() < 0.5 else []
-        choice = dice.choice([SourceChoice.AUTO, SourceChoice.AUTO, SourceChoice.REST])
+        choice = dice.choice([AllowedSources.AUTO, AllowedSources.AUTO, AllowedSources.REST])
         world = World(stored, dice, late, choice)
         world.first_lacking = world.lacking()
         fill_missing(stored.look(choice), [span])  # a backfill notes holes as it commits them

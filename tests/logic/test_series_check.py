@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from stored_series import StoredSeries, stored_series
 
-from core.plan import Source
 from core.ranges import Span
 from core.series import Series, parse_series
+from core.sources import Source
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time, to_datetime
 from db.catalog import update_life
 from db.connection import Database, Transaction

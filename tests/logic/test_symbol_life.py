@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from core.errors import SeriesError
-from core.plan import Source, SourceChoice
+from core.instrument import Market
+from core.listing import UNLISTED
 from core.ranges import Span
-from core.series import Market, Series, parse_series
+from core.series import Series, parse_series
+from core.sources import AllowedSources, Source
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time
 from core.wanted import WantedSeries
 from db.catalog import CatalogRow
@@ -22,7 +24,7 @@ from demo.faults import AlterBody, AlterRows, Answer
 from demo.generated_market import generate_series
 from demo.server import ReplayExchange
 from fetcher.binance.exchange import Exchange, ExchangeAddresses
-from logic.planning.listing import UNLISTED, KnownLife, SeriesLife, known_life, learn_life
+from logic.planning.listing import KnownLife, SeriesLife, known_life, learn_life
 from logic.planning.series_plan import SeriesPlan, plan_series
 from logic.state_files import SeriesState
 
@@ -69,7 +71,7 @@ class World:
         series: Series,
         known: KnownLife | None = None,
         covered: Sequence[Span] = (),
-        choice: SourceChoice = SourceChoice.AUTO,
+        choice: AllowedSources = AllowedSources.AUTO,
         start: str | None = None,
         end: str | None = None,
     ) -> SeriesLife:
@@ -431,7 +433,7 @@ class TestAVanishedSymbol:
     @EACH
     def test_by_rest_alone_is_unknown(self, vanished: World, series: Series) -> None:
         with pytest.raises(SeriesError, match=rf"market {series.market} has no symbol {series.symbol}.*; correct"):
-            vanished.learn(series, choice=SourceChoice.REST)
+            vanished.learn(series, choice=AllowedSources.REST)
         assert vanished.replay.requests == []
 
     @pytest.mark.parametrize("notation", ["BTCUSDTT", "um:BTCUSDTT"])
@@ -460,7 +462,7 @@ def plan_of(world: World, series: Series, known: KnownLife | None = None, covere
     exchange = world.exchange(series.market)
     facts = exchange.open_market(series.market, None)
     return plan_series(
-        WantedSeries(series), facts, known or KnownLife(), covered, exchange, SourceChoice.AUTO, chunk_days=1
+        WantedSeries(series), facts, known or KnownLife(), covered, exchange, AllowedSources.AUTO, chunk_days=1
     )
 
 
@@ -488,7 +490,7 @@ class TestATickerUsedBefore:
         assert settled.replay.requests == []
 
     def test_is_not_looked_for_by_rest_alone_nor_on_spot(self, settled: World) -> None:
-        assert settled.learn(UM, choice=SourceChoice.REST).note is None
+        assert settled.learn(UM, choice=AllowedSources.REST).note is None
         assert settled.asked()[1] == 0
         assert settled.learn(SPOT).note is None
         assert settled.asked()[1] == 0

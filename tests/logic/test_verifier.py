@@ -12,14 +12,15 @@ import pytest
 from candles import batch_of, save_spans, truth_rows
 from stored_series import StoredSeries, stored_series
 
-from core.binance.archives import Period, day_of, month_of
+from core.archives import Period, day_of, month_of
 from core.compare import Kind
-from core.errors import EXIT_INCOMPLETE, EXIT_LOCKED
+from core.exit_codes import EXIT_INCOMPLETE, EXIT_LOCKED
 from core.fetched import FetchedSpan
 from core.gaps import GapStatus
-from core.plan import Source
+from core.listing import UNLISTED
 from core.ranges import Span
 from core.series import Series, parse_series
+from core.sources import Source
 from core.subset import Part
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, MS_PER_SECOND, parse_time, to_datetime
 from core.wanted import WantedSeries
@@ -34,8 +35,8 @@ from demo.candle_store import CandleStore
 from demo.faults import AlterBody, AlterRows, Answer
 from demo.generated_market import generate_series
 from logic.gaps.checker import fill_missing
-from logic.planning.listing import UNLISTED
-from logic.verify.verifier import Against, SeriesVerification
+from logic.verify.verification import SeriesVerification
+from logic.verify.verifier import Against
 from logic.verify.verify_run import VerifyOptions, VerifySummary, run_verify
 
 BTC = parse_series("BTCUSDT")

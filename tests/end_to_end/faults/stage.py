@@ -14,7 +14,7 @@ from typing import Any
 from candles import Row, truth_rows
 from program import Program
 
-from core.binance.archives import month_of
+from core.archives import month_of
 from core.ranges import Span
 from core.series import Series, parse_series
 from core.times import MS_PER_HOUR, parse_time

@@ -1,0 +1,112 @@
+"""What Binance's kline pages may ask for and cost, and when its archives appear (docs/binance.md, Klines, Archives)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from core.archives import Cadence, Period
+from core.instrument import Market
+from core.intervals import Interval
+from core.ranges import Span
+from core.series import Series
+from core.times import MS_PER_DAY, MS_PER_HOUR
+
+MAX_ROWS = {Market.SPOT: 1000, Market.UM: 1500, Market.CM: 1500}
+# Most rows per weight: spot pays 2 whatever the page holds; futures pay 2 up to 499 rows, 10 for 1500.
+BEST_ROWS = {Market.SPOT: 1000, Market.UM: 499, Market.CM: 499}
+# Published budgets per minute (docs/binance.md, Weight); the live figure is read from exchangeInfo.
+PUBLISHED_WEIGHT_PER_MINUTE = {Market.SPOT: 6000, Market.UM: 2400, Market.CM: 2400}
+# COIN-M refuses a longer start..end (-4088, "Maximum time interval is 200 days").
+COIN_M_MAX_SPAN_MS = 200 * MS_PER_DAY
+
+
+# Daily files stop at 1d; 3d, 1w and 1mo are monthly only.
+_MONTHLY_ONLY = frozenset({"3d", "1w", "1M"})
+# A file is held in memory and committed at once; a month of 1s is 2.6 million candles.
+_MAX_ROWS_PER_FILE = 100_000
+# Daily files appear the next day, seen up to 08:40; monthly ones by "the first Monday" but at worst mid-month.
+_DUE_AFTER_MS = {Cadence.DAILY: MS_PER_DAY, Cadence.MONTHLY: 15 * MS_PER_DAY}
+# Daily files were seen from 02:50 on the next day; months come days later.
+_POSSIBLE_AFTER_MS = {Cadence.DAILY: 3 * MS_PER_HOUR, Cadence.MONTHLY: MS_PER_DAY}
+
+
+def page_rows(market: Market, wanted: int | None) -> int:
+    """Return the page size to ask for: `wanted` clamped to the market's maximum, or the best one."""
+    return BEST_ROWS[market] if wanted is None else max(1, min(wanted, MAX_ROWS[market]))
+
+
+def page_weight(market: Market, limit: int) -> int:
+    """Return the request weight of a kline page with `limit` rows."""
+    if market is Market.SPOT:
+        return 2
+    if limit < 100:
+        return 1
+    if limit < 500:
+        return 2
+    return 5 if limit <= 1000 else 10
+
+
+def has_daily_files(interval: Interval) -> bool:
+    """Whether daily archives exist for the interval at all."""
+    return interval.code not in _MONTHLY_ONLY
+
+
+def has_usable_monthly_files(interval: Interval) -> bool:
+    """Whether monthly files of the interval are small enough to be used; 1s goes by the day."""
+    return interval.count(0, 31 * MS_PER_DAY) <= _MAX_ROWS_PER_FILE
+
+
+@dataclass(frozen=True, slots=True)
+class BinanceRules:
+    """The rules of one series (core.exchange_rules.SeriesRules)."""
+
+    series: Series
+    page_rows: int
+
+    @property
+    def interval(self) -> Interval:
+        """The series' interval."""
+        return self.series.interval
+
+    @property
+    def weight_per_minute(self) -> int:
+        """The published budget; spot and futures have one each."""
+        return PUBLISHED_WEIGHT_PER_MINUTE[self.series.market]
+
+    @property
+    def has_daily_archives(self) -> bool:
+        """False for 3d, 1w and 1M."""
+        return has_daily_files(self.series.interval)
+
+    @property
+    def has_monthly_archives(self) -> bool:
+        """False for 1s, which goes by the day: its months are too large."""
+        return has_usable_monthly_files(self.series.interval)
+
+    def page_weight(self, rows: int) -> int:
+        """Return the request weight of a kline page that asks for `rows`."""
+        return page_weight(self.series.market, rows)
+
+    def pages(self, span: Span) -> Iterator[Span]:
+        """Yield the windows that cover `span`, each holding at most a page's grid open times.
+
+        A window never holds more candles than a page, so the answer is complete whether the market
+        counts rows from the start (spot, USD-M) or from the end of the range (COIN-M).
+        """
+        interval = self.series.interval
+        cursor = span.start_ms
+        while cursor < span.end_ms:
+            end_ms = min(interval.add(interval.floor(cursor), self.page_rows), span.end_ms)
+            if self.series.market is Market.CM:
+                end_ms = min(end_ms, cursor + COIN_M_MAX_SPAN_MS)
+            yield Span(cursor, end_ms)
+            cursor = end_ms
+
+    def archive_due_ms(self, period: Period) -> int:
+        """Return when the file of `period` should be out at the latest."""
+        return period.span.end_ms + _DUE_AFTER_MS[period.cadence]
+
+    def archive_possible_ms(self, period: Period) -> int:
+        """Return when the file of `period` can be out at the earliest."""
+        return period.span.end_ms + _POSSIBLE_AFTER_MS[period.cadence]

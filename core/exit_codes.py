@@ -1,0 +1,21 @@
+"""What the process tells cron. The one place that decides which of several outcomes is the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+EXIT_OK = 0
+EXIT_FAULT = 1
+EXIT_USAGE = 2
+EXIT_INCOMPLETE = 3
+EXIT_LOCKED = 4
+EXIT_EXCHANGE = 5
+EXIT_DATABASE = 6
+
+# What a person has to look at first comes first: a fault of this program hides everything else.
+_WORST_FIRST = (EXIT_FAULT, EXIT_USAGE, EXIT_DATABASE, EXIT_EXCHANGE, EXIT_LOCKED, EXIT_INCOMPLETE, EXIT_OK)
+
+
+def worst(codes: Iterable[int]) -> int:
+    """Return the exit code of a run whose parts ended with `codes`; 0 for none."""
+    return min(codes, key=_WORST_FIRST.index, default=EXIT_OK)

@@ -1,0 +1,75 @@
+"""When an answer is believed (docs/adr/0004): quorum, witnesses, halving. Pure; see core/asking.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+from core.asking import Asking, Question, answer_to
+from core.candles import CandleBatch
+from core.errors import SeriesError, UnusableAnswer
+from core.intervals import Interval
+from core.ranges import Span
+
+QUORUM = 2
+"""So many equal answers in a row are believed."""
+QUORUM_OF_NONE = 3
+"""The same for "no candle", which a broken answer looks like."""
+_MAX_ASKED = 8
+
+
+def first_by_quorum(question: Question) -> Asking[int | None]:
+    """Return the open time of the first candle of an answer that reached its quorum, None for "no candle".
+
+    Raises SeriesError when the answers keep changing.
+    """
+    again = replace(question, is_repeat=True)
+    seen = [_first(answer) for answer in (yield (question, again))]
+    while not _has_quorum(seen):
+        if len(seen) > _MAX_ASKED:
+            raise SeriesError("the exchange's answers about the first or last candle keep changing")
+        seen.append(_first((yield from answer_to(again))))
+    return seen[-1]
+
+
+def _has_quorum(seen: Sequence[int | None]) -> bool:
+    needed = QUORUM_OF_NONE if seen[-1] is None else QUORUM
+    return list(seen[-needed:]) == [seen[-1]] * needed
+
+
+def _first(batch: CandleBatch) -> int | None:
+    return batch.open_times()[0] if batch.rows else None
+
+
+def credible(question: Question, witnesses: Collection[int]) -> Asking[CandleBatch]:
+    """Return an answer that holds all `witnesses` (open times), or where there are none, one that came twice in a row.
+
+    With the page before, twice makes three. Raises UnusableAnswer.
+    """
+    before: list[int] | None = None
+    for _ in range(_MAX_ASKED):
+        found = yield from answer_to(replace(question, is_repeat=True))
+        times = found.open_times()
+        if (witnesses and set(witnesses) <= set(times)) or (not witnesses and times == before):
+            return found
+        before = times
+    raise UnusableAnswer(
+        f"the exchange's answers for {question.window} lack candles that it has just given, or keep changing"
+    )
+
+
+def oldest_by_halving(
+    interval: Interval, none_before_ms: int, candle_ms: int, newest_in: Callable[[Span], Asking[int | None]]
+) -> Asking[int]:
+    """Return the first open time from `none_before_ms` on, given that of a later candle.
+
+    For markets that answer the newest candles of a range: `newest_in` asks for the newest of a span.
+    """
+    while (low := interval.index(none_before_ms)) < (high := interval.index(candle_ms)):
+        middle_ms = interval.open_of((low + high + 1) // 2)
+        earlier_ms = yield from newest_in(Span(none_before_ms, middle_ms))
+        if earlier_ms is None:
+            none_before_ms = middle_ms
+        else:
+            candle_ms = earlier_ms
+    return candle_ms

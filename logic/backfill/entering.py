@@ -1,0 +1,94 @@
+"""The beginning of a backfill: series entered into the catalog and locked, their tables and coverage read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from core.errors import SeriesError
+from core.wanted import WantedSeries
+from db.catalog import sync_symbols
+from db.connection import Database
+from db.gaps import load_all_open_gaps
+from db.ledger import LedgerTotals, load_totals, void_entries
+from db.locks import try_lock_series
+from db.operations import get_last_timestamp
+from db.schema import find_tables
+from logic.backfill.results import SeriesResult
+from logic.backfill.run import BackfillRun
+from logic.backfill.series_task import SeriesTask, compare_state
+
+_log = logging.getLogger(__name__)
+
+
+def enter_and_lock(run: BackfillRun, wanted: Sequence[WantedSeries]) -> None:
+    """Make a task of every active series of `wanted`; those that another run holds are over at once."""
+    with run.database.transaction("enter the series into the catalog") as tx:
+        rows = sync_symbols(tx, wanted, run.options.replaces_catalog)
+    active = [one for one in wanted if one.active]
+    ids = [rows[one.series].id for one in active]
+    with run.database.transaction("lock the series") as tx:
+        ours = try_lock_series(tx, ids)
+        totals = load_totals(tx, ids)
+        gaps = load_all_open_gaps(tx, ids)
+    for one in active:
+        row = rows[one.series]
+        covered = list(totals.get(row.id, LedgerTotals((), 0)).covered)
+        result = SeriesResult(one.series, locked=row.id not in ours)
+        run.tasks.append(SeriesTask(one, row, result, covered, gaps.get(row.id, [])))
+        if result.locked:
+            _log.warning("%s: another run is working on it; left to that run", one.series)
+    _read_tables(run)
+    _void_lost_tables(run, totals)
+    for task in run.open_tasks:
+        compare_state(task, run.options.state_dir)
+
+
+def _read_tables(run: BackfillRun) -> None:
+    """Learn which tables are there and what their newest candle is."""
+    tasks = run.open_tasks
+    with run.database.transaction("look for the tables") as tx:
+        shapes = find_tables(tx, [task.wanted.series.table_name for task in tasks])
+    for task in tasks:
+        table = task.wanted.series.table_name
+        shape = shapes.get(table)
+        task.table_exists = shape is not None
+        if shape is not None and shape.faults:
+            faults = "; ".join(fault.text for fault in shape.faults)
+            task.fail(SeriesError(f"table public.{table} was changed, nothing is stored into it: {faults}"))
+    existing = [task for task in tasks if task.table_exists and not task.is_over]
+    try:
+        read_last_candles(run.database, existing)
+    except SeriesError:  # one of them cannot be read: find out which
+        for task in existing:
+            try:
+                read_last_candles(run.database, [task])
+            except SeriesError as error:
+                task.fail(error)
+
+
+def read_last_candles(database: Database, tasks: Sequence[SeriesTask]) -> None:
+    """Note the newest stored candle of each task, whose table has to exist. Raises SeriesError."""
+    with database.transaction("read the newest candles") as tx:
+        newest = get_last_timestamp(tx, [task.wanted.series.table_name for task in tasks])
+    for task in tasks:
+        task.last_candle_ms = newest[task.wanted.series.table_name]
+
+
+def _void_lost_tables(run: BackfillRun, totals: Mapping[int, LedgerTotals]) -> None:
+    """Forget the coverage of series whose table was dropped or emptied: nothing may be skipped then."""
+    for task in run.open_tasks:
+        recorded = totals.get(task.row.id)
+        if recorded is None or (task.table_exists and (recorded.rows == 0 or task.last_candle_ms is not None)):
+            continue
+        with run.database.transaction(f"forget the coverage of {task.wanted.series}") as tx:
+            voided = void_entries(tx, task.row.id)
+        task.covered = []
+        _log.warning(
+            "%s: the ledger records %d candles, but table public.%s is gone or empty; "
+            "its %d ledger rows are dropped and everything is fetched again",
+            task.wanted.series,
+            recorded.rows,
+            task.wanted.series.table_name,
+            voided,
+        )

@@ -1,0 +1,162 @@
+"""The main part of a backfill: chunks fetched ahead, committed in order, series by series."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+
+from core.errors import SeriesError
+from core.fetched import FetchedChunk
+from core.gaps import Hole
+from core.plan import Chunk
+from core.ranges import Span, merge, subtract
+from db.locks import unlock_series
+from db.operations import PreparedSpan, save_ohlcv
+from logic.backfill.entering import read_last_candles
+from logic.backfill.run import BackfillRun
+from logic.backfill.series_gaps import look_after_gaps, note_gaps, report_conflicts
+from logic.backfill.series_task import SeriesTask, keep_state, shown
+from logic.fetching.chunk_fetch import fetch_chunk
+from logic.fetching.read_ahead import ReadAhead
+
+_log = logging.getLogger(__name__)
+
+# So many candles are fetched ahead of the database at most: three months of 1m, some 180 bytes each.
+_ROWS_AHEAD = 140_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyChunk:
+    """A fetched chunk, hashed and encoded by the thread that fetched it: the database need not wait."""
+
+    prepared: tuple[PreparedSpan, ...]
+    holes: tuple[Hole, ...]
+    uncovered: tuple[Span, ...]
+
+    @classmethod
+    def of(cls, fetched: FetchedChunk) -> ReadyChunk:
+        """Hash and encode what was fetched."""
+        return cls(tuple(map(PreparedSpan.of, fetched.spans)), fetched.holes, fetched.uncovered)
+
+    @property
+    def spans(self) -> list[Span]:
+        """What it covers."""
+        return [one.record.span for one in self.prepared]
+
+
+def run_full_fetch(run: BackfillRun, executor: Executor) -> None:
+    """Fetch and commit the chunks of all plans, in order, reading ahead across series; then close each series.
+
+    Series without chunks come first, so that their locks are given back at once.
+    """
+
+    def fetch(task: SeriesTask, chunk: Chunk) -> ReadyChunk | None:
+        plan = task.plan
+        if plan is None or task.is_over:
+            return None
+        fetched = fetch_chunk(plan.options, chunk, plan.published, run.exchange)
+        if plan.edges is not None:
+            fetched = plan.edges.exclude(fetched, run.exchange.now_ms(task.wanted.series.market))
+        return ReadyChunk.of(fetched)
+
+    ahead = ReadAhead(executor, fetch, _rows_of, run.options.workers + 1, _ROWS_AHEAD)
+    work = [(task, task.chunks) for task in sorted(run.tasks, key=lambda task: bool(task.chunks))]
+    idle: list[SeriesTask] = []
+    for task, fetched in ahead.run(work):
+        if task.chunks and idle:
+            _unlock(run, idle)
+            idle = []
+        _commit_all(run, task, fetched)
+        if not task.is_over:
+            with run.failing_alone(task):
+                look_after_gaps(run.session(task), task, run.options.heal_gaps)
+        _finish(run, task)
+        if task.chunks:
+            _unlock(run, [task])
+        else:
+            idle.append(task)
+    _unlock(run, idle)
+
+
+def _commit_all(run: BackfillRun, task: SeriesTask, fetched: Iterator[tuple[Chunk, Future[ReadyChunk | None]]]) -> None:
+    """Commit the chunks of one series as they come, until it fails or is done."""
+    for number, (chunk, future) in enumerate(fetched, 1):
+        if task.is_over:
+            future.cancel()
+            continue
+        with run.failing_alone(task):
+            ready = future.result()
+            if ready is not None:
+                _commit(run, task, chunk, ready)
+            if number < len(task.chunks):  # after the last one `_finish` writes it
+                keep_state(task, run.options.state_dir, run.options.run_id, run.local_now_ms(), "running")
+        run.observer.committed(task.wanted.series, _rows_of(task, chunk))
+
+
+def _rows_of(task: SeriesTask, chunk: Chunk) -> int:
+    return task.wanted.series.interval.count(chunk.span.start_ms, chunk.span.end_ms)
+
+
+def _commit(run: BackfillRun, task: SeriesTask, chunk: Chunk, ready: ReadyChunk) -> None:
+    session, result = run.session(task), task.result
+    series = session.series
+    with run.database.transaction(f"save {series} {chunk.span}") as tx:
+        saved = save_ohlcv(tx, session.commit, ready.prepared)
+        note_gaps(tx, session, task, ready.spans, ready.holes)
+    result.saved += saved
+    result.chunks += 1
+    for one in ready.prepared:
+        source = one.record.source
+        if one.record.rows:
+            task.last_candle_ms = max(one.candles.last_ms, task.last_candle_ms or 0)
+        result.rows_by_source[source] = result.rows_by_source.get(source, 0) + one.record.rows
+    result.open_gaps += task.gaps_among(ready.uncovered, session.exchange_now_ms())
+    task.covered = merge([*task.covered, *ready.spans])
+    _log.debug("%s: chunk %s committed, %d inserted, %d already there", series, chunk, saved.inserted, saved.equal)
+    report_conflicts(series, saved)
+
+
+def _unlock(run: BackfillRun, tasks: list[SeriesTask]) -> None:
+    """Give back the locks of series that are done: a stream or another run may have them now."""
+    held = [task.row.id for task in tasks if not task.result.locked]
+    if held:
+        with run.database.transaction("unlock the series that are done") as tx:
+            unlock_series(tx, held)
+
+
+def _finish(run: BackfillRun, task: SeriesTask) -> None:
+    series, result = task.wanted.series, task.result
+    if result.locked:
+        return
+    result.covered_until_ms = task.covered[-1].end_ms if task.covered else None
+    if result.healed:
+        try:
+            read_last_candles(run.database, [task])
+        except SeriesError as error:
+            task.fail(error)
+    keep_state(task, run.options.state_dir, run.options.run_id, run.local_now_ms(), result.outcome)
+    gaps = merge(result.open_gaps)
+    result.unexplained = series.interval.count_in(gaps)
+    unserved = subtract(gaps, task.covered)
+    for gap in unserved:
+        _log.warning(
+            "%s: %s was not fetched, no usable archive file has it; the next run tries again, and asks REST unless "
+            "--source archive is given",
+            series,
+            gap,
+        )
+    for gap in subtract(gaps, unserved):
+        _log.warning(
+            "%s: gap %s is not explained yet; it is asked for again half an hour after the last answer", series, gap
+        )
+    _log.info(
+        "%s: %s, %d inserted, %d already there, %d conflicts, covered to %s",
+        series,
+        result.outcome,
+        result.saved.inserted,
+        result.saved.equal,
+        result.saved.conflicts,
+        shown(result.covered_until_ms),
+    )

@@ -1,0 +1,67 @@
+"""Before anything is fetched: a plan for each series, its table, what was learned of its listing."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+from core.errors import ExchangeUnavailable, SeriesError
+from core.instrument import Market
+from db.catalog import update_listing
+from db.schema import create_table_if_not_exists, refresh_all_series_view
+from logic.backfill.run import BackfillRun
+from logic.backfill.series_task import SeriesTask
+from logic.clocks import keep_clocks
+from logic.planning.listing import StoredCoverage
+from logic.planning.series_plan import SeriesPlan, plan_series
+
+_log = logging.getLogger(__name__)
+
+
+def make_plans(run: BackfillRun, executor: ThreadPoolExecutor) -> None:
+    """Plan every series, several at a time."""
+    policy, exchange = run.options.policy, run.exchange
+    for market in Market:
+        symbols = {task.wanted.series.symbol for task in run.open_tasks if task.wanted.series.market is market}
+        if symbols and policy.allowed.rest:
+            try:
+                exchange.open_market(market, symbols)
+            except ExchangeUnavailable:  # said in the log, and kept for the summary
+                run.fail_market(market)
+
+    def plan(task: SeriesTask) -> SeriesPlan:
+        series = task.wanted.series
+        symbols = exchange.open_market(series.market, {series.symbol}) if policy.allowed.rest else None
+        last_candle_ms = task.state.last_candle_ms if task.state is not None else None
+        stored = StoredCoverage(task.row.listing, task.covered, last_candle_ms)
+        return plan_series(task.wanted, symbols, stored, exchange, policy)
+
+    futures = [(task, executor.submit(plan, task)) for task in run.open_tasks]
+    for task, future in futures:
+        with run.failing_alone(task):
+            task.plan = future.result()
+            now_ms = exchange.now_ms(task.wanted.series.market)
+            task.result.open_gaps += task.gaps_among(task.plan.unserved, now_ms)
+
+
+def prepare_tables(run: BackfillRun) -> None:
+    """Create the tables that are missing, keep what was learned of listings and clocks, refresh the view over all."""
+    for task in run.open_tasks:
+        if task.plan is None:
+            continue
+        series, known = task.wanted.series, task.row.listing
+        listing = known.updated_by(task.plan.listing)
+        is_news = task.plan.listing.status is not None and listing != known
+        if task.table_exists and not is_news:
+            continue
+        with run.failing_alone(task), run.database.transaction(f"prepare the table of {series}") as tx:
+            create_table_if_not_exists(tx, series, run.options.timescale, run.options.compress_after_days)
+            if is_news:
+                update_listing(tx, task.row.id, listing)
+    instruments = {(task.wanted.series.exchange, task.wanted.series.market) for task in run.tasks}
+    keep_clocks(run.database, run.exchange, instruments)
+    try:
+        with run.database.transaction("refresh the view over all series") as tx:
+            refresh_all_series_view(tx)
+    except SeriesError as error:  # a table was changed by hand; the candles of the others are what counts
+        _log.error("the view public.ohlcv stays as it was: %s", error)

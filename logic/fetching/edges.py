@@ -1,0 +1,45 @@
+"""Holes at the edges of what is wanted, which are no gaps: the end of the data so far, the time before an archive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.closing import is_unsettled, unsettled_tail
+from core.fetched import FetchedChunk
+from core.intervals import Interval
+from core.ranges import Span, subtract
+
+
+@dataclass(frozen=True, slots=True)
+class WantedEdges:
+    """The whole range wanted of a series, and what is known of its edges."""
+
+    interval: Interval
+    span: Span
+    only_archives: bool  # the end of the data is told by archive files alone, which come late
+    begins_unknown: bool  # whether candles exist at the beginning is not known
+
+    def is_edge(self, hole: Span, now_ms: int) -> bool:
+        """Whether `hole` is no gap. `now_ms` is the exchange's clock."""
+        if hole.end_ms == self.span.end_ms:
+            return is_unsettled(hole, self.span, now_ms, self.only_archives)
+        return self.begins_unknown and hole.start_ms == self.span.start_ms
+
+    def exclude(self, fetched: FetchedChunk, now_ms: int) -> FetchedChunk:
+        """Return the chunk without the holes that are no gaps: they stay uncovered, so the next run asks again.
+
+        With an unsettled hole at the end goes the candle before it (core/closing.py, guard 4).
+        """
+        edges = [
+            unsettled_tail(self.interval, hole.span, self.span) if hole.span.end_ms == self.span.end_ms else hole.span
+            for hole in fetched.holes
+            if self.is_edge(hole.span, now_ms)
+        ]
+        if not edges:
+            return fetched
+        spans = [one.within(part) for one in fetched.spans for part in subtract([one.span], edges)]
+        return FetchedChunk(
+            tuple(spans),
+            tuple(hole for hole in fetched.holes if not any(hole.span.intersect(edge) for edge in edges)),
+            (*fetched.uncovered, *edges),
+        )

@@ -86,9 +86,13 @@ def run(request: CheckRequest, context: CommandContext) -> int:
         print_json(context.stdout, check_document(checks) | runs)
     else:
         _print(request, context, healed, checks)
-    codes = [EXIT_OK if check.is_complete else EXIT_INCOMPLETE for check in checks]
-    # A heal that left gaps is told by the check after it, which also knows those that others filled meanwhile.
-    return worst([*codes, *(one.exit_code for one in healed if one.exit_code != EXIT_INCOMPLETE)])
+    return _exit_code(healed, checks)
+
+
+def _exit_code(healed: list[RunSummary], checks: list[SeriesCheck]) -> int:
+    # Whether what is missing came is told by the checks that follow, so an incomplete heal alone says nothing more.
+    of_runs = [summary.exit_code for summary in healed if summary.exit_code != EXIT_INCOMPLETE]
+    return worst([*of_runs, *(EXIT_OK if check.is_complete else EXIT_INCOMPLETE for check in checks)])
 
 
 def _print(request: CheckRequest, context: CommandContext, healed: list[RunSummary], checks: list[SeriesCheck]) -> None:

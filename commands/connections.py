@@ -68,7 +68,7 @@ def asking(context: CommandContext) -> Iterator[ExchangeSource]:
 def backfill_options(
     context: CommandContext,
     database: Database,
-    sources: AllowedSources = AllowedSources.AUTO,
+    allowed: AllowedSources = AllowedSources.AUTO,
     heal_gaps: bool = True,
     replaces_catalog: bool = False,
 ) -> BackfillOptions:
@@ -76,7 +76,7 @@ def backfill_options(
     settings = context.settings
     return BackfillOptions(
         run_id=context.run_id,
-        policy=FetchPolicy(sources, settings.chunk_days),
+        policy=FetchPolicy(allowed, settings.chunk_days),
         workers=settings.fetch_workers,
         heal_gaps=heal_gaps,
         replaces_catalog=replaces_catalog,

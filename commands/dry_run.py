@@ -15,7 +15,7 @@ from core.sources import AllowedSources
 from logic.documents import BYTES_PER_CANDLE, plan_document
 from logic.planning.dry_run import PlannedSeries, plan_backfill
 from logic.planning.series_plan import FetchPolicy
-from logic.planning.wanted_series import load_coverage
+from logic.planning.wanted_series import load_known
 
 _COLUMNS = (
     Column("series"),
@@ -35,8 +35,8 @@ def run_dry(request: WantedRequest, sources: AllowedSources, output: OutputOptio
     exchange = make_exchange(context)
     with reading(context) as database:
         series = resolve_wanted(request, context.settings, database, exchange)
-        stored = {} if database is None else load_coverage(database, [one.series for one in series])
-        planned = plan_backfill(series, exchange, FetchPolicy(sources, context.settings.chunk_days), stored)
+        known = {} if database is None else load_known(database, [one.series for one in series])
+        planned = plan_backfill(series, exchange, FetchPolicy(sources, context.settings.chunk_days), known)
     total = sum((one.estimate for one in planned if one.estimate is not None), NOTHING)
     seconds = total.seconds(exchange.weight_per_minute(), context.settings.fetch_workers)
     if output.json:

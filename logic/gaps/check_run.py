@@ -12,10 +12,10 @@ from logic.gaps.series_check import SeriesCheck, check_series
 
 
 def check_each(database: Database, rows: Sequence[CatalogRow], asked: TimeRange) -> Iterator[SeriesCheck]:
-    """Yield the check of each of `rows`, over its expected range or over the range `asked` for.
+    """Yield the check of each of `rows`, over its expected range or the range `asked` for.
 
-    Each is seen at one moment of the database, so a run that commits meanwhile does not disturb it. What has closed
-    is judged by the exchange's clock, as far ahead as it was when it was last asked. Raises DatabaseUnavailable and
+    What has closed is decided by the exchange's clock as it was last known (db/exchange_clock.py). Each series is seen
+    at one moment of the database, so a run that commits meanwhile does not disturb it. Raises DatabaseUnavailable and
     SeriesError.
     """
     for row in rows:

@@ -32,7 +32,7 @@ def active_series(database: Database) -> list[WantedSeries]:
         return load_symbols_from_db(tx) if is_migrated(tx) else []
 
 
-def load_coverage(database: Database, series: Sequence[Series]) -> dict[Series, StoredCoverage]:
+def load_known(database: Database, series: Sequence[Series]) -> dict[Series, StoredCoverage]:
     """Return what the database holds of those of `series` that it knows."""
     with database.transaction("read what is covered") as tx:
         if not is_migrated(tx):

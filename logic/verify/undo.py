@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from core.errors import ConfigurationError
 from core.series import Series
-from db.catalog import CatalogRow, load_catalog
+from db.catalog import load_catalog
 from db.commit import CommitContext
 from db.connection import Database
 from db.corrections import load_corrected, undo_corrections
@@ -37,16 +37,17 @@ def undo_repair(database: Database, undone_run: str, run_id: str, now_ms: Callab
         rows = {row.id: row for row in load_catalog(tx)}
     if not corrected:
         raise ConfigurationError(f"--undo: run {undone_run[:40]!r} changed no candle; see public.ohlcv_corrections")
-    return [_undo(database, rows[series_id], count, undone_run, run_id, now_ms()) for series_id, count in corrected]
+    undone = []
+    for series_id, count in corrected:
+        series = rows[series_id].series
+        commit = CommitContext(series_id, series.table_name, run_id, now_ms())
+        undone.append(_undo(database, commit, series, count, undone_run))
+    return undone
 
 
-def _undo(
-    database: Database, row: CatalogRow, corrections: int, undone_run: str, run_id: str, now_ms: int
-) -> UndoneSeries:
-    commit = CommitContext(row.id, row.series.table_name, run_id, now_ms)
-    with database.transaction(f"undo the repair of {row.series}") as tx:
-        if not try_lock_series_for_transaction(tx, row.id):
-            _log.warning("%s: another run is working on it; left out", row.series)
-            return UndoneSeries(row.series, 0, corrections, is_locked=True)
-        put_back = undo_corrections(tx, commit, undone_run)
-    return UndoneSeries(row.series, put_back, corrections)
+def _undo(database: Database, commit: CommitContext, series: Series, corrections: int, undone_run: str) -> UndoneSeries:
+    with database.transaction(f"undo the repair of {series}") as tx:
+        if try_lock_series_for_transaction(tx, commit.series_id):
+            return UndoneSeries(series, undo_corrections(tx, commit, undone_run), corrections)
+    _log.warning("%s: another run is working on it; left out", series)
+    return UndoneSeries(series, 0, corrections, is_locked=True)

@@ -96,7 +96,7 @@ def _needs(check: SeriesCheck) -> Iterator[str]:
 
 
 def _amount(interval: Interval, spans: Sequence[Span]) -> str:
-    candles = sum(interval.count(span.start_ms, span.end_ms) for span in spans)
+    candles = interval.count_in(spans)
     return f"{count_text(candles, 'candle')} in {_first(spans)}"
 
 

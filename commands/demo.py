@@ -105,9 +105,8 @@ def _run_twice(request: DemoRequest, context: CommandContext, market: _Market, e
     exit_code = backfill.run(fetch, context)
     if request.output.json or request.output.is_quiet or exit_code != EXIT_OK:
         return exit_code
-    then = dataclasses.replace(context, now_ms=lambda: market.now_ms)
-    status.run(status.StatusRequest(output=request.output), then)
-    check.run(check.CheckRequest(output=request.output), then)
+    status.run(status.StatusRequest(output=request.output), context)
+    check.run(check.CheckRequest(output=request.output), context)
     _show_newest(context, market.wanted[0].series)
     requests = len(exchange.requests)
     _say(request, context, f"\nThe replay exchange answered {requests:,} requests. Now the same again:\n")

@@ -67,7 +67,7 @@ def run(request: StatusRequest, context: CommandContext) -> int:
         stored = [] if database is None else read_stored(database, request.series)
     now_ms = context.now_ms()
     if request.output.json:
-        print_json(context.stdout, stored_document(stored, now_ms))
+        print_json(context.stdout, stored_document(stored))
     elif stored:
         print_report(context.stdout, _report(stored, now_ms, request.output), request.output)
     elif not request.output.is_quiet:
@@ -78,27 +78,27 @@ def run(request: StatusRequest, context: CommandContext) -> int:
 def _report(stored: Sequence[StoredSeries], now_ms: int, output: OutputOptions) -> Report:
     candles = sum(one.rows for one in stored)
     headline = f"{count_text(len(stored), 'series', 'series')}, {count_text(candles, 'candle')}"
-    lags = [lag for one in stored if one.row.active and (lag := one.lag_ms(now_ms)) is not None]
+    lags = [lag for one in stored if one.row.active and (lag := one.lag_ms) is not None]
     if lags:
         headline += f", the longest lag is {_duration(max(lags))}"
     rows = []
     for one in stored:
-        needs = tuple(_needs(one, now_ms))
+        needs = tuple(_needs(one))
         details = list(_details(one)) if output.is_verbose else []
         rows.append(Row(_cells(one, now_ms), Tone.ATTENTION if needs else Tone.PLAIN, needs, details))
     return Report(headline, _COLUMNS, rows)
 
 
-def _needs(one: StoredSeries, now_ms: int) -> Iterator[str]:
-    lag_ms = one.lag_ms(now_ms)
+def _needs(one: StoredSeries) -> Iterator[str]:
+    lag_ms = one.lag_ms
     if one.row.active and not one.rows and not one.row.listing.is_pending:
         yield "nothing of it is stored; a backfill fetches it, or says why it cannot"
-    elif lag_ms is not None and one.is_behind(now_ms):
+    elif lag_ms is not None and one.is_behind:
         yield f"{_duration(lag_ms)} behind; a backfill brings it up to date"
 
 
 def _cells(one: StoredSeries, now_ms: int) -> list[str]:
-    lag_ms, age = one.lag_ms(now_ms), one.verification
+    lag_ms, age = one.lag_ms, one.verification
     return [
         str(one.row.series),
         _shown_status(one),

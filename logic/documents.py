@@ -49,13 +49,13 @@ def _identity(series: Series) -> Document:
     return {"market": series.market.value, "symbol": series.symbol, "interval": series.interval.code}
 
 
-def stored_document(stored: Sequence[StoredSeries], now_ms: int) -> Document:
+def stored_document(stored: Sequence[StoredSeries]) -> Document:
     """Return what is stored of each series (`status`)."""
-    return {"series": [_stored_series(one, now_ms) for one in stored]}
+    return {"series": [_stored_series(one) for one in stored]}
 
 
-def _stored_series(one: StoredSeries, now_ms: int) -> Document:
-    row, lag_ms, age = one.row, one.lag_ms(now_ms), one.verification
+def _stored_series(one: StoredSeries) -> Document:
+    row, lag_ms, age = one.row, one.lag_ms, one.verification
     return {
         **_identity(row.series),
         "table": row.series.table_name,

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.errors import DatabaseUnavailable
-from core.instrument import ExchangeName
 from db.connection import Database
 from db.embedded import EmbeddedServer
 from db.migrate import is_migrated, migrate
 from db.shared_weight import SharedWeight
 from db.timescale import use_timescale_if_there
 from fetcher.addresses import ExchangeAddresses
-from fetcher.exchanges import open_exchange as open_exchange_named
+from fetcher.exchanges import open_exchange
 from fetcher.source import ExchangeSource
 
 # What a caller needs to name what is opened here.
@@ -100,13 +99,6 @@ def open_for_reading(address: DatabaseAddress, cancel_on_stop: CancelOnStop) -> 
 def enable_timescale(database: Database) -> bool:
     """Whether new tables become hypertables; enables the extension where the server offers it."""
     return use_timescale_if_there(database)
-
-
-def open_exchange(
-    name: ExchangeName, addresses: ExchangeAddresses, sleep: Callable[[float], None], now_ms: Callable[[], int]
-) -> ExchangeSource:
-    """Return the exchange, asked by nobody yet. `sleep` waits seconds, `now_ms` is this machine's clock."""
-    return open_exchange_named(name, addresses, sleep, now_ms)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from core.times import MS_PER_DAY
 from core.wanted import Wanted, WantedSeries, resolve
 from db.catalog import CatalogRow, load_catalog
 from db.connection import Database, Transaction
+from db.exchange_clock import load_exchange_now_ms
 from db.ledger import LedgerTotals, VerificationAge, load_totals, load_verification_ages
 from db.operations import get_first_timestamp, get_last_timestamp, load_newest
 from db.schema import find_tables
@@ -27,21 +28,23 @@ class StoredSeries:
     last_ms: int | None
     covered: tuple[Span, ...]  # merged
     verification: VerificationAge | None  # None: nothing committed
+    now_ms: int  # the exchange's clock when this was read
 
-    def lag_ms(self, now_ms: int) -> int | None:
-        """Return the time since the end of the newest candle; None for a series that is empty or has ended."""
+    @property
+    def lag_ms(self) -> int | None:
+        """The time since the end of the newest candle; None for a series that is empty or has ended."""
         if self.last_ms is None or self.row.listing.end_ms is not None:
             return None
         interval = self.row.series.interval
-        return max(0, now_ms - interval.add(interval.floor(self.last_ms), 1))
+        return max(0, self.now_ms - interval.add(interval.floor(self.last_ms), 1))
 
-    def is_behind(self, now_ms: int) -> bool:
+    @property
+    def is_behind(self) -> bool:
         """Whether an active series lacks more than a day, and more than a candle, up to now."""
-        lag_ms = self.lag_ms(now_ms)
         until_ms = self.row.wanted.end_ms
-        if lag_ms is None or not self.row.active or (until_ms is not None and until_ms <= now_ms):
+        if self.lag_ms is None or not self.row.active or (until_ms is not None and until_ms <= self.now_ms):
             return False
-        return lag_ms > MS_PER_DAY + self.row.series.interval.typical_ms
+        return self.lag_ms > MS_PER_DAY + self.row.series.interval.typical_ms
 
 
 def read_catalog(database: Database, wanted: Wanted | None) -> list[CatalogRow]:
@@ -64,10 +67,22 @@ def read_stored(database: Database, wanted: Wanted | None) -> list[StoredSeries]
         ages = load_verification_ages(tx)
         there = sorted(find_tables(tx, [row.series.table_name for row in chosen]))
         first, last = get_first_timestamp(tx, there), get_last_timestamp(tx, there)
+        markets = {(row.series.exchange, row.series.market) for row in chosen}
+        now_ms = {market: load_exchange_now_ms(tx, *market) for market in markets}
     stored = []
     for row in chosen:
-        table, total = row.series.table_name, totals.get(row.id, LedgerTotals((), 0))
-        stored.append(StoredSeries(row, total.rows, first.get(table), last.get(table), total.covered, ages.get(row.id)))
+        series, total = row.series, totals.get(row.id, LedgerTotals((), 0))
+        stored.append(
+            StoredSeries(
+                row,
+                total.rows,
+                first.get(series.table_name),
+                last.get(series.table_name),
+                total.covered,
+                ages.get(row.id),
+                now_ms[series.exchange, series.market],
+            )
+        )
     return stored
 
 

@@ -18,6 +18,8 @@ from core.intervals import Interval
 from core.ranges import Span, span_or_none, subtract
 
 _BLOCK_ROWS = 8192
+_BEHIND_THE_END = 2**31 - 1
+_ZERO = pa.scalar(0, pa.int32())
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +117,7 @@ def content_hash(batch: CandleBatch) -> str:
     """
     digest = hashlib.sha256()
     for block in batch.blocks():
-        lines = pc.binary_join_element_wise(_value_lines(block), "\n", "")
-        # The characters of a string column lie one after the other: no Python string a row is made.
-        first, last = lines.offset, lines.offset + len(lines)
-        offsets = memoryview(lines.buffers()[1]).cast("i")
-        digest.update(memoryview(lines.buffers()[2])[offsets[first] : offsets[last]])
+        digest.update(characters(_value_lines(block, end="\n")))
     return digest.hexdigest()
 
 
@@ -128,7 +126,7 @@ def value_lines(batch: CandleBatch) -> pa.ChunkedArray:
     return pa.chunked_array([_value_lines(block) for block in batch.blocks()], pa.string())
 
 
-def _value_lines(block: pa.RecordBatch) -> pa.Array:
+def _value_lines(block: pa.RecordBatch, end: str = "") -> pa.Array:
     decimals = _without_trailing_zeros(stacked_decimals(block))
     columns = [
         decimals.slice(DECIMAL_COLUMNS.index(name) * block.num_rows, block.num_rows)
@@ -136,6 +134,8 @@ def _value_lines(block: pa.RecordBatch) -> pa.Array:
         else block[name].cast(pa.string())
         for name in SCHEMA.names
     ]
+    # A replacement behind the end of a text is appended, much faster than by joining.
+    columns[-1] = pc.binary_replace_slice(columns[-1], _BEHIND_THE_END, _BEHIND_THE_END, end)
     return pc.binary_join_element_wise(*columns, ",")
 
 
@@ -147,10 +147,22 @@ def stacked_decimals(block: pa.RecordBatch) -> pa.Array:
     return pa.concat_arrays([block[name] for name in DECIMAL_COLUMNS])
 
 
+def characters(column: pa.Array) -> memoryview:
+    """Return the texts of a string column without nulls, one right after the other in UTF-8.
+
+    That is how they lie in memory: no Python string a row is made.
+    """
+    first, last = column.offset, column.offset + len(column)
+    offsets = memoryview(column.buffers()[1]).cast("i")
+    return memoryview(column.buffers()[2])[offsets[first] : offsets[last]]
+
+
 def _without_trailing_zeros(column: pa.Array) -> pa.Array:
     trimmed = pc.ascii_rtrim(pc.ascii_rtrim(column, "0"), ".")
-    has_point = pc.match_substring(column, ".")
-    return trimmed if pc.all(has_point).as_py() else pc.if_else(has_point, trimmed, column)
+    point = pc.find_substring(column, ".")
+    if pc.min(point).as_py() >= 0:
+        return trimmed
+    return pc.if_else(pc.greater_equal(point, _ZERO), trimmed, column)
 
 
 def missing_spans(open_times: Iterable[int], interval: Interval, span: Span) -> list[Span]:

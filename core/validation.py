@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.candles import CandleBatch, stacked_decimals
+from core.candles import CandleBatch, characters, stacked_decimals
 from core.columns import DECIMAL_COLUMNS
 from core.errors import UnusableAnswer
 from core.times import format_ms
@@ -13,11 +13,13 @@ from core.times import format_ms
 # Plain decimals only, as the exchange writes them: no sign, no exponent, no NaN, no empty text.
 # The bounds keep every value inside the exact decimal type below; real ones are far smaller.
 _DECIMAL = r"^(0|[1-9][0-9]{0,19})(\.[0-9]{1,18})?$"
+_MOST_BEFORE_POINT, _MOST_AFTER_POINT = 20, 18
 _EXACT = pa.decimal128(38, 18)
 _MAX_TRADES = 2**31 - 1  # the column is a PostgreSQL integer
 # With their types given: Arrow looks for an optional module each time it has to find a type out.
 _NO_PRICE = pa.scalar(0, _EXACT)
 _FEWEST, _MOST = pa.scalar(0, pa.int64()), pa.scalar(_MAX_TRADES, pa.int64())
+_ZERO, _ONE = pa.scalar(0, pa.int32()), pa.scalar(1, pa.int32())
 
 
 def validate(batch: CandleBatch) -> None:
@@ -40,10 +42,12 @@ def _first_bad(block: pa.RecordBatch) -> tuple[int, str] | None:
     for name in block.schema.names:
         if block[name].null_count:
             return _first_true(pc.is_null(block[name])), f"{name} is missing"
-    plain = pc.match_substring_regex(stacked_decimals(block), _DECIMAL)
-    if not pc.all(plain).as_py():
-        column, row = divmod(_first_true(pc.invert(plain)), block.num_rows)
-        return row, f"{DECIMAL_COLUMNS[column]} is not a plain decimal number"
+    decimals = stacked_decimals(block)
+    if not _are_plain_at_a_glance(decimals):
+        bad_text = pc.invert(pc.match_substring_regex(decimals, _DECIMAL))
+        if pc.any(bad_text).as_py():
+            column, row = divmod(_first_true(bad_text), block.num_rows)
+            return row, f"{DECIMAL_COLUMNS[column]} is not a plain decimal number"
     trades = block["trades"]
     bad_count = pc.or_(pc.less(trades, _FEWEST), pc.greater(trades, _MOST))
     open_, high, low, close = (block[name].cast(_EXACT) for name in ("open", "high", "low", "close"))
@@ -58,6 +62,26 @@ def _first_bad(block: pa.RecordBatch) -> tuple[int, str] | None:
         if pc.any(bad).as_py():
             return _first_true(bad), why
     return None
+
+
+def _are_plain_at_a_glance(decimals: pa.Array) -> bool:
+    """Whether all texts match `_DECIMAL`, at a third of its price; False where the expression has to decide."""
+    point, length = pc.find_substring(decimals, "."), pc.binary_length(decimals)
+    has_point = pc.greater_equal(point, _ZERO)
+    # Digits, and as many points as there are texts with one.
+    if bytes(characters(decimals)).translate(None, b"0123456789") != b"." * pc.sum(has_point).as_py():
+        return False
+    before = pc.if_else(has_point, point, length)
+    after = pc.subtract(length, before)  # the point among them
+    needless_zero = pc.and_(pc.greater(before, _ONE), pc.starts_with(decimals, "0"))
+    fewest_before, most_before = pc.min_max(before).values()
+    return bool(
+        fewest_before.as_py() >= 1
+        and most_before.as_py() <= _MOST_BEFORE_POINT
+        and pc.max(after).as_py() <= 1 + _MOST_AFTER_POINT
+        and not pc.any(pc.equal(after, _ONE)).as_py()
+        and not pc.any(needless_zero).as_py()
+    )
 
 
 def _first_true(flags: pa.Array) -> int:

@@ -47,16 +47,16 @@ def stored(database: Database, tmp_path: Path) -> Iterator[StoredSeries]:
 def wait(stored: StoredSeries, ms: int) -> None:
     """Let `ms` and a second pass, and the next run begin: it takes the exchange's time anew."""
     stored.replay.clock.advance(ms + MS_PER_SECOND)
-    stored.exchange.rest(stored.series.market).synchronize_clock()
+    stored.begin_run()
 
 
 def heal(stored: StoredSeries, choice: AllowedSources = AllowedSources.AUTO) -> HealResult:
-    return fill_missing(stored.look(choice), [stored.span])
+    return fill_missing(stored.recheck(choice), [stored.span])
 
 
 def look_when_due(stored: StoredSeries) -> None:
     """Do what every run does: look at the gaps whose time has come, at no others."""
-    recheck = stored.look()
+    recheck = stored.recheck()
     due = [gap for gap in stored.gaps() if recheck.wants(gap)]
     if due:
         recheck_gaps(recheck, due)
@@ -136,7 +136,7 @@ def test_two_equal_answers_count_only_half_an_hour_apart(stored: StoredSeries) -
 
 
 def test_an_archive_alone_does_not_make_it_absent_while_rest_cannot_be_asked(stored: StoredSeries) -> None:
-    recheck = stored.look()
+    recheck = stored.recheck()
     stored.replay.faults.add("/api/v3/klines", Answer(400, {"code": -1121, "msg": "Invalid symbol."}), times=MANY)
     with pytest.raises(SeriesError, match="1121"):
         fill_missing(recheck, [SPAN])
@@ -342,7 +342,7 @@ def test_a_heal_of_a_part_leaves_the_rest_healable_and_provable(database: Databa
     with stored_series(database, tmp_path, store_of(halts=()), BTC, SPAN, LATE_MS) as stored:
         middle_ms = SPAN.start_ms + MS_PER_DAY
         stored.delete([SPAN.start_ms + MS_PER_HOUR, middle_ms + MS_PER_HOUR, middle_ms + 5 * MS_PER_HOUR])
-        fill_missing(stored.look(), [Span(SPAN.start_ms, middle_ms)])
+        fill_missing(stored.recheck(), [Span(SPAN.start_ms, middle_ms)])
         check = stored.check()
         assert (check.missing, check.extra_rows) == (2, 0)
         heal(stored)

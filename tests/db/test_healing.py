@@ -73,7 +73,7 @@ def entries(database: Database, series_id: int, series: Series = BTC) -> list[Le
 
 
 def lose(database: Database, *spans: Span) -> None:
-    """Delete candles as a foreign hand would."""
+    """Delete candles as somebody else would, by hand."""
     for span in spans:
         execute(database, "delete from public.ohlcv_btcusdt where time >= %s and time < %s", span.start_ms, span.end_ms)
 

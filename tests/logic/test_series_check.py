@@ -328,7 +328,9 @@ def test_holes_that_no_gap_tells_of_are_missing_and_nothing_is_extra(database: D
         assert (check.missing, check.extra_rows, check.altered) == (26, 0, ())
 
 
-def test_rows_inside_a_gap_that_is_absent_are_not_taken_for_candles(database: Database, tmp_path: Path) -> None:
+def test_rows_inside_a_gap_that_is_not_at_the_exchange_are_not_taken_for_candles(
+    database: Database, tmp_path: Path
+) -> None:
     with sound(database, tmp_path, "BTCUSDT") as stored:
         explain_all(stored)
         with database.transaction("damage and check") as tx:

@@ -305,7 +305,7 @@ def test_an_archive_that_was_published_anew_is_noticed_and_compared(database: Da
         [row] = stored.replay.store.rows(BTC, changed, changed + 1)
         stored.replay.store.add(BTC, [[*row[:8], int(row[8]) + 3, *row[9:]]])
         result = verify(stored)
-        assert result.replaced_archives == ["BTCUSDT-1m-2024-03-05.zip"]
+        assert result.replaced_archives == ["BTCUSDT/1m 2024-03-05"]
         assert (counts(result), result.verified) == ((0, 0, 1), 2)
         assert verify(stored, repair=True).is_clean
         assert stored.rows() == stored.truth()
@@ -385,9 +385,7 @@ def test_a_candle_that_only_an_archive_has_is_not_extra(database: Database, tmp_
         assert stored.rows() == stored.truth()
 
 
-def test_candles_that_came_after_all_are_missing_and_the_gap_is_no_longer_absent(
-    database: Database, tmp_path: Path
-) -> None:
+def test_candles_that_came_after_all_are_missing_and_the_gap_is_open_again(database: Database, tmp_path: Path) -> None:
     with committed(database, tmp_path, days()) as stored:
         fill_missing(stored.recheck(), [SPAN])
         [gap] = stored.gaps()
@@ -425,7 +423,7 @@ def test_late_candles_are_noticed_by_verify_where_rest_alone_has_them(database: 
         assert None not in checksums
 
 
-def test_a_row_made_up_inside_a_halt_is_extra_and_repaired_and_the_gap_stays_absent(
+def test_a_row_made_up_inside_a_halt_is_extra_and_repaired_and_the_gap_stays_as_it_is(
     database: Database, tmp_path: Path
 ) -> None:
     with committed(database, tmp_path, days()) as stored:
@@ -566,11 +564,11 @@ def test_a_span_that_grew_while_other_series_were_verified_is_verified_as_it_is_
 
             def commit_meanwhile(rows: list[list[object]]) -> list[list[object]]:
                 with other.transaction("commit") as theirs:
-                    theirs.execute(
+                    theirs.cursor.execute(
                         f"update public.{eth.table_name} set close = %s where time = %s",
                         (stored.replay.store.rows(eth)[0][4], to_datetime(hour.start_ms)),
                     )
-                    theirs.execute("delete from public.ohlcv_ledger where series_id = %s", (eth_id,))
+                    theirs.cursor.execute("delete from public.ohlcv_ledger where series_id = %s", (eth_id,))
                     whole = rest_span(stored.replay.store, eth, Span(hour.start_ms, later.end_ms))
                     save_spans(theirs, eth_id, eth.table_name, [whole], "run", NOW_MS)
                 return rows

@@ -1,4 +1,4 @@
-"""Questions about a candle table that are answered where the data is: counts, keys, foreign hands."""
+"""Questions about a candle table that are answered where the data is: counts, keys, external changes."""
 
 from __future__ import annotations
 

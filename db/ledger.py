@@ -57,7 +57,7 @@ class LedgerEntry:
     run_id: str
     verified_ms: int | None  # when last held against the exchange
     attempted_ms: int | None  # when a verification last looked at it in vain
-    is_hash_checked: bool  # the stored rows had `content_hash` since the last change by a foreign hand
+    is_hash_checked: bool  # the stored rows had `content_hash` since the last external change
 
 
 @dataclass(frozen=True, slots=True)

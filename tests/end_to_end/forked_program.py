@@ -30,12 +30,13 @@ def run_forked(
         stdout, stderr = Path(told, "stdout"), Path(told, "stderr")
         process = _fork_server().Process(target=_run, args=(arguments, environment, folder, stdout, stderr))
         process.start()
-        process.join(timeout_s)
-        if process.is_alive():
+        try:
+            process.join(timeout_s)
+            if process.exitcode is None:
+                raise subprocess.TimeoutExpired(list(arguments), timeout_s)
+        finally:
             process.kill()
             process.join()
-            raise subprocess.TimeoutExpired(list(arguments), timeout_s)
-        assert process.exitcode is not None
         texts = [path.read_text(encoding="utf-8") for path in (stdout, stderr)]
         return subprocess.CompletedProcess(list(arguments), process.exitcode, *texts)
 

@@ -141,16 +141,16 @@ def pieces_of(series: Series, span: Span, dice: random.Random) -> list[Span]:
     return [Span(interval.add(span.start_ms, a), interval.add(span.start_ms, b)) for a, b in pairwise(cuts)]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("number", [0, *(pytest.param(number, marks=pytest.mark.long) for number in (1, 2, 3))])
 @pytest.mark.parametrize("text", list(CASES))
 def test_any_deletions_publications_and_heals_end_in_exactly_the_truth(
-    database: Database, tmp_path: Path, text: str, seed: int
+    database: Database, tmp_path: Path, seed: int, text: str, number: int
 ) -> None:
-    series, span, dice = parse_series(text), CASES[text], random.Random(f"{seed}/{text}")
+    series, span, dice = parse_series(text), CASES[text], random.Random(f"{seed}/{number}/{text}")
     interval = series.interval
     off_grid = (OFF_GRID,) if text == "BTCUSDT" else ()
     halts = (Span(OFF_GRID.start_ms - 5 * MS_PER_MINUTE, OFF_GRID.start_ms),) if off_grid else ()
-    rows = list(generate_series(series, span, seed, halts=halts, off_grid=off_grid))
+    rows = list(generate_series(series, span, number, halts=halts, off_grid=off_grid))
     store = CandleStore()
     store.add(series, rows)
     late: list[list[Row]] = []

@@ -9,14 +9,13 @@ from psycopg2 import sql
 
 from core.binance.row import ROW_POSITIONS
 from core.candles import CandleBatch
-from core.columns import SCHEMA
+from core.columns import SCHEMA, VALUE_NAMES
 from core.fetched import FetchedSpan
 from core.ranges import Span
 from core.series import Series
 from core.times import from_datetime
 from db.connection import Transaction
 from db.operations import PreparedSpan, SaveResult, save_ohlcv
-from db.schema import VALUE_COLUMNS
 from demo.generated_market import generate_series
 
 Row = tuple[object, ...]
@@ -47,7 +46,7 @@ def truth_rows(rows: Sequence[Sequence[object]]) -> list[Row]:
 
 def stored_rows(tx: Transaction, table: str) -> list[Row]:
     """Return a table's rows in the same form: every digit as stored."""
-    names = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name, _ in VALUE_COLUMNS)
+    names = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in VALUE_NAMES)
     tx.cursor.execute(
         sql.SQL("select time, {} from public.{} order by public.{}.time").format(names, *[sql.Identifier(table)] * 2)
     )

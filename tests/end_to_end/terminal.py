@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import pty
 import re
@@ -12,6 +13,9 @@ import termios
 from dataclasses import dataclass
 
 from program import Program
+
+BAR = set("━╸╺")
+"""What a progress bar is drawn with."""
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _COLOR = re.compile(r"\x1b\[(?:\d+;)*(?:3|9)[0-7](?:;\d+)*m|\x1b\[(?:\d+;)*38;")
@@ -32,6 +36,12 @@ class Shown:
     @property
     def text(self) -> str:
         return "\n".join(self.lines)
+
+    @property
+    def settled(self) -> list[str]:
+        """The lines that are left when the bar is gone, from the first that is not empty."""
+        kept = [line for line in self.lines if not BAR & set(line)]
+        return list(itertools.dropwhile(lambda line: not line, kept))
 
     @property
     def has_color(self) -> bool:

@@ -48,7 +48,8 @@ def documents(program: Program) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "check", program.run_json("check")
     yield "verify", program.run_json("verify")
     yield "status", program.run_json("status")
-    yield "against 1m", program.run_json("verify", "--against", "1m")
+    # The hours of this market are not made of its minutes.
+    yield "against 1m", program.run_json("verify", "--against", "1m", expect=3)
     yield "failed", program.run_json("--symbols", "BTCUSDTT", expect=3)
     yield "error", program.run_json("check", "--symbols", "BTCUSDT/7m", expect=2)
     program.query("delete from public.ohlcv_btcusdt where time >= '2024-12-20' and time < '2024-12-21'")
@@ -59,7 +60,6 @@ def documents(program: Program) -> Iterator[tuple[str, dict[str, Any]]]:
         " where time = '2024-12-20 00:00+00'"
     )
     yield "bad check", program.run_json("check", expect=3)
-    yield "bad against 1m", program.run_json("verify", "--against", "1m", expect=3)
     yield "bad verify", program.run_json("verify", expect=3)
     yield "heal", program.run_json("check", "--heal", "--symbols", "BTCUSDT", expect=0)
     repaired = program.run_json("verify", "--repair", "--symbols", "BTCUSDT/1h")

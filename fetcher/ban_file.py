@@ -65,7 +65,7 @@ class BanFile:
                 beside.write_text(json.dumps(self._until_ms()), encoding="utf-8")
                 beside.replace(self._path)
             except OSError as error:
-                _log.warning("the exchange's ban or pause cannot be recorded in %s for other runs: %s", self._path, error)
+                _log.warning("the exchange's ban or pause cannot be recorded in %s: %s", self._path, error)
                 with suppress(OSError):
                     beside.unlink(missing_ok=True)
             return self._recorded[key]

@@ -111,7 +111,9 @@ def test_one_answer_of_rest_puts_no_gap_not_at_exchange() -> None:
     assert gap.answers == (answer(REST, hours(0, 2), OLD),)
 
 
-@pytest.mark.parametrize(("apart", "status"), [(0, MISSING), (29.99, MISSING), (30, NOT_AT_EXCHANGE), (31, NOT_AT_EXCHANGE)])
+@pytest.mark.parametrize(
+    ("apart", "status"), [(0, MISSING), (29.99, MISSING), (30, NOT_AT_EXCHANGE), (31, NOT_AT_EXCHANGE)]
+)
 @pytest.mark.parametrize("source", [REST, DAILY, MONTHLY])
 def test_two_equal_answers_count_as_two_when_half_an_hour_apart(
     source: Source, apart: float, status: GapStatus
@@ -291,7 +293,9 @@ def test_archives_are_out_after_the_gap_has_ended_and_within_seven_weeks(
     assert (
         MS_PER_DAY <= waits_ms < (2 if (series.interval.step_ms or MS_PER_DAY + 1) <= MS_PER_DAY else 47) * MS_PER_DAY
     )
-    assert settled_ms(BinanceRules(series, 1000), Span(series.interval.add(span.end_ms, -1), span.end_ms)) == settled_ms(BinanceRules(series, 1000), span)
+    assert settled_ms(
+        BinanceRules(series, 1000), Span(series.interval.add(span.end_ms, -1), span.end_ms)
+    ) == settled_ms(BinanceRules(series, 1000), span)
 
 
 @given(any_series, st.integers(0, 200), st.integers(1, 40), st.sampled_from([REST, DAILY, MONTHLY]))
@@ -515,7 +519,9 @@ def test_neighbouring_gaps_not_at_exchange_become_one_that_has_both_pasts() -> N
 
 @pytest.mark.parametrize(("left_id", "right_id", "kept"), [(7, 8, 7), (None, 8, 8), (7, None, 7), (None, None, None)])
 def test_the_merged_gap_keeps_a_row(left_id: int | None, right_id: int | None, kept: int | None) -> None:
-    [whole] = recheck([gap_not_at_exchange(hours(0, 2), OLD, left_id), gap_not_at_exchange(hours(2, 4), OLD, right_id)], [], OLD)
+    [whole] = recheck(
+        [gap_not_at_exchange(hours(0, 2), OLD, left_id), gap_not_at_exchange(hours(2, 4), OLD, right_id)], [], OLD
+    )
     assert whole.id == kept
 
 

@@ -134,7 +134,7 @@ def _recording(tx: Transaction, commit: CommitContext, times: Sequence[int], sou
 
 
 def _carry_further_columns(tx: Transaction, table: str) -> None:
-    """Give the new rows what somebody keeps in columns of their own beside the candles; candles themselves have none."""
+    """Give the new rows what somebody keeps in columns of their own beside the candles."""
     tx.cursor.execute(
         """
         select attname from pg_attribute

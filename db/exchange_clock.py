@@ -25,7 +25,8 @@ def save_clock(tx: Transaction, exchange: ExchangeName, market: Market, exchange
 def load_exchange_now_ms(tx: Transaction, exchange: ExchangeName, market: Market) -> int:
     """Return the exchange's time by the last distance known; by the server's clock where it was never asked."""
     tx.cursor.execute(
-        f"select {_SERVER_NOW_MS} + coalesce((select ahead_ms from public.fetch_clock where exchange = %s and market = %s), 0)",
+        f"select {_SERVER_NOW_MS} + coalesce("
+        "(select ahead_ms from public.fetch_clock where exchange = %s and market = %s), 0)",
         (exchange.value, market.value),
     )
     return int(fetch_one(tx)[0])

@@ -20,9 +20,9 @@ from core.times import from_datetime, to_datetime
 from db.commit import CommitContext
 from db.connection import Transaction, fetch_one, named_rows
 
-# A cron line that runs every minute would write a ledger row a candle. Neighbouring spans of a
-# source that is asked by range are folded into one row up to about a day of 1m, so the ledger stays a thousandth of the data; not at
-# every run, because the hash of the folded row is computed over all its candles.
+# A cron line that runs every minute would write a ledger row a candle. Neighbouring spans of a source that is asked by
+# range are folded into one row up to about a day of 1m, so the ledger stays a thousandth of the data; not at every run,
+# because the hash of the folded row is computed over all its candles.
 _FOLD_ROWS = 1_440
 _FOLD_ENTRIES = 32
 _SMALL_ROWS = _FOLD_ROWS // _FOLD_ENTRIES

@@ -103,6 +103,19 @@ class StoredSeries:
             return check_series(tx, row, asked, self.replay.clock.now_ms())
 
 
+def addresses_of(replay: ReplayExchange, folder: Path) -> ExchangeAddresses:
+    """Return where the replay exchange is, with its whole weight; `folder` holds bans and downloads."""
+    return ExchangeAddresses(
+        api_urls=dict.fromkeys(("spot", "um", "cm"), replay.url),
+        archive_url=replay.archive_url,
+        archive_list_url=replay.archive_list_url,
+        weight_share=1.0,
+        page_limit=None,
+        workers=2,
+        state_dir=folder,
+    )
+
+
 @contextmanager
 def stored_series(
     database: Database,
@@ -122,15 +135,7 @@ def stored_series(
             batch = batch_of(store.rows(series, piece.start_ms, piece.end_ms))
             save_spans(tx, series_id, series.table_name, [FetchedSpan(piece, batch, source)], "run", now_ms)
     with ReplayExchange(store, ReplayClock(now_ms, speed=0.0)) as replay:
-        addresses = ExchangeAddresses(
-            dict.fromkeys(("spot", "um", "cm"), replay.url),
-            replay.archive_url,
-            replay.archive_list_url,
-            1.0,
-            None,
-            2,
-            folder,
-        )
+        addresses = addresses_of(replay, folder)
         exchange = BinanceExchange(addresses, lambda _seconds: None, replay.clock.now_ms)
         exchange.open_market(series.market, None)
         yield StoredSeries(database, replay, addresses, exchange, series, span, series_id)

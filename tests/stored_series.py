@@ -25,6 +25,9 @@ from demo.clock import ReplayClock
 from demo.server import ReplayExchange
 from fetcher.addresses import ExchangeAddresses
 from fetcher.binance.exchange import BinanceExchange
+from logic.backfill.ohlcv_handler import run_ohlcv_backfill
+from logic.backfill.results import SeriesResult
+from logic.backfill.run import BackfillOptions, Observer
 from logic.gaps.rechecks import GapRecheck
 from logic.gaps.series_check import SeriesCheck, check_series
 from logic.planning.listing import StoredCoverage
@@ -86,6 +89,15 @@ class StoredSeries:
         plan = plan_series(wanted, symbols, stored, self.exchange, FetchPolicy(allowed, chunk_days=1))
         return GapRecheck(self.session("heal"), plan.options)
 
+    def backfill(self, run_id: str = "backfill") -> SeriesResult:
+        """Bring the series from its span's start up to the exchange's last closed candle; return what was done."""
+        self.begin_run()
+        options = backfill_options(run_id, self.addresses.state_dir)
+        wanted = [WantedSeries(self.series, self.span.start_ms)]
+        now_ms = self.replay.clock.now_ms
+        [result] = run_ohlcv_backfill(self.database, self.exchange, wanted, options, Observer(), now_ms).results
+        return result
+
     def gaps(self) -> list[Gap]:
         """Return the open gaps."""
         with self.database.transaction("read") as tx:
@@ -101,6 +113,20 @@ class StoredSeries:
         with self.database.transaction("check") as tx:
             asked = TimeRange(self.span.start_ms, self.span.end_ms)
             return check_series(tx, row, asked, self.replay.clock.now_ms())
+
+
+def backfill_options(run_id: str, folder: Path) -> BackfillOptions:
+    """Return the options of an ordinary backfill that has its state files in `folder`."""
+    return BackfillOptions(
+        run_id,
+        FetchPolicy(AllowedSources.AUTO, chunk_days=1),
+        workers=2,
+        heal_gaps=False,
+        replaces_catalog=True,
+        timescale=False,
+        compress_after_days=7,
+        state_dir=folder,
+    )
 
 
 def addresses_of(replay: ReplayExchange, folder: Path) -> ExchangeAddresses:

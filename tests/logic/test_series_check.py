@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from stored_series import StoredSeries, stored_series
 
-from core.instrument import Market
 from core.listing import ListingPeriod
 from core.ranges import Span, TimeRange
 from core.series import Series, parse_series
@@ -403,12 +402,3 @@ def test_candles_that_have_not_closed_by_the_exchanges_clock_are_not_missing(
             by_server_ms = load_exchange_now_ms(tx, series.exchange, series.market)
             late = check_series(tx, row, TimeRange(span.start_ms, end_ms), by_server_ms)
             assert late.missing == series.interval.count(NOW_MS, end_ms)
-
-
-def test_a_clock_that_was_not_asked_is_not_kept(database: Database, tmp_path: Path) -> None:
-    with sound(database, tmp_path, "um:BTCUSDT/1h") as stored:
-        futures = [(stored.series.exchange, market) for market in Market]
-        keep_clocks(database, stored.exchange, futures)
-        with database.transaction("read") as tx:
-            tx.cursor.execute("select market from public.fetch_clock order by 1")
-            assert tx.cursor.fetchall() == [("cm",), ("um",)]  # the two share one address, and its clock

@@ -153,7 +153,9 @@ def test_rest_chunks_of_minutes_are_at_most_chunk_days_and_a_page_long(
 
 @given(any_series, missing, any_rules)
 def test_planning_what_is_planned_changes_nothing(series: Series, uncovered: list[Span], rules: Choice) -> None:
-    assert make_plan(rules.of(series), iter(uncovered), EVERYTHING) == make_plan(rules.of(series), merge(uncovered), EVERYTHING)
+    assert make_plan(rules.of(series), iter(uncovered), EVERYTHING) == make_plan(
+        rules.of(series), merge(uncovered), EVERYTHING
+    )
 
 
 def test_eight_years_of_days_are_a_handful_of_chunks() -> None:

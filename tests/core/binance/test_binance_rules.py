@@ -81,13 +81,17 @@ def test_windows_are_disjoint_cover_exactly_and_fit_a_page(
 
 def test_a_day_of_spot_minutes_is_two_pages() -> None:
     day = Span(NEW_YEAR, NEW_YEAR + MS_PER_DAY)
-    lengths = [(w.end_ms - w.start_ms) // MS_PER_MINUTE for w in BinanceRules(parse_series("BTCUSDT/1m"), 1000).pages(day)]
+    lengths = [
+        (w.end_ms - w.start_ms) // MS_PER_MINUTE for w in BinanceRules(parse_series("BTCUSDT/1m"), 1000).pages(day)
+    ]
     assert lengths == [1000, 440]
 
 
 def test_a_day_of_futures_minutes_is_three_cheap_pages() -> None:
     day = Span(NEW_YEAR, NEW_YEAR + MS_PER_DAY)
-    lengths = [(w.end_ms - w.start_ms) // MS_PER_MINUTE for w in BinanceRules(parse_series("um:BTCUSDT/1m"), 499).pages(day)]
+    lengths = [
+        (w.end_ms - w.start_ms) // MS_PER_MINUTE for w in BinanceRules(parse_series("um:BTCUSDT/1m"), 499).pages(day)
+    ]
     assert lengths == [499, 499, 442]
 
 

@@ -7,25 +7,109 @@ The only entrypoint: parses the command line, reads the settings, runs one comma
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import logging
 import os
 import sys
+import threading
 import uuid
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from core.errors import FetcherError, Interrupted, shortened
-from core.exit_codes import EXIT_FAULT
+from core.errors import FetcherError
+from core.exit_codes import EXIT_FAULT, EXIT_OK
 
 if TYPE_CHECKING:
-    from config.settings import Settings
+    from commands.command import Request
+    from commands.command_line import CommandLine
+    from commands.context import CommandContext
+    from commands.run_log import LogOptions
 
-EXIT_CODES = """\
-exit codes: 0 all done; 1 unexpected fault; 2 usage or configuration; 3 finished, but some series
-failed or gaps remain; 4 another run holds the lock; 5 the exchange cannot be used (banned,
-geo-blocked, unreachable); 6 the database cannot be used; 130/143 stopped by Ctrl-C/SIGTERM"""
+EndProcess = Callable[[int, str], None]
+"""Ends the process with an exit code and a message, from whatever thread."""
+
+
+def main(
+    argv: Sequence[str],
+    environ: Mapping[str, str] = os.environ,
+    stdout: TextIO | None = None,
+    stderr: TextIO | None = None,
+    end_process: EndProcess | None = None,
+) -> int:
+    """Run one command and return the exit code. Can be called any number of times and leaves nothing behind.
+
+    Signals are heard in the main thread only. `end_process` is called when a signal has come and the database
+    has held the main thread for nine seconds since.
+    """
+    from commands.clock import local_now_ms
+    from commands.command_line import parse_command_line
+    from commands.context import CommandContext, make_console
+    from commands.interrupt import Interruption
+    from commands.run_log import hide
+    from commands.screen import Tone, print_line
+    from config.settings import load_settings
+
+    out, err = stdout or sys.stdout, stderr or sys.stderr
+    has_color = not environ.get("NO_COLOR")  # no-color.org: set and not empty
+    consoles = make_console(out, has_color), make_console(err, has_color)
+    secrets: tuple[str, ...] = ()
+    try:
+        line = parse_command_line(argv)
+        if line.help_text is not None:
+            out.write(line.help_text)
+            return EXIT_OK
+        settings = load_settings(environ)
+        secrets = settings.secrets
+        context = CommandContext(settings, uuid.uuid4().hex[:8], local_now_ms, Interruption(), *consoles)
+        return _run(line, context, end_process)
+    except FetcherError as error:
+        message, exit_code = hide(str(error), secrets), error.exit_code
+    except Exception as error:
+        unexpected = f"unexpected fault, please report it: {type(error).__name__}: {error}"
+        message, exit_code = hide(unexpected, secrets), EXIT_FAULT
+    print_line(consoles[1], f"error: {message}", Tone.WRONG)
+    if "--json" in argv:
+        out.write(json.dumps({"error": message, "exit_code": exit_code}) + "\n")
+    return exit_code
+
+
+def _run(line: CommandLine, context: CommandContext, end_process: EndProcess | None) -> int:
+    from commands.interrupt import stopped_by_signals
+    from commands.run_log import logging_to
+
+    with ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():
+            stack.enter_context(stopped_by_signals(context.interruption, end_process))
+        request = line.command.read_request(line.arguments, context.settings)
+        stack.enter_context(logging_to(_log_options(request, context), context.stderr))
+        try:
+            return line.command.run(request, context)
+        except FetcherError:
+            raise
+        except Exception:
+            logging.getLogger(__name__).exception("unexpected fault")
+            raise
+
+
+def _log_options(request: Request, context: CommandContext) -> LogOptions:
+    """Return what is logged where.
+
+    The screen shows warnings only where a person sees the result there, or where nothing is changed.
+    """
+    from commands.run_log import LogOptions
+
+    settings, output = context.settings, request.output
+    folder = request.log_dir(settings)
+    level = settings.log_level
+    is_told_elsewhere = output.is_quiet or folder is None or (context.stderr.is_terminal and not output.json)
+    if output.is_verbose:
+        level = "DEBUG"
+    elif is_told_elsewhere and level in ("DEBUG", "INFO"):
+        level = "WARNING"
+    file_level = "DEBUG" if "DEBUG" in (level, settings.log_level) else "INFO"
+    return LogOptions(context.run_id, level, settings.secrets, folder, file_level)
 
 
 def _keep_memory_low() -> None:
@@ -38,172 +122,27 @@ def _keep_memory_low() -> None:
         os.environ.setdefault("JE_ARROW_MALLOC_CONF", "narenas:1")
 
 
-def main(argv: list[str]) -> int:
-    """Run one command and return the exit code."""
-    arguments = parse_arguments(argv)
+def _end_process(exit_code: int, message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    os._exit(exit_code)
+
+
+def _run_as_process() -> NoReturn:
+    """Run the command line of this process, and end it."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # symbols may be non-ASCII, an old console's encoding may not
             stream.reconfigure(errors="backslashreplace")
     _keep_memory_low()
-    # Imported late: `--help` answers without loading the database driver and the rest.
-    from commands.interrupt import install_handlers
-    from commands.run_log import hide
-    from config.settings import load_settings
-
-    secrets: tuple[str, ...] = ()
-    try:
-        install_handlers()
-        settings = load_settings(os.environ)
-        secrets = settings.secrets
-        return run_command(arguments, settings)
-    except FetcherError as error:
-        report(arguments, hide(str(error), secrets), error.exit_code)
-        if isinstance(error, Interrupted):
-            # Downloads in flight would be waited for; nothing of theirs is committed.
-            sys.stdout.flush()
-            os._exit(error.exit_code)
-        return error.exit_code
-    except Exception as error:
-        logging.getLogger(__name__).exception("unexpected fault")
-        report(
-            arguments, hide(f"unexpected fault, please report it: {type(error).__name__}: {error}", secrets), EXIT_FAULT
-        )
-        return EXIT_FAULT
+    exit_code = main(sys.argv[1:], end_process=_end_process)
+    if exit_code >= _STOPPED_BY_SIGNAL:
+        # Downloads in flight would be waited for; nothing of theirs is committed.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
+    sys.exit(exit_code)
 
 
-def run_command(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Run the command that `arguments` names."""
-    run_id = uuid.uuid4().hex[:8]
-    if arguments.command == "status":
-        from commands.status import run_status
-
-        return run_status(arguments, settings)
-    if arguments.command == "check":
-        from commands.check import run_check
-
-        return run_check(arguments, settings, run_id)
-    if arguments.command == "verify":
-        from commands.verify import run_verify_command
-
-        return run_verify_command(arguments, settings, run_id)
-    if arguments.command == "demo":
-        from commands.demo import run_demo
-
-        return run_demo(arguments, settings, run_id)
-    from commands.backfill import run_backfill
-
-    return run_backfill(arguments, settings, run_id)
-
-
-def report(arguments: argparse.Namespace, message: str, exit_code: int) -> None:
-    """Say why the run ended: on stderr, and with --json as the one document on stdout."""
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201
-    if arguments.json:
-        print(json.dumps({"error": message, "exit_code": exit_code}))  # noqa: T201
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """End with 2, without repeating a word of any length."""
-        super().error(shortened(message))
-
-
-def parse_arguments(argv: list[str]) -> argparse.Namespace:
-    """Return the parsed command line; argparse itself ends wrong usage with exit code 2."""
-    return build_parser().parse_args(_with_default_command(argv))
-
-
-_COMMANDS = ("backfill", "check", "verify", "status", "demo")
-
-
-def _with_default_command(argv: list[str]) -> list[str]:
-    if argv and (argv[0] in _COMMANDS or argv[0] in ("-h", "--help") or not argv[0].startswith("-")):
-        return argv
-    return ["backfill", *argv]
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
-    parser = _Parser(
-        prog="ohlcv_data_fetcher.py",
-        description="Keeps a complete, exact copy of Binance candles in PostgreSQL or TimescaleDB.",
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", help="backfill when none is given")
-    common = _Parser(add_help=False, allow_abbrev=False)
-    common.add_argument("--json", action="store_true", help="one JSON document on stdout, logs on stderr")
-    verbosity = common.add_mutually_exclusive_group()
-    verbosity.add_argument("--verbose", action="store_true", help="one line for every committed chunk")
-    verbosity.add_argument("--quiet", action="store_true", help="warnings and errors only")
-
-    def add(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(
-            name,
-            parents=[common],
-            help=text,
-            description=text,
-            epilog=EXIT_CODES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-
-    _add_backfill_options(add("backfill", "fetch every wanted series up to the last closed candle (the default)"))
-    _add_check_options(
-        add("check", "report what is missing, absent at the exchange or damaged; reads only without --heal")
-    )
-    _add_verify_options(add("verify", "hold stored candles against the exchange, digit for digit"))
-    status = add("status", "show each series, its table, rows, first and last candle, lag; reads only")
-    status.add_argument("--symbols", nargs="+", metavar="S", help="only these series")
-    demo = add("demo", "run a backfill offline, against a local replay exchange, into a database of its own")
-    demo.add_argument("--recordings", metavar="DIR", help="serve recorded archives instead of a generated market")
-    return parser
-
-
-def _add_range_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--symbols", nargs="+", metavar="S", help="only these series")
-    parser.add_argument("--start", metavar="D", help="ISO date or time, UTC")
-    parser.add_argument("--end", metavar="D", help="ISO date or time, UTC, exclusive")
-
-
-def _add_check_options(parser: argparse.ArgumentParser) -> None:
-    _add_range_options(parser)
-    parser.add_argument("--heal", action="store_true", help="first fetch what is missing, and only that")
-
-
-def _add_verify_options(parser: argparse.ArgumentParser) -> None:
-    _add_range_options(parser)
-    share = parser.add_mutually_exclusive_group()
-    share.add_argument("--subset", metavar="n/t", help="part n of t: 1/30 to 30/30 on as many days cover everything")
-    share.add_argument("--percent", metavar="P", help="so many percent of the candles, those longest unverified first")
-    parser.add_argument(
-        "--against",
-        choices=("auto", "archive", "rest", "1m"),
-        default="auto",
-        help="auto: their archive's checksum, else the cheapest of daily archive and REST; 1m: the stored 1m candles",
-    )
-    change = parser.add_mutually_exclusive_group()
-    change.add_argument("--repair", action="store_true", help="write the exchange's values, keep the old ones")
-    change.add_argument("--undo", metavar="RUN", help="put back what the --repair of this run changed")
-
-
-def _add_backfill_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--symbols",
-        nargs="+",
-        metavar="S",
-        help="series instead of symbols.yml: BTCUSDT, BTCUSDT/1h, um:BTCUSDT/5m, '*USDT/1d'",
-    )
-    parser.add_argument("--interval", metavar="I", help="interval of series that do not say theirs")
-    parser.add_argument("--start", metavar="D", help="ISO date or time, UTC (default: listing)")
-    parser.add_argument("--end", metavar="D", help="ISO date or time, UTC, exclusive (default: last closed candle)")
-    parser.add_argument(
-        "--source", choices=("auto", "archive", "rest"), default="auto", help="where candles may come from"
-    )
-    parser.add_argument("--heal-gaps", action="store_true", help="afterwards look for holes in what is stored, refetch")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan, touch nothing")
-
+_STOPPED_BY_SIGNAL = 128
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    _run_as_process()

@@ -49,6 +49,7 @@ def program_environment(folder: Path, server: EmbeddedServer, exchange: ReplayEx
     return {
         **os.environ,
         **{setting.name: "" for setting in SETTINGS},  # a .env of whoever measures changes nothing
+        "PYTHONDONTWRITEBYTECODE": "",  # compiling its modules anew is not what a user's second run waits for
         "EMBEDDED_PG_DIR": str(server.data_dir),
         "STATE_DIR": str(folder / "state"),
         "LOG_DIR": str(folder / "logs"),

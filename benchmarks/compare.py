@@ -29,6 +29,7 @@ and not the exchange's.
 from __future__ import annotations
 
 import argparse
+import compileall
 import csv
 import json
 import os
@@ -392,6 +393,8 @@ def main() -> None:
     parser.add_argument("--tools-python", type=Path, default=PROJECT / ".venv-benchmarks" / "bin" / "python")
     arguments = parser.parse_args()
     check_tools(arguments.tools_python)
+    for package in ("commands", "config", "core", "db", "fetcher", "logic"):  # as pip did for the other tools
+        compileall.compile_dir(PROJECT / package, quiet=1)
     span = Span(START_MS, add_months(START_MS, arguments.months))
     results: dict[str, list[Result]] = {way.name: [] for way in WAYS}
     with own_folder() as folder, own_server(folder) as server:

@@ -3,85 +3,136 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from rich.console import Console
-
-from commands.clock import local_now_ms
-from commands.database import open_database, shared_budget
-from commands.display import ProgressDisplay
+from commands.command import Command
+from commands.connections import asking, backfill_options, writing
+from commands.context import CommandContext
 from commands.dry_run import run_dry
-from commands.interrupt import sleep
-from commands.output import print_json
-from commands.run_log import set_up_logging
-from commands.summary import print_summary, summary_document
-from commands.wanted import read_wanted, resolve_wanted
+from commands.options import OutputOptions, add_output_options, add_range_options, read_output
+from commands.progress import progress_bar
+from commands.screen import Column, Report, Row, Tone, count_text, print_json, print_report, time_text
+from commands.wanted import WantedRequest, read_wanted, resolve_wanted
 from config.settings import Settings
 from core.sources import AllowedSources
-from db.migrate import migrate
-from db.timescale import use_timescale_if_there
-from fetcher.binance.exchange import Exchange, ExchangeAddresses
-from logic.backfill.ohlcv_handler import BackfillOptions, Observer, run_ohlcv_backfill
+from logic.backfill.ohlcv_handler import run_ohlcv_backfill
+from logic.backfill.results import RunSummary, SeriesResult
+from logic.documents import summary_document
 
 
-def run_backfill(arguments: argparse.Namespace, settings: Settings, run_id: str) -> int:
-    """Run the backfill, or print its plan with --dry-run; return the exit code."""
-    wanted, is_whole_file = read_wanted(arguments, settings)
-    on_terminal = sys.stderr.isatty() and not arguments.json and not arguments.quiet
-    console = Console(stderr=True) if on_terminal else None
-    set_up_logging(
-        run_id,
-        log_level(arguments, settings),
-        settings.secrets,
-        None if arguments.dry_run else settings.log_dir,
-        console,
+@dataclass(frozen=True, slots=True)
+class BackfillRequest:
+    """What to fetch, from where."""
+
+    wanted: WantedRequest
+    sources: AllowedSources = AllowedSources.AUTO
+    heal_gaps: bool = False  # look for holes in what is stored and fetch them too
+    dry_run: bool = False  # only tell the plan
+    output: OutputOptions = field(default_factory=OutputOptions)
+
+    def log_dir(self, settings: Settings) -> Path | None:
+        """Return the folder of the log file; a dry run leaves no trace."""
+        return None if self.dry_run else settings.log_dir
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    series = "series instead of symbols.yml: BTCUSDT, BTCUSDT/1h, um:BTCUSDT/5m, '*USDT/1d'"
+    parser.add_argument("--symbols", nargs="+", metavar="S", help=series)
+    parser.add_argument("--interval", metavar="I", help="interval of series that do not say theirs")
+    add_range_options(parser, " (default: listing)", " (default: last closed candle)")
+    parser.add_argument(
+        "--source", choices=[one.value for one in AllowedSources], default="auto", help="where candles may come from"
     )
-    exchange = Exchange(exchange_addresses(settings), sleep, local_now_ms)
-    if arguments.dry_run:
-        return run_dry(arguments, settings, wanted, exchange)
-    database = open_database(settings)
-    try:
-        migrate(database)
-        timescale = use_timescale_if_there(database)
-        series = resolve_wanted(wanted, arguments, settings, database, exchange)
-        exchange.archives.remove_leftovers()
-        options = BackfillOptions(
-            run_id=run_id,
-            choice=AllowedSources(arguments.source),
-            chunk_days=settings.chunk_days,
-            workers=settings.fetch_workers,
-            heal_gaps=arguments.heal_gaps,
-            replaces_catalog=is_whole_file,
-            timescale=timescale,
-            compress_after_days=settings.compress_after_days,
-            state_dir=settings.state_dir,
-        )
-        display = ProgressDisplay(console, exchange.weight_used) if console is not None else nullcontext(Observer())
-        with display as observer, shared_budget(settings, exchange):
-            summary = run_ohlcv_backfill(database, exchange, series, options, observer, local_now_ms)
-    finally:
-        database.close()
-    if arguments.json:
-        print_json(summary_document(summary))
+    parser.add_argument("--heal-gaps", action="store_true", help="afterwards look for holes in what is stored, refetch")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan, touch nothing")
+    add_output_options(parser)
+
+
+def read_request(arguments: argparse.Namespace, settings: Settings) -> BackfillRequest:
+    """Return the checked request; reads symbols.yml. Raises ConfigurationError."""
+    return BackfillRequest(
+        read_wanted(arguments, settings),
+        AllowedSources(arguments.source),
+        arguments.heal_gaps,
+        arguments.dry_run,
+        read_output(arguments),
+    )
+
+
+def run(request: BackfillRequest, context: CommandContext) -> int:
+    """Run the backfill, or tell its plan with `dry_run`; return the exit code."""
+    if request.dry_run:
+        return run_dry(request.wanted, request.sources, request.output, context)
+    with writing(context) as database:
+        replaces_catalog = request.wanted.is_whole_file
+        options = backfill_options(context, database, request.sources, request.heal_gaps, replaces_catalog)
+        with asking(context) as exchange:
+            series = resolve_wanted(request.wanted, context.settings, database, exchange)
+            with progress_bar(context, request.output, exchange.weight_used) as bar:
+                summary = run_ohlcv_backfill(database, exchange, series, options, bar, context.now_ms)
+    if request.output.json:
+        print_json(context.stdout, summary_document(summary))
     else:
-        print_summary(summary, quiet=arguments.quiet)
+        print_summary(context, summary, request.output)
     return summary.exit_code
 
 
-def log_level(arguments: argparse.Namespace, settings: Settings) -> str:
-    """Return the level of log lines that --verbose, --quiet and LOG_LEVEL ask for."""
-    return "DEBUG" if arguments.verbose else "WARNING" if arguments.quiet else settings.log_level
+_COLUMNS = (
+    Column("series"),
+    Column("outcome"),
+    Column("inserted", is_number=True),
+    Column("there", is_number=True, rank=3, is_dull_when_zero=True),
+    Column("conflicts", is_number=True, is_dull_when_zero=True),
+    Column("healed", is_number=True, rank=2, is_dull_when_zero=True),
+    Column("not at exchange", is_number=True, rank=2, is_dull_when_zero=True),
+    Column("unexplained", is_number=True, is_dull_when_zero=True),
+    Column("covered to", rank=1),
+)
+_TONES = {"ok": Tone.GOOD, "failed": Tone.WRONG, "incomplete": Tone.ATTENTION, "locked": Tone.ATTENTION}
 
 
-def exchange_addresses(settings: Settings) -> ExchangeAddresses:
-    """Return where the exchange is and how hard it may be asked, as the settings say."""
-    return ExchangeAddresses(
-        api_urls=settings.api_urls,
-        archive_url=settings.archive_url,
-        archive_list_url=settings.archive_list_url,
-        weight_share=settings.weight_share,
-        page_limit=settings.default_limit,
-        workers=settings.fetch_workers,
-        state_dir=settings.state_dir,
+def print_summary(context: CommandContext, summary: RunSummary, output: OutputOptions) -> None:
+    """Print what a backfill did."""
+    inserted = sum(result.saved.inserted for result in summary.results)
+    rate = inserted / summary.seconds if summary.seconds else 0
+    done = (
+        f"{count_text(len(summary.results), 'series', 'series')}, {count_text(inserted, 'candle')} inserted in "
+        f"{summary.seconds:.1f} s ({rate:,.0f}/s), request weight {summary.weight_used:,}"
     )
+    needs = [f"market {market} cannot be used: {why}" for market, why in summary.unusable_markets.items()]
+    rows = [_row(result, output) for result in summary.results]
+    is_well = not needs and not any(row.needs for row in rows)
+    notes = () if is_well or output.is_quiet else (f"{done}, exit code {summary.exit_code}",)
+    print_report(context.stdout, Report(done, _COLUMNS, rows, needs, notes), output)
+
+
+def _row(result: SeriesResult, output: OutputOptions) -> Row:
+    saved = result.saved
+    counts = (saved.inserted, saved.equal, saved.conflicts, result.healed, result.not_at_exchange, result.unexplained)
+    cells = [str(result.series), result.outcome, *(f"{n:,}" for n in counts), time_text(result.covered_until_ms)]
+    sources = [f"{count:,} from {source}" for source, count in result.rows_by_source.items() if count]
+    details = (f"candles: {', '.join(sources)}",) if sources and output.is_verbose else ()
+    return Row(cells, _TONES[result.outcome], tuple(_needs(result)), details)
+
+
+def _needs(result: SeriesResult) -> Iterator[str]:
+    if result.locked:
+        yield "another run is working on it; nothing to do, that run or the next brings it up to date"
+    if result.error is not None:
+        yield result.error
+    if result.saved.conflicts:
+        told = count_text(result.saved.conflicts, "stored candle differs", "stored candles differ")
+        yield f"{told} from what was fetched and stayed; run verify to see which is right"
+    if result.open_gaps:
+        yield (
+            f"{count_text(result.unexplained, 'candle')} missing from {time_text(result.open_gaps[0].start_ms)} on, "
+            "not explained yet; later runs ask again, check --gaps tells when"
+        )
+
+
+COMMAND = Command(
+    "backfill", "fetch every wanted series up to the last closed candle (the default)", add_options, read_request, run
+)

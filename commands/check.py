@@ -3,105 +3,131 @@
 from __future__ import annotations
 
 import argparse
-from itertools import zip_longest
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from commands.backfill import exchange_addresses, log_level
-from commands.check_report import check_document, print_checks
-from commands.clock import local_now_ms
-from commands.database import database_exists, open_database, shared_budget
-from commands.interrupt import sleep
-from commands.output import print_json
-from commands.run_log import set_up_logging
-from commands.stored import choose_series, open_for_reading
-from commands.summary import print_summary, summary_document
-from commands.wanted import TimeRange, read_time_range
+from commands.backfill import print_summary
+from commands.check_report import check_report
+from commands.command import Command
+from commands.connections import asking, backfill_options, database_address, reading, writing
+from commands.context import CommandContext
+from commands.options import (
+    OutputOptions,
+    add_output_options,
+    add_range_options,
+    add_symbols_option,
+    read_output,
+    read_stored_series,
+    read_time_range,
+)
+from commands.progress import progress_bar
+from commands.screen import print_json, print_line, print_report
 from config.settings import Settings
-from core.exit_codes import EXIT_EXCHANGE, EXIT_FAULT, EXIT_INCOMPLETE, EXIT_LOCKED, EXIT_OK
-from core.sources import AllowedSources
-from core.wanted import WantedSeries
-from db.connection import Database, read_one_moment
-from db.migrate import migrate
-from db.timescale import use_timescale_if_there
-from fetcher.binance.exchange import Exchange
-from logic.backfill.ohlcv_handler import BackfillOptions, Observer, run_ohlcv_backfill
+from core.exit_codes import EXIT_INCOMPLETE, EXIT_OK, worst
+from core.ranges import TimeRange
+from core.wanted import Wanted
+from logic.backfill.heal import heal
 from logic.backfill.results import RunSummary
-from logic.gaps.series_check import SeriesCheck, check_series
+from logic.documents import check_document, summary_document
+from logic.gaps.check_run import check_each
+from logic.gaps.series_check import SeriesCheck
+from logic.opening import Database, database_exists
+from logic.stored import read_catalog
 
 
-def run_check(arguments: argparse.Namespace, settings: Settings, run_id: str) -> int:
-    """Print the report; return 0 when all that is not absent is there, else 3 (with --heal also 1, 4 and 5)."""
-    times = read_time_range(arguments)
+@dataclass(frozen=True, slots=True)
+class CheckRequest:
+    """What to check."""
+
+    series: Wanted | None = None  # None: all that is stored
+    times: TimeRange = field(default_factory=TimeRange)
+    heal: bool = False  # first fetch what is missing
+    gaps: bool = False  # list every gap with its reason and evidence
+    output: OutputOptions = field(default_factory=OutputOptions)
+
+    def log_dir(self, settings: Settings) -> Path | None:
+        """Return the folder of the log file; without `heal` nothing is changed and no trace left."""
+        return settings.log_dir if self.heal else None
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    add_symbols_option(parser)
+    add_range_options(parser)
+    parser.add_argument("--heal", action="store_true", help="first fetch what is missing, and only that")
+    parser.add_argument("--gaps", action="store_true", help="list every gap with its reason and evidence")
+    add_output_options(parser)
+
+
+def read_request(arguments: argparse.Namespace, settings: Settings) -> CheckRequest:
+    """Return the checked request. Raises ConfigurationError."""
+    return CheckRequest(
+        read_stored_series(arguments, settings),
+        read_time_range(arguments),
+        arguments.heal,
+        arguments.gaps,
+        read_output(arguments),
+    )
+
+
+def run(request: CheckRequest, context: CommandContext) -> int:
+    """Print the report; return 0 when all that the exchange has is there, else 3 (with --heal also 1, 4 and 5)."""
     healed: list[RunSummary] = []
-    if arguments.heal and database_exists(settings):
-        set_up_logging(run_id, log_level(arguments, settings), settings.secrets, settings.log_dir, None)
-        database: Database | None = open_database(settings)
-    else:
-        database = open_for_reading(arguments, settings)
     checks: list[SeriesCheck] = []
-    if database is not None:
-        try:
-            if arguments.heal:
-                migrate(database)
-                healed = _heal(arguments, settings, database, times, run_id)
-            checks = _check_all(arguments, settings, database, times)
-        finally:
-            database.close()
-    exit_code = EXIT_OK if all(check.is_complete for check in checks) else EXIT_INCOMPLETE
-    for worse in (EXIT_LOCKED, EXIT_EXCHANGE, EXIT_FAULT):  # in the order of a backfill's, the worst last
-        if any(summary.exit_code == worse for summary in healed):
-            exit_code = worse
-    if arguments.json:
-        document = check_document(checks)
-        print_json({**document, "healed": [summary_document(one) for one in healed]} if arguments.heal else document)
-        return exit_code
+    if request.heal and database_exists(database_address(context.settings)):
+        with writing(context) as database:
+            healed = _heal(request, context, database)
+            checks = _check_all(request, context, database)
+    else:
+        with reading(context) as found:
+            checks = [] if found is None else _check_all(request, context, found)
+    if request.output.json:
+        runs = {"heal_runs": [summary_document(one) for one in healed]} if request.heal else {}
+        print_json(context.stdout, check_document(checks) | runs)
+    else:
+        _print(request, context, healed, checks)
+    return _exit_code(healed, checks)
+
+
+def _exit_code(healed: list[RunSummary], checks: list[SeriesCheck]) -> int:
+    # Whether what is missing came is told by the checks that follow, so an incomplete heal alone says nothing more.
+    of_runs = [summary.exit_code for summary in healed if summary.exit_code != EXIT_INCOMPLETE]
+    return worst([*of_runs, *(EXIT_OK if check.is_complete else EXIT_INCOMPLETE for check in checks)])
+
+
+def _print(request: CheckRequest, context: CommandContext, healed: list[RunSummary], checks: list[SeriesCheck]) -> None:
+    if checks:
+        print_report(context.stdout, check_report(checks, request.gaps, request.output), request.output)
+    elif not request.output.is_quiet:
+        print_line(context.stdout, "nothing stored yet: run python ohlcv_data_fetcher.py backfill")
     for summary in healed:
-        print_summary(summary, quiet=arguments.quiet)
-    if not checks and not arguments.quiet:
-        print("nothing stored yet: run python ohlcv_data_fetcher.py backfill")
-    shown = [check for check in checks if not (arguments.quiet and check.is_complete)]
-    print_checks(shown, local_now_ms())
-    return exit_code
+        if not request.output.is_quiet:
+            print_line(context.stdout, "what --heal did:")
+        print_summary(context, summary, request.output)
 
 
-def _check_all(
-    arguments: argparse.Namespace, settings: Settings, database: Database, times: TimeRange
-) -> list[SeriesCheck]:
-    with database.transaction("read the catalog") as tx:
-        rows = choose_series(tx, arguments.symbols, settings.default_interval)
+def _check_all(request: CheckRequest, context: CommandContext, database: Database) -> list[SeriesCheck]:
+    rows = read_catalog(database, request.series)
     checks = []
-    for row in rows:
-        with database.transaction(f"check {row.series}") as tx:
-            read_one_moment(tx)
-            checks.append(check_series(tx, row, times.start_ms, times.end_ms, local_now_ms()))
+    with progress_bar(context, request.output) as bar:
+        bar.start(len(rows), "check")
+        for check in check_each(database, rows, request.times):
+            bar.advance(1, f"check {check.row.series}")
+            checks.append(check)
     return checks
 
 
-def _heal(
-    arguments: argparse.Namespace, settings: Settings, database: Database, times: TimeRange, run_id: str
-) -> list[RunSummary]:
-    """Fetch what the checked ranges lack, by the path of a backfill that is bounded to them."""
-    before = _check_all(arguments, settings, database, times)
-    exchange = Exchange(exchange_addresses(settings), sleep, local_now_ms)
-    exchange.archives.remove_leftovers()
-    options = BackfillOptions(
-        run_id=run_id,
-        choice=AllowedSources.AUTO,
-        chunk_days=settings.chunk_days,
-        workers=settings.fetch_workers,
-        heal_gaps=True,
-        replaces_catalog=False,
-        timescale=use_timescale_if_there(database),
-        compress_after_days=settings.compress_after_days,
-        state_dir=settings.state_dir,
-    )
-    summaries = []
-    with shared_budget(settings, exchange):
-        # Most series have one range; one fetched ad hoc before its wanted range has two, and nothing is wanted between.
-        for spans in zip_longest(*(check.spans for check in before)):
-            wanted = [
-                WantedSeries(check.row.series, span.start_ms, span.end_ms)
-                for check, span in zip(before, spans, strict=True)
-                if span is not None
-            ]
-            summaries.append(run_ohlcv_backfill(database, exchange, wanted, options, Observer(), local_now_ms))
-    return summaries
+def _heal(request: CheckRequest, context: CommandContext, database: Database) -> list[RunSummary]:
+    before = _check_all(request, context, database)
+    options = backfill_options(context, database)
+    with asking(context) as exchange, progress_bar(context, request.output, exchange.weight_used) as bar:
+        return heal(database, exchange, before, options, bar, context.now_ms)
+
+
+COMMAND = Command(
+    "check",
+    "report what is missing, not at the exchange or damaged; reads only without --heal",
+    add_options,
+    read_request,
+    run,
+)

@@ -1,119 +1,151 @@
-"""What `check` found, as a table with its reasons or as one JSON document."""
+"""What `check` found, for people."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from commands.output import span_document, time_text
-from commands.tables import print_table
+from commands.options import OutputOptions
+from commands.screen import Column, Report, Row, Tone, count_text, time_text
 from core.gaps import Gap, GapStatus
+from core.intervals import Interval
 from core.ranges import Span, subtract
 from logic.gaps.series_check import SeriesCheck
 
-_SPANS_SHOWN = 20
-_COLUMNS = [
-    "series",
-    "range",
-    "expected",
-    "stored",
-    "missing",
-    "not_at_exchange",
-    "off-grid",
-    "extra",
-    "last checked",
-    "verdict",
-]
+_COLUMNS = (
+    Column("series"),
+    Column("verdict"),
+    Column("stored", is_number=True),
+    Column("missing", is_number=True),
+    Column("not at exchange", is_number=True),
+    Column("off-grid", is_number=True, rank=2, is_dull_when_zero=True),
+    Column("extra", is_number=True, is_dull_when_zero=True),
+    Column("expected", is_number=True, rank=4),
+    Column("range", rank=3),
+)
 
 
-def check_document(checks: Sequence[SeriesCheck]) -> dict[str, object]:
-    """Return the machine-readable report (`--json`)."""
-    return {"complete": all(check.is_complete for check in checks), "series": [_document(check) for check in checks]}
-
-
-def print_checks(checks: Sequence[SeriesCheck], now_ms: int) -> None:
-    """Print a table of the series, then what is wrong with each and every gap with its reason and evidence."""
-    if not checks:
-        return
-    rows = []
-    for check in checks:
-        span = str(Span(check.spans[0].start_ms, check.spans[-1].end_ms)) if check.spans else "-"
-        counts = [check.expected, check.stored, check.missing, check.not_at_exchange, check.off_grid, check.extra_rows]
-        checked_ms = check.row.checked_at_ms
-        last = "never" if checked_ms is None else f"{max(0, now_ms - checked_ms) // 3_600_000} h ago"
-        rows.append([str(check.row.series), span, *(f"{count:,}" for count in counts), last, _verdict(check)])
-    print_table("", _COLUMNS, rows, numbers=_COLUMNS[2:8])
-    for check in checks:
-        for line in _lines(check):
-            print(f"{check.row.series}: {line}")
-
-
-def _verdict(check: SeriesCheck) -> str:
-    if check.is_complete:
-        if not check.spans and not check.stored:
-            return "empty"  # not active, and nothing of it was ever fetched
-        if check.row.delisting_ms is None:
-            return "complete"
-        return "complete, delisted" if check.row.silence_asked_ms is None else "complete, silent"
-    if check.missing or check.is_empty:
-        return "MISSING"
-    return "DAMAGED" if check.faults or check.extra_rows or check.doubled or check.altered else "UNPROVEN"
-
-
-def _lines(check: SeriesCheck) -> Iterator[str]:
-    if check.row.note:
-        yield check.row.note
-    if check.is_empty:
-        yield "nothing of it was ever fetched; a backfill fetches it, or says why it cannot"
-    for fault in check.faults:
-        yield f"the table is not as it was made: {fault}"
-    for span in check.never_fetched[:_SPANS_SHOWN]:
-        yield f"never fetched: {span}; a backfill or check --heal fetches it"
-    if len(check.never_fetched) > _SPANS_SHOWN:
-        yield f"... and {len(check.never_fetched) - _SPANS_SHOWN:,} more stretches never fetched, see --json"
-    for span in check.lost[:_SPANS_SHOWN]:
-        yield f"missing {span} ({_candles(check, span)}): {_why_missing(check, span)}"
-    if len(check.lost) > _SPANS_SHOWN:
-        yield f"... and {len(check.lost) - _SPANS_SHOWN:,} more missing stretches, see --json"
-    for span in check.extra[:_SPANS_SHOWN]:
-        yield f"rows that no source is recorded for in {span}; verify tells which, verify --repair takes them out"
-    if check.doubled:
-        yield f"{check.doubled:,} rows repeat an open time; verify --repair takes them out and restores the key"
-    for span in check.altered[:_SPANS_SHOWN]:
-        yield f"values in {span} are not those that were committed; verify tells which, verify --repair restores them"
-    if (check.altered or check.lost or check.extra) and check.external_change:
-        yield f"the last change by a hand other than this program's: {check.external_change}"
-    for span in check.not_compared[:_SPANS_SHOWN]:
-        yield f"what is stored in {span} has not been compared since it was changed; verify compares it"
-    if check.off_grid:
-        shown = ", ".join(str(time_text(ms)) for ms in check.off_grid_shown)
-        more = " ..." if check.off_grid > len(check.off_grid_shown) else ""
-        yield f"{check.off_grid:,} candles open off the grid, as the exchange has them: {shown}{more}"
-    absent = [gap for gap in check.gaps if gap.status is GapStatus.NOT_AT_EXCHANGE]
-    for gap in absent[:_SPANS_SHOWN]:
-        yield _gap_line(check, gap)
-    if len(absent) > _SPANS_SHOWN:
-        yield f"... and {len(absent) - _SPANS_SHOWN:,} more absent gaps, see --json or table public.ohlcv_gaps"
-
-
-def _why_missing(check: SeriesCheck, span: Span) -> str:
-    gaps = [gap for gap in check.gaps if gap.span.intersect(span)]
-    if not gaps or subtract([span], [gap.span for gap in gaps]):
-        return "not asked for yet; check --heal or backfill --heal-gaps asks"
-    return "; ".join(
-        f"{'committed once and gone' if gap.was_committed else 'not had when fetched'}, {_evidence(gap)}, "
-        f"next look {time_text(gap.next_recheck_ms)}"
-        for gap in gaps
+def check_report(checks: Sequence[SeriesCheck], shows_gaps: bool, output: OutputOptions) -> Report:
+    """Return the report; every gap stands in it with `shows_gaps`, and the places of what is wrong if verbose."""
+    rows = [_row(check, shows_gaps, output) for check in checks]
+    stored, absent = sum(check.stored for check in checks), sum(check.not_at_exchange for check in checks)
+    headline = f"{count_text(len(checks), 'series', 'series')} complete, {count_text(stored, 'candle')}"
+    gaps = sum(len(check.gaps) for check in checks)
+    hint = f"check --gaps lists {count_text(gaps, 'gap')} with reason and evidence"
+    return Report(
+        f"{headline}, {absent:,} not at the exchange" if absent else headline,
+        _COLUMNS,
+        rows,
+        notes=(hint,) if gaps and not (shows_gaps or output.is_verbose or output.is_quiet) else (),
     )
 
 
+def _row(check: SeriesCheck, shows_gaps: bool, output: OutputOptions) -> Row:
+    counts = [check.stored, check.missing, check.not_at_exchange, check.off_grid, check.extra_rows, check.expected]
+    span = str(Span(check.spans[0].start_ms, check.spans[-1].end_ms)) if check.spans else "-"
+    verdict, tone = _verdict(check)
+    details = [*_places(check), *check.row.listing.notes] if output.is_verbose else []
+    if output.is_verbose or shows_gaps:
+        details += [_gap_line(check, gap) for gap in check.gaps]
+    cells = [str(check.row.series), verdict, *(f"{count:,}" for count in counts), span]
+    return Row(cells, tone, tuple(_needs(check)), tuple(details))
+
+
+def _verdict(check: SeriesCheck) -> tuple[str, Tone]:
+    if check.is_complete:
+        if not check.spans and not check.stored:
+            return "empty", Tone.PLAIN  # not active, and nothing of it was ever fetched
+        if check.row.listing.end_ms is None:
+            return "complete", Tone.GOOD
+        return "complete, delisted" if check.row.listing.dormant_checked_ms is None else "complete, dormant", Tone.GOOD
+    if check.missing or check.is_empty:
+        return "MISSING", Tone.WRONG
+    if check.faults or check.extra_rows or check.doubled or check.altered:
+        return "DAMAGED", Tone.WRONG
+    return "UNPROVEN", Tone.ATTENTION
+
+
+def _needs(check: SeriesCheck) -> Iterator[str]:
+    """Yield a line for each kind of fault: how much, from where on, and the command that mends it."""
+    interval = check.row.series.interval
+    if check.is_empty:
+        yield "nothing of it was ever fetched; a backfill fetches it, or says why it cannot"
+    elif check.never_fetched:
+        yield f"{_amount(interval, check.never_fetched)} never fetched; a backfill or check --heal fetches them"
+    for fault in check.faults:
+        yield f"the table is not as it was made: {fault}"
+    if check.unexplained:
+        yield f"{_amount(interval, check.unexplained)} missing: {_why_missing(check)}"
+    if check.extra:
+        rows = count_text(check.extra_rows, "row")
+        yield (
+            f"{rows} that no source is recorded for, {_first(check.extra)}; verify tells which, verify --repair "
+            "takes them out"
+        )
+    if check.doubled:
+        doubled = count_text(check.doubled, "row repeats", "rows repeat")
+        yield f"{doubled} an open time; verify --repair takes them out and restores the key"
+    if check.altered:
+        yield (
+            f"values are not those that were committed, {_first(check.altered)}; verify tells which, verify --repair "
+            "restores them"
+        )
+    if (check.altered or check.unexplained or check.extra) and check.external_change:
+        yield f"the last change by something other than this program: {check.external_change}"
+    if check.not_compared:
+        yield f"not compared since it was changed, {_first(check.not_compared)}; verify compares it"
+
+
+def _amount(interval: Interval, spans: Sequence[Span]) -> str:
+    candles = interval.count_in(spans)
+    return f"{count_text(candles, 'candle')} in {_first(spans)}"
+
+
+def _first(spans: Sequence[Span]) -> str:
+    more = "" if len(spans) == 1 else f" and {count_text(len(spans) - 1, 'stretch', 'stretches')} more"
+    return f"{spans[0]}{more}"
+
+
+def _why_missing(check: SeriesCheck) -> str:
+    """Return whether the exchange was asked about the first missing stretch, and what mends it."""
+    gaps = _gaps_of(check, check.unexplained[0])
+    if not gaps:
+        return "not asked for yet; check --heal or backfill --heal-gaps asks"
+    due = [gap.next_recheck_ms for gap in gaps if gap.next_recheck_ms is not None]
+    when = f"from {time_text(min(due))} on" if due else "now"
+    kind = "committed once and gone" if any(gap.was_committed for gap in gaps) else "not had when fetched"
+    return f"{kind}; check --heal asks again {when}"
+
+
+def _gaps_of(check: SeriesCheck, span: Span) -> list[Gap]:
+    """Return the gaps that explain `span`; none where a part of it is not noted as a gap yet."""
+    gaps = [gap for gap in check.gaps if gap.span.intersect(span)]
+    return [] if subtract([span], [gap.span for gap in gaps]) else gaps
+
+
+def _places(check: SeriesCheck) -> Iterator[str]:
+    for what, spans in (
+        ("never fetched", check.never_fetched),
+        ("missing", check.unexplained),
+        ("rows without a source", check.extra),
+        ("values altered", check.altered),
+        ("not compared", check.not_compared),
+    ):
+        for span in spans:
+            yield f"{what}: {span}"
+    if check.off_grid:
+        shown = ", ".join(time_text(ms) for ms in check.off_grid_shown)
+        more = " ..." if check.off_grid > len(check.off_grid_shown) else ""
+        yield f"{count_text(check.off_grid, 'candle')} off the grid, as the exchange has them: {shown}{more}"
+
+
 def _gap_line(check: SeriesCheck, gap: Gap) -> str:
-    reason = f"{gap.reason}: {gap.reason_note}" if gap.reason is not None else "no reason known"
-    return f"absent {gap.span} ({_candles(check, gap.span)}), {reason}; {_evidence(gap)}"
-
-
-def _candles(check: SeriesCheck, span: Span) -> str:
-    count = check.row.series.interval.count(span.start_ms, span.end_ms)
-    return "1 candle" if count == 1 else f"{count:,} candles"
+    interval = check.row.series.interval
+    size = count_text(interval.count(gap.span.start_ms, gap.span.end_ms), "candle")
+    if gap.status is GapStatus.NOT_AT_EXCHANGE:
+        reason = f"{gap.reason}: {gap.reason_note}" if gap.reason is not None else "no reason known"
+        return f"not at the exchange {gap.span} ({size}), {reason}; {_evidence(gap)}"
+    kind = "committed once and gone" if gap.was_committed else "not had when fetched"
+    return f"missing {gap.span} ({size}), {kind}, next recheck {time_text(gap.next_recheck_ms)}; {_evidence(gap)}"
 
 
 def _evidence(gap: Gap) -> str:
@@ -124,48 +156,3 @@ def _evidence(gap: Gap) -> str:
         last = time_text(answer.last_ms // 1000 * 1000)
         told.append(f"{answer.source}{checksum} asked{times}, last {last}: no candle")
     return ", ".join(told) or "nobody asked yet"
-
-
-def _document(check: SeriesCheck) -> dict[str, object]:
-    series = check.row.series
-    return {
-        "market": series.market.value,
-        "symbol": series.symbol,
-        "interval": series.interval.code,
-        "complete": check.is_complete,
-        "ranges": [span_document(span) for span in check.spans],
-        "expected": check.expected,
-        "stored": check.stored,
-        "missing": check.missing,
-        "not_at_exchange": check.not_at_exchange,
-        "off_grid": check.off_grid,
-        "extra": check.extra_rows,
-        "doubled": check.doubled,
-        "last_checked": time_text(check.row.checked_at_ms),
-        "status": check.row.status,
-        "delisting": time_text(check.row.delisting_ms),
-        "silence_asked": time_text(check.row.silence_asked_ms),
-        "note": check.row.note,
-        "lost": [span_document(span) for span in check.lost],
-        "never_fetched": [span_document(span) for span in check.never_fetched],
-        "extra_in": [span_document(span) for span in check.extra],
-        "altered": [span_document(span) for span in check.altered],
-        "not_compared": [span_document(span) for span in check.not_compared],
-        "faults": list(check.faults),
-        "last_external_change": check.external_change,
-        "gaps": [_gap_document(gap) for gap in check.gaps],
-    }
-
-
-def _gap_document(gap: Gap) -> dict[str, object]:
-    return {
-        **span_document(gap.span),
-        "status": gap.status.value,
-        "reason": None if gap.reason is None else gap.reason.value,
-        "reason_note": gap.reason_note,
-        "found": time_text(gap.found_ms),
-        "lost": gap.was_committed,
-        "since": time_text(gap.since_ms),
-        "next_recheck": time_text(gap.next_recheck_ms),
-        "evidence": [answer.document() for answer in gap.answers],
-    }

@@ -5,25 +5,27 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shutil
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-from commands.backfill import run_backfill
-from commands.check import run_check
-from commands.database import open_database
-from commands.status import run_status
-from commands.tables import print_table
+from commands import backfill, check, status
+from commands.command import Command
+from commands.connections import reading
+from commands.context import CommandContext
+from commands.options import OutputOptions, add_output_options, read_output
+from commands.screen import Column, Row, print_line, print_rows
+from commands.wanted import WantedRequest
 from config.settings import Settings
 from core.errors import ConfigurationError
 from core.exit_codes import EXIT_OK
+from core.ranges import TimeRange
 from core.series import Series, parse_series
 from core.times import format_ms
-from core.wanted import WantedSeries
-from db.embedded import DATABASE_NAME, EmbeddedServer
-from db.operations import load_newest
+from core.wanted import Wanted, WantedSeries
 from demo.candle_store import CandleStore
 from demo.clock import ReplayClock
 from demo.generated_market import DEFAULT_SPAN, generate_market
@@ -31,6 +33,8 @@ from demo.market_facts import market_facts
 from demo.recordings import load_recordings, longest_stretch
 from demo.server import ReplayExchange
 from demo.weights import WeightLimits
+from logic.opening import fresh_embedded_database
+from logic.stored import newest_candles
 
 _SEED = 7
 _GENERATED_SERIES = ("BTCUSDT", "ETHUSDT", "BCCUSDT", "BTCUSDT/1h", "BTCUSDT/1M", "um:BTCUSDT/5m", "cm:BTCUSD_PERP/1h")
@@ -38,51 +42,91 @@ _MOMENT_MS = 10_000  # the last candle has just closed, and none closes while th
 _DAY_AFTER_MS = 2 * 86_400_000  # recorded days are served as published archives
 
 
-def run_demo(arguments: argparse.Namespace, settings: Settings, run_id: str) -> int:
+@dataclass(frozen=True, slots=True)
+class DemoRequest:
+    """What the replay exchange serves."""
+
+    recordings: Path | None = None  # a folder of recorded archives; None: a generated market
+    output: OutputOptions = field(default_factory=OutputOptions)
+
+    def log_dir(self, settings: Settings) -> Path | None:
+        """Return the folder of the log file, apart from that of real runs."""
+        return settings.log_dir / "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class _Market:
+    """What is served, and what of it is fetched."""
+
+    store: CandleStore
+    now_ms: int  # of the replay exchange's clock, which stands still
+    wanted: Sequence[WantedSeries]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("--recordings", metavar="DIR", help="serve recorded archives instead of a generated market")
+    add_output_options(parser)
+
+
+def read_request(arguments: argparse.Namespace, settings: Settings) -> DemoRequest:
+    """Return the checked request. Raises ConfigurationError."""
+    recordings = None if arguments.recordings is None else Path(arguments.recordings)
+    if recordings is not None and not recordings.is_dir():
+        raise ConfigurationError(f"--recordings: {recordings} is not a folder")
+    return DemoRequest(recordings, read_output(arguments))
+
+
+def run(request: DemoRequest, context: CommandContext) -> int:
     """Run the demo and return the backfill's exit code. Never touches the configured database."""
-    say = _say_nothing if arguments.json or arguments.quiet else _say
-    if arguments.recordings is not None:
-        store, now_ms, wanted = _recorded(Path(arguments.recordings))
-        say(f"DEMO with recorded archives from {arguments.recordings}, served by a local replay exchange")
+    market = _generated() if request.recordings is None else _recorded(request.recordings)
+    if request.recordings is None:
+        _say(request, context, f"DEMO with a generated market (seed {_SEED}): these are NOT real Binance prices")
+        _describe_market(request, context)
     else:
-        store = generate_market(DEFAULT_SPAN.start_ms, DEFAULT_SPAN.end_ms, seed=_SEED)
-        now_ms, wanted = DEFAULT_SPAN.end_ms + _MOMENT_MS, [WantedSeries(parse_series(t)) for t in _GENERATED_SERIES]
-        say(f"DEMO with a generated market (seed {_SEED}): these are NOT real Binance prices")
-        _describe_market(say)
-    demo_settings = _demo_settings(settings)
-    server = EmbeddedServer(demo_settings.embedded_pg_dir)
-    _write_symbols(demo_settings.symbols_file, wanted)
-    # Its clock stands still, so that the second run has nothing new; its minute of weight then never ends.
-    clock, limits = ReplayClock(now_ms, speed=0.0), WeightLimits(spot=1_000_000, futures=1_000_000)
-    with ReplayExchange(store, clock, weight_limits=limits) as exchange:
-        demo_settings = dataclasses.replace(
-            demo_settings,
-            api_urls={market: exchange.url for market in ("spot", "um", "cm")},
-            archive_url=exchange.archive_url,
-            archive_list_url=exchange.archive_list_url,
-        )
-        say(f"replay exchange at {exchange.url}, its clock at {format_ms(now_ms)}")
-        say(f"what is asked for stands in {demo_settings.symbols_file}\n")
-        try:
-            server.ensure_running()
-            server.recreate_database()
-            exit_code = run_backfill(_backfill_arguments(arguments), demo_settings, run_id)
-            if not (arguments.json or arguments.quiet) and exit_code == EXIT_OK:
-                _show(arguments, demo_settings, wanted[0].series, run_id)
-                requests = len(exchange.requests)
-                say(f"\nThe replay exchange answered {requests:,} requests. Now the same again:\n")
-                exchange.clear_requests()
-                exit_code = run_backfill(_backfill_arguments(arguments), demo_settings, run_id)
-                ranges = sum("startTime" in request.params for request in exchange.requests)
-                say(f"\n{len(exchange.requests)} requests this time, {ranges} of them for a range of candles.")
-        finally:
-            server.stop()
-    say(f"\nThe demo's database {DATABASE_NAME} stays in {demo_settings.embedded_pg_dir}; delete the folder at will.")
+        where = request.recordings
+        _say(request, context, f"DEMO with recorded archives from {where}, served by a local replay exchange")
+    with _served(market) as exchange:
+        settings = _demo_settings(context.settings, exchange)
+        _write_symbols(settings.symbols_file, market.wanted)
+        _say(request, context, f"replay exchange at {exchange.url}, its clock at {format_ms(market.now_ms)}")
+        _say(request, context, f"what is asked for stands in {settings.symbols_file}\n")
+        with fresh_embedded_database(settings.embedded_pg_dir):
+            exit_code = _run_twice(request, dataclasses.replace(context, settings=settings), market, exchange)
+    _say(request, context, f"\nThe demo's database stays in {settings.embedded_pg_dir}; delete the folder at will.")
     return exit_code
 
 
-def _demo_settings(settings: Settings) -> Settings:
-    """Return settings that keep the demo apart: its own database, state and logs, no ranges of the user's."""
+def _run_twice(request: DemoRequest, context: CommandContext, market: _Market, exchange: ReplayExchange) -> int:
+    """Fetch everything and show it; then again, when there is nothing new. With --json and --quiet only once."""
+    fetch = backfill.BackfillRequest(
+        WantedRequest(Wanted(tuple(market.wanted)), TimeRange(), is_whole_file=True), output=request.output
+    )
+    exit_code = backfill.run(fetch, context)
+    if request.output.json or request.output.is_quiet or exit_code != EXIT_OK:
+        return exit_code
+    status.run(status.StatusRequest(output=request.output), context)
+    check.run(check.CheckRequest(output=request.output), context)
+    _show_newest(context, market.wanted[0].series)
+    requests = len(exchange.requests)
+    _say(request, context, f"\nThe replay exchange answered {requests:,} requests. Now the same again:\n")
+    exchange.clear_requests()
+    exit_code = backfill.run(fetch, context)
+    ranges = sum("startTime" in asked.params for asked in exchange.requests)
+    _say(request, context, f"\n{len(exchange.requests)} requests this time, {ranges} of them for a range of candles.")
+    return exit_code
+
+
+@contextmanager
+def _served(market: _Market) -> Iterator[ReplayExchange]:
+    # Its clock stands still, so that the second run has nothing new; its minute of weight then never ends.
+    clock, limits = ReplayClock(market.now_ms, speed=0.0), WeightLimits(spot=1_000_000, futures=1_000_000)
+    with ReplayExchange(market.store, clock, weight_limits=limits) as exchange:
+        yield exchange
+
+
+def _demo_settings(settings: Settings, exchange: ReplayExchange) -> Settings:
+    """Return settings that keep the demo apart: its own exchange, database, state and logs."""
     home = settings.embedded_pg_dir
     state_dir = settings.state_dir / "demo"
     shutil.rmtree(state_dir, ignore_errors=True)
@@ -96,12 +140,19 @@ def _demo_settings(settings: Settings) -> Settings:
         start_ms=None,
         end_ms=None,
         default_interval="1m",
+        api_urls=dict.fromkeys(("spot", "um", "cm"), exchange.url),
+        archive_url=exchange.archive_url,
+        archive_list_url=exchange.archive_list_url,
     )
 
 
-def _recorded(folder: Path) -> tuple[CandleStore, int, list[WantedSeries]]:
-    if not folder.is_dir():
-        raise ConfigurationError(f"--recordings: {folder} is not a folder")
+def _generated() -> _Market:
+    store = generate_market(DEFAULT_SPAN.start_ms, DEFAULT_SPAN.end_ms, seed=_SEED)
+    wanted = [WantedSeries(parse_series(text)) for text in _GENERATED_SERIES]
+    return _Market(store, DEFAULT_SPAN.end_ms + _MOMENT_MS, wanted)
+
+
+def _recorded(folder: Path) -> _Market:
     store = load_recordings(folder)
     series = sorted(store.series(), key=str)
     if not series:
@@ -109,10 +160,11 @@ def _recorded(folder: Path) -> tuple[CandleStore, int, list[WantedSeries]]:
     spans = {one: longest_stretch(store, one) for one in series}
     newest_ms = max(span.end_ms for span in spans.values())
     wanted = [WantedSeries(one, spans[one].start_ms, spans[one].end_ms) for one in series]
-    return store, newest_ms + _DAY_AFTER_MS, wanted
+    return _Market(store, newest_ms + _DAY_AFTER_MS, wanted)
 
 
 def _write_symbols(path: Path, wanted: Sequence[WantedSeries]) -> None:
+    """Write down what is fetched, as the symbols.yml that would fetch the same."""
     path.parent.mkdir(parents=True)
     entries = []
     for one in wanted:
@@ -122,40 +174,37 @@ def _write_symbols(path: Path, wanted: Sequence[WantedSeries]) -> None:
     path.write_text(yaml.safe_dump({"symbols": entries}, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def _backfill_arguments(arguments: argparse.Namespace) -> argparse.Namespace:
-    plain = {"symbols": None, "interval": None, "start": None, "end": None, "source": "auto"}
-    verbosity = {"json": arguments.json, "verbose": arguments.verbose, "quiet": arguments.quiet}
-    return argparse.Namespace(**plain, **verbosity, heal_gaps=False, dry_run=False)
+def _show_newest(context: CommandContext, series: Series) -> None:
+    with reading(context) as database:
+        if database is None:
+            return
+        names, candles = newest_candles(database, series, 5)
+    print_line(context.stdout, f"select * from {series.table_name} order by time desc limit 5")
+    ranks = {name: place for place, name in enumerate(names) if place > 5}
+    columns = [Column(name, is_number=place > 0, rank=ranks.get(name, 0)) for place, name in enumerate(names)]
+    print_rows(context.stdout, columns, [Row(candle) for candle in candles])
 
 
-def _show(arguments: argparse.Namespace, settings: Settings, series: Series, run_id: str) -> None:
-    verbosity = {"json": False, "verbose": arguments.verbose, "quiet": arguments.quiet}
-    choice = argparse.Namespace(symbols=None, start=None, end=None, heal=False, **verbosity)
-    run_status(choice, settings)
-    run_check(choice, settings, run_id)
-    database = open_database(settings)
-    try:
-        with database.transaction("read the newest candles") as tx:
-            columns, rows = load_newest(tx, series.table_name, 5)
-    finally:
-        database.close()
-    print_table(f"select * from {series.table_name} order by time desc limit 5", columns, rows, numbers=columns[1:])
-
-
-def _describe_market(say: Callable[[str], None]) -> None:
+def _describe_market(request: DemoRequest, context: CommandContext) -> None:
     facts = market_facts(DEFAULT_SPAN.start_ms, DEFAULT_SPAN.end_ms)
     for halt in facts.spot_halts:
-        say(f"  spot is halted {halt}: no candles exist then")
-    say(f"  spot candles of {facts.off_grid} open 14.789 s off the minute")
+        _say(request, context, f"  spot is halted {halt}: no candles exist then")
+    _say(request, context, f"  spot candles of {facts.off_grid} open 14.789 s off the minute")
     for symbol in facts.symbols:
         ended = f", no longer traded since {format_ms(symbol.end_ms)}" if symbol.is_delisted else ""
-        say(f"  {symbol.market}:{symbol.symbol} is listed at {format_ms(symbol.listing_ms)}{ended}")
+        _say(request, context, f"  {symbol.market}:{symbol.symbol} is listed at {format_ms(symbol.listing_ms)}{ended}")
 
 
-def _say(text: str) -> None:
-    print(text)
-    sys.stdout.flush()
+def _say(request: DemoRequest, context: CommandContext, text: str) -> None:
+    if not (request.output.json or request.output.is_quiet):
+        print_line(context.stdout, text)
+        context.stdout.file.flush()
 
 
-def _say_nothing(_text: str) -> None:
-    pass
+COMMAND = Command(
+    "demo",
+    "run a backfill offline, against a local replay exchange, into a database of its own",
+    add_options,
+    read_request,
+    run,
+)

@@ -2,99 +2,70 @@
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 
-from commands.database import database_exists, open_database
-from commands.output import print_json, time_text
-from commands.tables import print_table
-from commands.wanted import resolve_wanted
-from config.settings import Settings
+from commands.connections import make_exchange, reading
+from commands.context import CommandContext
+from commands.options import OutputOptions
+from commands.screen import Column, Report, Row, Tone, count_text, print_json, print_report
+from commands.wanted import WantedRequest, resolve_wanted
 from core.exit_codes import EXIT_INCOMPLETE, EXIT_OK
 from core.plan import NOTHING
 from core.sources import AllowedSources
-from core.wanted import Wanted
-from db.catalog import load_catalog
-from db.ledger import load_totals
-from db.migrate import is_migrated
-from fetcher.binance.exchange import Exchange
-from logic.planning.dry_run import Known, PlannedSeries, plan_backfill
-from logic.planning.listing import known_life
+from logic.documents import BYTES_PER_CANDLE, plan_document
+from logic.planning.dry_run import PlannedSeries, plan_backfill
+from logic.planning.series_plan import FetchPolicy
+from logic.planning.wanted_series import load_known
+
+_COLUMNS = (
+    Column("series"),
+    Column("range"),
+    Column("monthly", is_number=True, rank=4, is_dull_when_zero=True),
+    Column("daily", is_number=True, rank=4, is_dull_when_zero=True),
+    Column("rest", is_number=True, rank=4, is_dull_when_zero=True),
+    Column("requests", is_number=True, rank=2),
+    Column("weight", is_number=True, rank=3, is_dull_when_zero=True),
+    Column("candles", is_number=True),
+    Column("MB to download", is_number=True, rank=1),
+)
 
 
-def run_dry(arguments: argparse.Namespace, settings: Settings, wanted: Wanted | None, exchange: Exchange) -> int:
+def run_dry(request: WantedRequest, sources: AllowedSources, output: OutputOptions, context: CommandContext) -> int:
     """Print the plan of a backfill and return the exit code. Reads from exchange and database, writes nowhere."""
-    database = open_database(settings) if database_exists(settings) else None
-    try:
-        series = resolve_wanted(wanted, arguments, settings, database, exchange)
-        known = {}
-        if database is not None:
-            with database.transaction("read what is covered") as tx:
-                if is_migrated(tx):
-                    wanted_series = {one.series for one in series}
-                    rows = [row for row in load_catalog(tx) if row.series in wanted_series]
-                    totals = load_totals(tx, [row.id for row in rows])
-                    known = {
-                        row.series: Known(known_life(row), totals[row.id].covered if row.id in totals else ())
-                        for row in rows
-                    }
-        planned = plan_backfill(series, exchange, AllowedSources(arguments.source), settings.chunk_days, known)
-    finally:
-        if database is not None:
-            database.close()
-    _print_plan(planned, arguments.json, exchange, settings)
+    exchange = make_exchange(context)
+    with reading(context) as database:
+        series = resolve_wanted(request, context.settings, database, exchange)
+        known = {} if database is None else load_known(database, [one.series for one in series])
+        planned = plan_backfill(series, exchange, FetchPolicy(sources, context.settings.chunk_days), known)
+    total = sum((one.estimate for one in planned if one.estimate is not None), NOTHING)
+    seconds = total.seconds(exchange.weight_per_minute(), context.settings.fetch_workers)
+    if output.json:
+        print_json(context.stdout, plan_document(planned, seconds))
+    else:
+        print_report(context.stdout, _report(planned, seconds), output)
     return EXIT_INCOMPLETE if any(one.error for one in planned) else EXIT_OK
 
 
-_BYTES_PER_CANDLE = 130  # measured on plain PostgreSQL, index included
-
-
-def _print_plan(planned: list[PlannedSeries], as_json: bool, exchange: Exchange, settings: Settings) -> None:
+def _report(planned: Sequence[PlannedSeries], seconds: float) -> Report:
     total = sum((one.estimate for one in planned if one.estimate is not None), NOTHING)
-    seconds = total.seconds(exchange.weight_per_minute(), settings.fetch_workers)
-    if as_json:
-        print_json(
-            {
-                "dry_run": True,
-                "series": [_plan_document(one) for one in planned],
-                "chunks": total.chunks,
-                "requests": total.requests,
-                "request_weight": total.weight,
-                "expected_rows": total.rows,
-                "download_bytes": total.bytes,
-                "stored_bytes": total.rows * _BYTES_PER_CANDLE,
-                "seconds": round(seconds, 1),
-            }
-        )
-        return
-    columns = ["series", "range", "monthly", "daily", "rest", "requests", "weight", "candles", "download MB", "error"]
-    rows = []
-    for one in planned:
-        cost = one.estimate or NOTHING
-        wanted_span = one.plan.span if one.plan is not None else None
-        sources = [str(cost.chunks.get(source, 0)) for source in ("archive-monthly", "archive-daily", "rest")]
-        figures = [f"{cost.requests:,}", f"{cost.weight:,}", f"{cost.rows:,}", f"{cost.bytes / 1e6:,.1f}"]
-        rows.append([str(one.series), str(wanted_span or "nothing yet"), *sources, *figures, one.error or ""])
-    print_table("dry run: nothing is fetched or stored", columns, rows, numbers=columns[2:9])
-    print(
-        f"{sum(total.chunks.values()):,} chunks, {total.requests:,} requests, request weight {total.weight:,}, "
-        f"at most {total.rows:,} candles, {total.bytes / 1e6:,.1f} MB to download, "
-        f"some {total.rows * _BYTES_PER_CANDLE / 1e6:,.1f} MB to store, roughly {seconds:,.0f} s"
+    headline = (
+        f"the plan of {count_text(len(planned), 'series', 'series')}: at most {count_text(total.rows, 'candle')}, "
+        f"roughly {seconds:,.0f} s"
     )
+    cost = (
+        f"{count_text(sum(total.chunks.values()), 'chunk')}, {count_text(total.requests, 'request')}, "
+        f"request weight {total.weight:,}, {total.bytes / 1e6:,.1f} MB to download, "
+        f"some {total.rows * BYTES_PER_CANDLE / 1e6:,.1f} MB to store"
+    )
+    notes = (f"dry run, nothing was fetched or stored: {cost}",)
+    return Report(headline, _COLUMNS, [_row(one) for one in planned], notes=notes)
 
 
-def _plan_document(one: PlannedSeries) -> dict[str, object]:
+def _row(one: PlannedSeries) -> Row:
     cost = one.estimate or NOTHING
     span = one.plan.span if one.plan is not None else None
-    return {
-        "market": one.series.market.value,
-        "symbol": one.series.symbol,
-        "interval": one.series.interval.code,
-        "start": time_text(span.start_ms) if span is not None else None,
-        "end": time_text(span.end_ms) if span is not None else None,
-        "chunks": cost.chunks,
-        "requests": cost.requests,
-        "request_weight": cost.weight,
-        "expected_rows": cost.rows,
-        "download_bytes": cost.bytes,
-        "error": one.error,
-    }
+    sources = [str(cost.chunks.get(source, 0)) for source in ("archive-monthly", "archive-daily", "rest")]
+    figures = [f"{cost.requests:,}", f"{cost.weight:,}", f"{cost.rows:,}", f"{cost.bytes / 1e6:,.1f}"]
+    shown = "cannot be planned" if one.error else str(span or "nothing yet")
+    needs = () if one.error is None else (one.error,)
+    return Row([str(one.series), shown, *sources, *figures], Tone.WRONG if one.error else Tone.PLAIN, needs)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import sys
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from core.errors import Interrupted
@@ -16,31 +14,67 @@ from core.errors import Interrupted
 _STEP_S = 1.0
 _STEPS = 9
 
-_stop = threading.Event()
-_cancels: list[Callable[[], None]] = []
+
+class Interruption:
+    """Whether a run has been told to stop, and what has to be ended then. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._cancels: list[Callable[[], None]] = []
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the run has been told to stop."""
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """Wake every sleeper; it raises Interrupted."""
+        self._stop.set()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, but not beyond an interruption. Raises Interrupted."""
+        if self._stop.wait(seconds):
+            raise Interrupted("stopped while waiting", 130)
+
+    @contextmanager
+    def cancelling(self, cancel: Callable[[], None]) -> Iterator[None]:
+        """While the context lasts, let `cancel_statements` call `cancel`."""
+        with self._lock:
+            self._cancels.append(cancel)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._cancels.remove(cancel)
+
+    def cancel_statements(self) -> None:
+        """End what waits for the database, from another thread than the one that waits."""
+        with self._lock:
+            cancels = list(self._cancels)
+        for cancel in cancels:
+            cancel()
 
 
-def install_handlers() -> None:
-    """Turn SIGINT and SIGTERM into Interrupted in the main thread, with the usual 128 + signal as exit code."""
+@contextmanager
+def stopped_by_signals(interruption: Interruption, end_process: Callable[[int, str], None] | None) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into Interrupted, with the usual 128 + signal as exit code; undo that at the end.
+
+    To be entered in the main thread. Where that thread is held by the database, what it waits for is cancelled
+    after a second; after nine seconds `end_process` is called with exit code and message, if there is one.
+    """
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        _stop.set()
+        interruption.stop()
         raise Interrupted(_message(number), 128 + number)
 
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
-    _watch_signals()
-
-
-def cancel_when_stopped(cancel: Callable[[], None]) -> None:
-    """Call `cancel`, from another thread, when a signal has come and the main thread is held by a statement."""
-    _cancels.append(cancel)
-
-
-def sleep(seconds: float) -> None:
-    """Sleep, but not beyond an interruption. Raises Interrupted."""
-    if _stop.wait(seconds):
-        raise Interrupted("stopped while waiting", 130)
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with _heard_in_a_thread(interruption, end_process):
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _message(number: int) -> str:
@@ -48,7 +82,8 @@ def _message(number: int) -> str:
     return f"stopped by {name}; what was committed stays, the next run goes on from there"
 
 
-def _watch_signals() -> None:
+@contextmanager
+def _heard_in_a_thread(interruption: Interruption, end_process: Callable[[int, str], None] | None) -> Iterator[None]:
     """Hear of signals in a thread of its own.
 
     Python runs a handler only between two of its own steps, and the main thread takes none while the database
@@ -56,23 +91,30 @@ def _watch_signals() -> None:
     """
     reading, writing = socket.socketpair()
     writing.setblocking(False)
-    signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    is_over = threading.Event()
 
     def watch() -> None:
-        with writing:  # kept open as long as the thread lives
-            while told := reading.recv(1):
-                if told[0] in (signal.SIGINT, signal.SIGTERM):
-                    _end_soon(told[0])
+        while told := reading.recv(1):
+            if told[0] in (signal.SIGINT, signal.SIGTERM):
+                end_soon(told[0])
 
-    threading.Thread(target=watch, name="signals", daemon=True).start()
+    def end_soon(number: int) -> None:
+        for _ in range(_STEPS):
+            if is_over.wait(_STEP_S):  # a statement that is about to end may do so
+                return
+            if not interruption.is_stopped:
+                interruption.cancel_statements()
+        if end_process is not None:
+            end_process(128 + number, f"{_message(number)} (the database did not answer in time)")
 
-
-def _end_soon(number: int) -> None:
-    """End what holds the main thread, and after nine seconds the process, if it is not gone by then."""
-    for _ in range(_STEPS):
-        time.sleep(_STEP_S)  # a statement that is about to end may do so
-        if not _stop.is_set():
-            for cancel in _cancels:
-                cancel()
-    print(f"error: {_message(number)} (the database did not answer in time)", file=sys.stderr)
-    os._exit(128 + number)
+    before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    thread = threading.Thread(target=watch, name="signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        is_over.set()
+        writing.close()
+        thread.join()
+        reading.close()

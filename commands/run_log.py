@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +18,17 @@ from core.errors import ConfigurationError
 LOG_FILE = "ohlcv_backfill.log"
 _FILE_BYTES = 10_000_000
 _FILES_KEPT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """What is logged where."""
+
+    run_id: str  # stands in every plain line
+    level: str  # of lines on the screen
+    secrets: tuple[str, ...]  # texts that no line may show
+    folder: Path | None  # of the log file; None: no file
+    file_level: str
 
 
 class SecretFilter(logging.Formatter):
@@ -49,44 +62,54 @@ class _LogFile(logging.handlers.RotatingFileHandler):
             print(f"the log file {self.baseFilename} cannot be written: {sys.exc_info()[1]}", file=sys.stderr)
 
 
-def set_up_logging(
-    run_id: str, level: str, secrets: Iterable[str], folder: Path | None, terminal: Console | None
-) -> None:
-    """Send log lines of `level` and above to stderr, and all down to `level` or INFO to a file in `folder`.
+@contextmanager
+def logging_to(options: LogOptions, screen: Console) -> Iterator[None]:
+    """While the context lasts, send log lines to `screen` and to a file in the log folder, then undo it all.
 
-    `terminal` is the console of a progress display, through which lines must pass to keep the bar
-    whole; None writes plain lines, as for cron. Raises ConfigurationError when the folder cannot be
-    written.
+    On a terminal they pass through `screen`, which keeps a progress bar whole; elsewhere they are plain lines, as
+    for cron. Raises ConfigurationError when the folder cannot be written.
     """
-    handlers: list[logging.Handler] = []
-    secrets = tuple(secrets)
-    plain = f"%(asctime)s %(levelname)s [{run_id}] %(message)s"
-    screen: logging.Handler
-    if terminal is not None:
-        screen = RichHandler(console=terminal, show_path=False, markup=False, highlighter=None)
-        screen.setFormatter(SecretFilter("%(message)s", secrets))
-    else:
-        screen = logging.StreamHandler(sys.stderr)
-        screen.setFormatter(SecretFilter(plain, secrets))
-    screen.setLevel(level)
-    handlers.append(screen)
-    if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = _LogFile(folder / LOG_FILE, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
-        except OSError as error:
-            raise ConfigurationError(
-                f"the log folder cannot be written ({error}); set LOG_DIR to one that can"
-            ) from error
-        file.setFormatter(SecretFilter(plain, secrets))
-        file.setLevel(min(logging.getLevelName(level), logging.INFO))
-        handlers.append(file)
-    root = logging.getLogger()
-    for old in root.handlers[:]:
-        root.removeHandler(old)
-        old.close()
+    handlers = [_screen_handler(options, screen)]
+    if options.folder is not None:
+        handlers.append(_file_handler(options, options.folder))
+    root, http = logging.getLogger(), logging.getLogger("urllib3")
+    before = root.level, http.level
     for handler in handlers:
         root.addHandler(handler)
     root.setLevel(min(handler.level for handler in handlers))
-    # The HTTP library logs each retry of its own connection pool; ours are enough.
-    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    http.setLevel(logging.ERROR)  # it logs each retry of its own connection pool; our lines are enough
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+        root.setLevel(before[0])
+        http.setLevel(before[1])
+
+
+def _screen_handler(options: LogOptions, screen: Console) -> logging.Handler:
+    handler: logging.Handler
+    if screen.is_terminal:
+        handler = RichHandler(console=screen, show_path=False, markup=False, highlighter=None)
+        handler.setFormatter(SecretFilter("%(message)s", options.secrets))
+    else:
+        handler = logging.StreamHandler(screen.file)
+        handler.setFormatter(_plain(options))
+    handler.setLevel(options.level)
+    return handler
+
+
+def _file_handler(options: LogOptions, folder: Path) -> logging.Handler:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = _LogFile(folder / LOG_FILE, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"the log folder cannot be written ({error}); set LOG_DIR to one that can") from error
+    file.setFormatter(_plain(options))
+    file.setLevel(options.file_level)
+    return file
+
+
+def _plain(options: LogOptions) -> SecretFilter:
+    return SecretFilter(f"%(asctime)s %(levelname)s [{options.run_id}] %(message)s", options.secrets)

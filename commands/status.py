@@ -1,113 +1,133 @@
-"""`status`: each series with its table, rows, first and last candle, lag and covered range. Reads only."""
+"""`status`: each series with its rows, newest candle, lag and covered range. Reads only."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from commands.clock import local_now_ms
-from commands.output import print_json, time_text
-from commands.stored import StoredSeries, load_stored, open_for_reading
-from commands.tables import print_table
+from commands.command import Command
+from commands.connections import reading
+from commands.context import CommandContext
+from commands.options import (
+    OutputOptions,
+    add_output_options,
+    add_symbols_option,
+    read_output,
+    read_stored_series,
+)
+from commands.screen import Column, Report, Row, Tone, count_text, print_json, print_line, print_report, time_text
 from config.settings import Settings
 from core.exit_codes import EXIT_OK
+from core.ranges import Span
+from core.wanted import Wanted
+from logic.documents import stored_document
+from logic.stored import StoredSeries, read_stored
 
 _COLUMNS = (
-    "series",
-    "table",
-    "active",
-    "status",
-    "rows",
-    "first candle",
-    "last candle",
-    "lag",
-    "covered",
-    "holes",
-    "unverified for",
-    "note",
+    Column("series"),
+    Column("status"),
+    Column("candles", is_number=True),
+    Column("first candle", rank=2),
+    Column("last candle", rank=1),
+    Column("lag", is_number=True),
+    Column("holes", is_number=True, rank=1, is_dull_when_zero=True),
+    Column("unverified for", is_number=True, rank=3),
+    Column("active", rank=4),
 )
 
 
-def run_status(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Print the status table, or with --json one document; return the exit code."""
-    stored: list[StoredSeries] = []
-    database = open_for_reading(arguments, settings)
-    if database is not None:
-        try:
-            with database.transaction("read what is stored") as tx:
-                stored = load_stored(tx, arguments.symbols, settings.default_interval)
-        finally:
-            database.close()
-    now_ms = local_now_ms()
-    lines = [_line(one, now_ms) for one in stored]
-    if arguments.json:
-        print_json({"series": [line.document for line in lines]})
-    elif not lines:
-        print("nothing stored yet: run python ohlcv_data_fetcher.py backfill")
-    else:
-        print_table("", _COLUMNS, [line.cells for line in lines], numbers=("rows", "lag", "holes"))
+@dataclass(frozen=True, slots=True)
+class StatusRequest:
+    """What to show."""
+
+    series: Wanted | None = None  # None: all that is stored
+    output: OutputOptions = field(default_factory=OutputOptions)
+
+    def log_dir(self, settings: Settings) -> Path | None:
+        """Return None: nothing is changed and no trace left."""
+        return None
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    add_symbols_option(parser)
+    add_output_options(parser)
+
+
+def read_request(arguments: argparse.Namespace, settings: Settings) -> StatusRequest:
+    """Return the checked request. Raises ConfigurationError."""
+    return StatusRequest(read_stored_series(arguments, settings), read_output(arguments))
+
+
+def run(request: StatusRequest, context: CommandContext) -> int:
+    """Print what is stored; return the exit code."""
+    with reading(context) as database:
+        stored = [] if database is None else read_stored(database, request.series)
+    now_ms = context.now_ms()
+    if request.output.json:
+        print_json(context.stdout, stored_document(stored))
+    elif stored:
+        print_report(context.stdout, _report(stored, now_ms, request.output), request.output)
+    elif not request.output.is_quiet:
+        print_line(context.stdout, "nothing stored yet: run python ohlcv_data_fetcher.py backfill")
     return EXIT_OK
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    document: dict[str, object]
-    cells: list[str]
+def _report(stored: Sequence[StoredSeries], now_ms: int, output: OutputOptions) -> Report:
+    candles = sum(one.rows for one in stored)
+    headline = f"{count_text(len(stored), 'series', 'series')}, {count_text(candles, 'candle')}"
+    lags = [lag for one in stored if one.row.active and (lag := one.lag_ms) is not None]
+    if lags:
+        headline += f", the longest lag is {_duration(max(lags))}"
+    rows = []
+    for one in stored:
+        needs = tuple(_needs(one))
+        details = list(_details(one)) if output.is_verbose else []
+        rows.append(Row(_cells(one, now_ms), Tone.ATTENTION if needs else Tone.PLAIN, needs, details))
+    return Report(headline, _COLUMNS, rows)
 
 
-def _line(one: StoredSeries, now_ms: int) -> _Line:
-    row = one.row
-    lag_ms = None
-    if one.last_ms is not None and row.delisting_ms is None:
-        interval = row.series.interval
-        lag_ms = max(0, now_ms - interval.add(interval.floor(one.last_ms), 1))
-    start_ms = one.covered[0].start_ms if one.covered else None
-    end_ms = one.covered[-1].end_ms if one.covered else None
-    document: dict[str, object] = {
-        "market": row.series.market.value,
-        "symbol": row.series.symbol,
-        "interval": row.series.interval.code,
-        "table": row.series.table_name,
-        "active": row.active,
-        "status": row.status,
-        "listing": time_text(row.listing_ms),
-        "delisting": time_text(row.delisting_ms),
-        "silence_asked": time_text(row.silence_asked_ms),
-        "rows": one.rows,
-        "first_candle": time_text(one.first_ms),
-        "last_candle": time_text(one.last_ms),
-        "lag_seconds": None if lag_ms is None else lag_ms // 1000,
-        "covered_from": time_text(start_ms),
-        "covered_until": time_text(end_ms),
-        "holes_in_coverage": max(0, len(one.covered) - 1),
-        "chunks": 0 if one.verification is None else one.verification.entries,
-        "chunks_never_verified": 0 if one.verification is None else one.verification.never_verified,
-        "oldest_unverified_since": None if one.verification is None else time_text(one.verification.oldest_ms),
-        "note": row.note,
-    }
-    cells = [
-        str(row.series),
-        row.series.table_name,
-        "yes" if row.active else "no",
+def _needs(one: StoredSeries) -> Iterator[str]:
+    lag_ms = one.lag_ms
+    if one.row.active and not one.rows and not one.row.listing.is_pending:
+        yield "nothing of it is stored; a backfill fetches it, or says why it cannot"
+    elif lag_ms is not None and one.is_behind:
+        yield f"{_duration(lag_ms)} behind; a backfill brings it up to date"
+
+
+def _cells(one: StoredSeries, now_ms: int) -> list[str]:
+    lag_ms, age = one.lag_ms, one.verification
+    return [
+        str(one.row.series),
         _shown_status(one),
         f"{one.rows:,}",
-        time_text(one.first_ms) or "-",
-        time_text(one.last_ms) or "-",
+        time_text(one.first_ms),
+        time_text(one.last_ms),
         "-" if lag_ms is None else _duration(lag_ms),
-        "-" if start_ms is None else f"{time_text(start_ms)} .. {time_text(end_ms)}",
         str(max(0, len(one.covered) - 1)),
-        "-" if one.verification is None else _duration(max(0, now_ms - one.verification.oldest_ms)),
-        row.note or "",
+        "-" if age is None else _duration(max(0, now_ms - age.oldest_ms)),
+        "yes" if one.row.active else "no",
     ]
-    return _Line(document, cells)
+
+
+def _details(one: StoredSeries) -> Iterator[str]:
+    covered = str(Span(one.covered[0].start_ms, one.covered[-1].end_ms)) if one.covered else "nothing"
+    status = one.row.listing.status or "not known yet"
+    yield f"table {one.row.series.table_name}, covered {covered}, status at the exchange {status}"
+    if one.verification is not None:
+        age = one.verification
+        yield f"{age.never_verified:,} of {count_text(age.entries, 'ledger span')} never verified"
+    yield from one.row.listing.notes
 
 
 def _shown_status(one: StoredSeries) -> str:
-    row = one.row
-    if row.delisting_ms is None:
-        return row.status or "-"
-    ended = "delisted" if row.silence_asked_ms is None else "silent since"
-    return f"{ended} {time_text(row.delisting_ms)} ({row.status})"
+    listing = one.row.listing
+    if listing.end_ms is None:
+        return (listing.status or "-").lower()
+    ended = "delisted" if listing.dormant_checked_ms is None else "dormant since"
+    return f"{ended} {time_text(listing.end_ms)[:10]}"
 
 
 def _duration(ms: int) -> str:
@@ -115,3 +135,8 @@ def _duration(ms: int) -> str:
     if days >= 2:
         return f"{days} d"
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+COMMAND = Command(
+    "status", "show each series, its candles, the newest of them, lag; reads only", add_options, read_request, run
+)

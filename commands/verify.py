@@ -3,242 +3,180 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
 
-from commands.backfill import exchange_addresses, log_level
-from commands.clock import local_now_ms
-from commands.database import database_exists, open_database, shared_budget
-from commands.interrupt import sleep
-from commands.output import print_json, span_document, time_text
-from commands.run_log import set_up_logging
-from commands.stored import choose_series
-from commands.tables import print_table
-from commands.wanted import TimeRange, read_time_range
+from commands.command import Command
+from commands.connections import asking, database_address, writing
+from commands.context import CommandContext
+from commands.options import (
+    OutputOptions,
+    add_output_options,
+    add_range_options,
+    add_symbols_option,
+    read_output,
+    read_stored_series,
+    read_time_range,
+)
+from commands.progress import progress_bar
+from commands.screen import print_json, print_line, print_report
+from commands.verify_report import aggregates_report, undo_report, verification_report
 from config.settings import Settings
-from core.compare import Difference, Kind
 from core.errors import ConfigurationError
 from core.exit_codes import EXIT_LOCKED, EXIT_OK
-from core.subset import parse_part, parse_percent
-from core.times import format_ms
-from db.catalog import CatalogRow, load_catalog
-from db.connection import Database
-from db.corrections import load_corrected, undo_corrections
-from db.locks import try_lock_series, unlock_series
-from db.migrate import migrate
-from fetcher.binance.exchange import Exchange
+from core.ranges import TimeRange
+from core.sources import AllowedSources
+from core.subset import Part, parse_part, parse_percent
+from core.wanted import Wanted
+from logic.documents import aggregates_document, undo_document, verification_document
+from logic.opening import Database, database_exists
+from logic.stored import read_catalog
 from logic.verify.aggregate_check import AggregateResult, aggregate_exit_code, check_aggregates
-from logic.verify.verifier import Against, SeriesVerification
+from logic.verify.undo import undo_repair
 from logic.verify.verify_run import VerifyOptions, VerifySummary, run_verify
 
-_SPANS_SHOWN = 20
-_COLUMNS = ["series", "chunks", "verified", "candles", "missing", "extra", "different", "repaired", "outcome"]
+_MINUTES = "1m"
 
 
-def run_verify_command(arguments: argparse.Namespace, settings: Settings, run_id: str) -> int:
-    """Verify, repair or undo as `arguments` say, print the report, return the exit code."""
+@dataclass(frozen=True, slots=True)
+class VerifyRequest:
+    """What to verify against what."""
+
+    series: Wanted | None = None  # None: all that is stored
+    times: TimeRange = field(default_factory=TimeRange)
+    part: Part | None = None  # of the committed spans
+    share: Fraction | None = None  # of the candles, those longest unverified first
+    against: AllowedSources | None = AllowedSources.AUTO  # None: the stored 1m candles
+    repair: bool = False  # write the exchange's values, keep the old ones
+    output: OutputOptions = field(default_factory=OutputOptions)
+
+    def log_dir(self, settings: Settings) -> Path | None:
+        """Return the folder of the log file."""
+        return settings.log_dir
+
+
+@dataclass(frozen=True, slots=True)
+class UndoRequest:
+    """The repair to take back."""
+
+    undone_run: str
+    output: OutputOptions = field(default_factory=OutputOptions)
+
+    def log_dir(self, settings: Settings) -> Path | None:
+        """Return the folder of the log file."""
+        return settings.log_dir
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    add_symbols_option(parser)
+    add_range_options(parser)
+    share = parser.add_mutually_exclusive_group()
+    share.add_argument("--subset", metavar="n/t", help="part n of t: 1/30 to 30/30 on as many days cover everything")
+    share.add_argument("--percent", metavar="P", help="so many percent of the candles, those longest unverified first")
+    parser.add_argument(
+        "--against",
+        choices=[*(one.value for one in AllowedSources), _MINUTES],
+        default="auto",
+        help="auto: their archive's checksum, else the cheapest of daily archive and REST; 1m: the stored 1m candles",
+    )
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument("--repair", action="store_true", help="write the exchange's values, keep the old ones")
+    change.add_argument("--undo", metavar="RUN", help="put back what the --repair of this run changed")
+    add_output_options(parser)
+
+
+def read_request(arguments: argparse.Namespace, settings: Settings) -> VerifyRequest | UndoRequest:
+    """Return the checked request. Raises ConfigurationError."""
     times = read_time_range(arguments)
     part = None if arguments.subset is None else parse_part(arguments.subset)
     share = None if arguments.percent is None else parse_percent(arguments.percent)
-    if arguments.against == "1m" and (arguments.repair or part is not None or share is not None):
+    if arguments.against == _MINUTES and (arguments.repair or part is not None or share is not None):
         raise ConfigurationError(
             "--against 1m compares stored candles with each other; it takes neither --repair (that needs the "
             "exchange's word) nor --subset or --percent"
         )
-    if arguments.undo is not None and (part is not None or share is not None or times != TimeRange(None, None)):
-        raise ConfigurationError("--undo takes back all of a repair: leave --subset, --percent, --start and --end out")
-    set_up_logging(run_id, log_level(arguments, settings), settings.secrets, settings.log_dir, None)
-    if not database_exists(settings) and arguments.undo is None:
-        _print_summary(arguments, VerifySummary(run_id, []))
-        return EXIT_OK
-    database = open_database(settings)
-    try:
-        migrate(database)
-        if arguments.undo is not None:
-            return _undo(arguments, database, run_id)
-        with database.transaction("read the catalog") as tx:
-            rows = choose_series(tx, arguments.symbols, settings.default_interval)
-        if arguments.against == "1m":
-            return _print_aggregates(arguments, check_aggregates(database, rows, times.start_ms, times.end_ms))
-        exchange = Exchange(exchange_addresses(settings), sleep, local_now_ms)
-        exchange.archives.remove_leftovers()
-        options = VerifyOptions(
-            run_id, Against(arguments.against), arguments.repair, part, share, times.start_ms, times.end_ms
-        )
-        with shared_budget(settings, exchange):
-            summary = run_verify(database, exchange, rows, options, local_now_ms)
-    finally:
-        database.close()
-    _print_summary(arguments, summary)
+    if arguments.undo is not None:
+        if part is not None or share is not None or not times.is_unbounded:
+            raise ConfigurationError(
+                "--undo takes back all of a repair: leave --subset, --percent, --start and --end out"
+            )
+        return UndoRequest(arguments.undo, read_output(arguments))
+    return VerifyRequest(
+        read_stored_series(arguments, settings),
+        times,
+        part,
+        share,
+        None if arguments.against == _MINUTES else AllowedSources(arguments.against),
+        arguments.repair,
+        read_output(arguments),
+    )
+
+
+def run(request: VerifyRequest | UndoRequest, context: CommandContext) -> int:
+    """Verify, repair or undo, print the report, return the exit code."""
+    if isinstance(request, UndoRequest):
+        return _undo(request, context)
+    if not database_exists(database_address(context.settings)):
+        return _finish(request, context, VerifySummary(context.run_id, []))
+    with writing(context) as database:
+        if request.against is None:
+            return _finish_aggregates(request, context, _check_aggregates(request, context, database))
+        return _finish(request, context, _verify(request, request.against, context, database))
+
+
+def _verify(
+    request: VerifyRequest, against: AllowedSources, context: CommandContext, database: Database
+) -> VerifySummary:
+    rows = read_catalog(database, request.series)
+    options = VerifyOptions(context.run_id, against, request.repair, request.part, request.share, request.times)
+    with asking(context) as exchange:
+        return run_verify(database, exchange, rows, options, context.now_ms)
+
+
+def _check_aggregates(request: VerifyRequest, context: CommandContext, database: Database) -> list[AggregateResult]:
+    rows = read_catalog(database, request.series)
+    results = []
+    with progress_bar(context, request.output) as bar:
+        bar.start(len(rows), "verify")
+        for row in rows:
+            results += check_aggregates(database, [row], request.times.start_ms, request.times.end_ms)
+            bar.advance(1, f"verify {row.series}")
+    return results
+
+
+def _finish(request: VerifyRequest, context: CommandContext, summary: VerifySummary) -> int:
+    if request.output.json:
+        print_json(context.stdout, verification_document(summary))
+    elif summary.results or summary.unusable_markets:
+        was_told = context.stdout.is_terminal and context.stderr.is_terminal and not request.output.is_verbose
+        print_report(context.stdout, verification_report(summary, not was_told), request.output)
+    elif not request.output.is_quiet:
+        print_line(context.stdout, "nothing stored to verify")
     return summary.exit_code
 
 
-def _print_summary(arguments: argparse.Namespace, summary: VerifySummary) -> None:
-    if arguments.json:
-        print_json(
-            {
-                "run_id": summary.run_id,
-                "exit_code": summary.exit_code,
-                "unusable_markets": summary.unusable_markets,
-                "series": [_document(result) for result in summary.results],
-            }
-        )
-        return
-    shown = [result for result in summary.results if not (arguments.quiet and result.is_clean)]
-    rows = []
-    for result in shown:
-        counts = [result.chunks, result.verified, result.rows, *(result.counts[kind] for kind in Kind), result.repaired]
-        rows.append([str(result.series), *(f"{count:,}" for count in counts), _outcome(result)])
-    if rows:
-        print_table("", _COLUMNS, rows, numbers=_COLUMNS[1:8])
-    for result in shown:
-        for line in _lines(result):
-            print(f"{result.series}: {line}")
-    for market, why in summary.unusable_markets.items():
-        print(f"market {market} cannot be used: {why}")
-    if any(result.repaired for result in summary.results):
-        print(f"old values are kept in public.ohlcv_corrections; to put them back: verify --undo {summary.run_id}")
-    elif any(result.differing for result in summary.results):
-        print("nothing stored was changed; verify --repair writes the exchange's values and keeps the old ones")
-    if not summary.results and not arguments.quiet:
-        print("nothing stored to verify")
-
-
-def _lines(result: SeriesVerification) -> Iterator[str]:
-    for what, spans in (("missing", result.missing), ("extra", result.extra)):
-        for span in spans[:_SPANS_SHOWN]:
-            yield f"{what}: {span}"
-        if len(spans) > _SPANS_SHOWN:
-            yield f"... and {len(spans) - _SPANS_SHOWN:,} more stretches, see --json"
-    for difference in result.shown:
-        yield str(difference)
-    if result.counts[Kind.DIFFERENT] > len(result.shown):
-        yield f"... and {result.counts[Kind.DIFFERENT] - len(result.shown):,} more"
-    for name in result.replaced_archives:
-        yield f"archive {name} was published anew since it was imported"
-    for span, why in result.unverifiable:
-        yield f"{span} cannot be verified: {why}"
-    if result.error is not None:
-        yield result.error
-
-
-def _outcome(result: SeriesVerification) -> str:
-    if result.is_locked:
-        return "locked"
-    if result.error is not None:
-        return "failed"
-    if result.is_clean:
-        return "repaired" if result.repaired else "equal"
-    return "DIFFERS" if result.differing > result.repaired else "not all verified"
-
-
-def _document(result: SeriesVerification) -> dict[str, object]:
-    series = result.series
-    return {
-        "market": series.market.value,
-        "symbol": series.symbol,
-        "interval": series.interval.code,
-        "outcome": _outcome(result),
-        "chunks": result.chunks,
-        "verified": result.verified,
-        "candles": result.rows,
-        **{kind.value: result.counts[kind] for kind in Kind},
-        "repaired": result.repaired,
-        "missing_in": [span_document(span) for span in result.missing],
-        "extra_in": [span_document(span) for span in result.extra],
-        "differences": [_difference_document(difference) for difference in result.shown],
-        "replaced_archives": result.replaced_archives,
-        "unverifiable": [{**span_document(span), "why": why} for span, why in result.unverifiable],
-        "error": result.error,
-    }
-
-
-def _difference_document(difference: Difference) -> dict[str, object]:
-    return {
-        "time": time_text(difference.time_ms),
-        "kind": difference.kind.value,
-        "stored": difference.stored,
-        "exchange": difference.right,
-    }
-
-
-def _print_aggregates(arguments: argparse.Namespace, results: list[AggregateResult]) -> int:
+def _finish_aggregates(request: VerifyRequest, context: CommandContext, results: list[AggregateResult]) -> int:
     exit_code = aggregate_exit_code(results)
-    if arguments.json:
-        print_json({"exit_code": exit_code, "series": [_aggregate_document(result) for result in results]})
-        return exit_code
-    columns = ["series", "compared", "differing", "explained", "not judged", "outcome"]
-    rows = []
-    for result in results:
-        counts = [result.compared, result.differing, result.explained, result.not_judged]
-        outcome = result.why_not or ("DIFFERS" if result.differing else "as its 1m candles")
-        if not (arguments.quiet and outcome == "as its 1m candles"):
-            rows.append([str(result.series), *(f"{count:,}" for count in counts), outcome])
-    if rows:
-        print_table("", columns, rows, numbers=columns[1:5])
-    elif not results and not arguments.quiet:
-        print("no series longer than 1m is stored")
-    for result in results:
-        for difference in result.shown:
-            print(f"{result.series}: {format_ms(difference.time_ms)}: {'; '.join(difference.differing())}")
+    if request.output.json:
+        print_json(context.stdout, aggregates_document(results, exit_code))
+    elif results:
+        print_report(context.stdout, aggregates_report(results), request.output)
+    elif not request.output.is_quiet:
+        print_line(context.stdout, "no series longer than 1m is stored")
     return exit_code
 
 
-def _aggregate_document(result: AggregateResult) -> dict[str, object]:
-    return {
-        "series": str(result.series),
-        "compared": result.compared,
-        "differing": result.differing,
-        "explained_by_lost_records": result.explained,
-        "not_judged": result.not_judged,
-        "why_not": result.why_not,
-        "differences": [
-            {"time": time_text(one.time_ms), "stored": one.stored, "made_of_1m": one.made} for one in result.shown
-        ],
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class _Undone:
-    """What an undo did to one series."""
-
-    row: CatalogRow
-    candles: int
-    corrections: int
-    is_locked: bool
-
-
-def _undo(arguments: argparse.Namespace, database: Database, run_id: str) -> int:
-    with database.transaction("read the corrections") as tx:
-        corrected = load_corrected(tx, arguments.undo)
-        rows = {row.id: row for row in load_catalog(tx)}
-    if not corrected:
-        raise ConfigurationError(f"--undo: run {arguments.undo[:40]!r} changed no candle; see public.ohlcv_corrections")
-    undone = []
-    for series_id, count in corrected:
-        row = rows[series_id]
-        with database.transaction(f"undo the repair of {row.series}") as tx:
-            if not try_lock_series(tx, [series_id]):
-                undone.append(_Undone(row, 0, count, is_locked=True))
-                continue
-            table = row.series.table_name
-            candles = undo_corrections(tx, series_id, table, arguments.undo, run_id, local_now_ms())
-            unlock_series(tx, series_id)
-        undone.append(_Undone(row, candles, count, is_locked=False))
+def _undo(request: UndoRequest, context: CommandContext) -> int:
+    with writing(context) as database:
+        undone = undo_repair(database, request.undone_run, context.run_id, context.now_ms)
     exit_code = EXIT_LOCKED if any(one.is_locked for one in undone) else EXIT_OK
-    if arguments.json:
-        series = [
-            {
-                "series": str(one.row.series),
-                "put_back": one.candles,
-                "corrections": one.corrections,
-                "locked": one.is_locked,
-            }
-            for one in undone
-        ]
-        print_json({"run_id": run_id, "undone": arguments.undo, "exit_code": exit_code, "series": series})
-        return exit_code
-    for one in undone:
-        told = "locked by another run" if one.is_locked else f"{one.candles:,} of {one.corrections:,} candles put back"
-        print(f"{one.row.series}: {told}")
+    if request.output.json:
+        print_json(context.stdout, undo_document(context.run_id, request.undone_run, undone, exit_code))
+    else:
+        print_report(context.stdout, undo_report(undone), request.output)
     return exit_code
+
+
+COMMAND = Command("verify", "hold stored candles against the exchange, digit for digit", add_options, read_request, run)

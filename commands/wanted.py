@@ -1,101 +1,71 @@
-"""Finds out which series a run is about: --symbols, symbols.yml, or the catalog in the database."""
+"""Which series a backfill is about: --symbols, symbols.yml, or the catalog in the database."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from commands.options import read_time_range
 from config.settings import Settings
 from config.symbols import load_symbols_file, parse_arguments
 from core.errors import ConfigurationError
-from core.times import parse_time
-from core.wanted import Wanted, WantedSeries, resolve
-from db.catalog import load_symbols_from_db
-from db.connection import Database
-from db.migrate import is_migrated
-from fetcher.binance.exchange import Exchange
+from core.ranges import TimeRange
+from core.wanted import Wanted, WantedSeries
+from logic.opening import Database, ExchangeSource
+from logic.planning.wanted_series import active_series, resolve_patterns
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class TimeRange:
-    """--start and --end, epoch ms; None where not given."""
+class WantedRequest:
+    """What a backfill is asked to fetch."""
 
-    start_ms: int | None
-    end_ms: int | None
-
-
-def read_time_range(arguments: argparse.Namespace) -> TimeRange:
-    """Return --start and --end. Raises ConfigurationError."""
-    times: dict[str, int | None] = {}
-    for name in ("start", "end"):
-        text = getattr(arguments, name)
-        try:
-            times[name] = parse_time(text) if text is not None else None
-        except ValueError as error:
-            raise ConfigurationError(f"--{name}: {error}") from error
-    start_ms, end_ms = times["start"], times["end"]
-    if start_ms is not None and end_ms is not None and end_ms <= start_ms:
-        raise ConfigurationError("--end is not after --start (the end is exclusive)")
-    return TimeRange(start_ms, end_ms)
+    wanted: Wanted | None  # None: the active series of the catalog
+    times: TimeRange = field(default_factory=TimeRange)  # given for this run; above those of the catalog
+    is_whole_file: bool = False  # it is all of symbols.yml, which the catalog follows
 
 
-def read_wanted(arguments: argparse.Namespace, settings: Settings) -> tuple[Wanted | None, bool]:
-    """Return what is wanted, and whether it is the whole symbols.yml; None: the catalog decides.
-
-    Reads and checks everything before anything is touched. Raises ConfigurationError.
-    """
+def read_wanted(arguments: argparse.Namespace, settings: Settings) -> WantedRequest:
+    """Return what is wanted; reads symbols.yml. Raises ConfigurationError."""
     times = read_time_range(arguments)
     interval = arguments.interval or settings.default_interval
     start_ms = settings.start_ms if times.start_ms is None else times.start_ms
     end_ms = settings.end_ms if times.end_ms is None else times.end_ms
     if arguments.symbols:
-        return parse_arguments(arguments.symbols, interval, start_ms, end_ms), False
+        return WantedRequest(parse_arguments(arguments.symbols, interval, start_ms, end_ms), times)
     if not settings.symbols_file.exists():
         if settings.symbols_file.name != "symbols.yml":
             raise ConfigurationError(f"SYMBOLS_FILE {settings.symbols_file} does not exist")
-        return None, False
+        return WantedRequest(None, times)
     wanted = load_symbols_file(
         settings.symbols_file, settings.default_interval, start_ms, end_ms, interval=arguments.interval
     )
     # A run with options of its own must not rewrite what the catalog keeps of symbols.yml.
-    is_whole_file = times == TimeRange(None, None) and arguments.interval is None
-    return _with_times(wanted, times), is_whole_file
+    is_whole_file = times.is_unbounded and arguments.interval is None
+    return WantedRequest(_with_times(wanted, times), times, is_whole_file)
 
 
 def resolve_wanted(
-    wanted: Wanted | None,
-    arguments: argparse.Namespace,
-    settings: Settings,
-    database: Database | None,
-    exchange: Exchange,
+    request: WantedRequest, settings: Settings, database: Database | None, exchange: ExchangeSource
 ) -> list[WantedSeries]:
     """Return the series of the run; patterns are resolved against the exchange's own list.
 
     Raises ConfigurationError when there are none, ExchangeUnavailable when a list cannot be had.
     """
-    if wanted is None:
-        found = []
-        if database is not None:
-            with database.transaction("read the active series from public.symbols") as tx:
-                found = load_symbols_from_db(tx) if is_migrated(tx) else []
-        if not found:
-            raise ConfigurationError(
-                f"nothing to do: there is no {settings.symbols_file.name}, and public.symbols has no active series; "
-                "write one, or name series with --symbols"
-            )
-        _log.info("no %s; %d active series in public.symbols", settings.symbols_file.name, len(found))
-        times = read_time_range(arguments)
-        default = TimeRange(settings.start_ms, settings.end_ms)
-        return [_override(one, times, default) for one in found]
-    symbols = {
-        market: sorted(name for name, facts in exchange.open_market(market, None).items() if not facts.is_pending)
-        for market in sorted(wanted.pattern_markets)
-    }
-    return resolve(wanted, symbols)
+    if request.wanted is not None:
+        return resolve_patterns(request.wanted, exchange)
+    found = active_series(database) if database is not None else []
+    if not found:
+        raise ConfigurationError(
+            f"nothing to do: there is no {settings.symbols_file.name}, and public.symbols has no active series; "
+            "write one, or name series with --symbols"
+        )
+    _log.info("no %s; %d active series in public.symbols", settings.symbols_file.name, len(found))
+    default = TimeRange(settings.start_ms, settings.end_ms)
+    return [_override(one, request.times, default) for one in found]
 
 
 def _with_times(wanted: Wanted, times: TimeRange) -> Wanted:

@@ -1,27 +1,29 @@
-"""What makes a batch of candles fit to be stored. Checked once, where candles enter; trusted afterwards."""
+"""Checks that a batch of candles may be stored. Done once, where candles enter; later code relies on it."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.candles import CandleBatch, stacked_decimals
+from core.candles import CandleBatch, characters, stacked_decimals
 from core.columns import DECIMAL_COLUMNS
 from core.errors import UnusableAnswer
 from core.times import format_ms
 
 # Plain decimals only, as the exchange writes them: no sign, no exponent, no NaN, no empty text.
-# The bounds keep every value inside the exact decimal type below; real ones are far smaller.
+# Within these bounds every value fits the exact decimal type below; real values are far smaller.
 _DECIMAL = r"^(0|[1-9][0-9]{0,19})(\.[0-9]{1,18})?$"
+_MOST_BEFORE_POINT, _MOST_AFTER_POINT = 20, 18
 _EXACT = pa.decimal128(38, 18)
 _MAX_TRADES = 2**31 - 1  # the column is a PostgreSQL integer
-# With their types given: Arrow looks for an optional module each time it has to find a type out.
+# Types are given explicitly: to infer one, Arrow looks for an optional module each time, which is slow.
 _NO_PRICE = pa.scalar(0, _EXACT)
 _FEWEST, _MOST = pa.scalar(0, pa.int64()), pa.scalar(_MAX_TRADES, pa.int64())
+_ZERO, _ONE = pa.scalar(0, pa.int32()), pa.scalar(1, pa.int32())
 
 
 def validate(batch: CandleBatch) -> None:
-    """Return when every candle is possible; raise UnusableAnswer naming the first that is not.
+    """Raise UnusableAnswer, which names the first candle that is not possible.
 
     Checked: no empty cell; decimals in plain notation; prices above zero, low <= open, close <= high;
     volumes and trade counts not negative; open times strictly ascending.
@@ -36,14 +38,16 @@ def validate(batch: CandleBatch) -> None:
 
 
 def _first_bad(block: pa.RecordBatch) -> tuple[int, str] | None:
-    """Return the index of an impossible candle and what is wrong with it, or None."""
+    """Return the row of an impossible candle and what is wrong with it, or None."""
     for name in block.schema.names:
         if block[name].null_count:
             return _first_true(pc.is_null(block[name])), f"{name} is missing"
-    plain = pc.match_substring_regex(stacked_decimals(block), _DECIMAL)
-    if not pc.all(plain).as_py():
-        column, row = divmod(_first_true(pc.invert(plain)), block.num_rows)
-        return row, f"{DECIMAL_COLUMNS[column]} is not a plain decimal number"
+    decimals = stacked_decimals(block)
+    if not _are_plain_at_a_glance(decimals):
+        bad_text = pc.invert(pc.match_substring_regex(decimals, _DECIMAL))
+        if pc.any(bad_text).as_py():
+            column, row = divmod(_first_true(bad_text), block.num_rows)
+            return row, f"{DECIMAL_COLUMNS[column]} is not a plain decimal number"
     trades = block["trades"]
     bad_count = pc.or_(pc.less(trades, _FEWEST), pc.greater(trades, _MOST))
     open_, high, low, close = (block[name].cast(_EXACT) for name in ("open", "high", "low", "close"))
@@ -58,6 +62,26 @@ def _first_bad(block: pa.RecordBatch) -> tuple[int, str] | None:
         if pc.any(bad).as_py():
             return _first_true(bad), why
     return None
+
+
+def _are_plain_at_a_glance(decimals: pa.Array) -> bool:
+    """Whether all texts match `_DECIMAL`, in a third of its time; False when only the expression can tell."""
+    point, length = pc.find_substring(decimals, "."), pc.binary_length(decimals)
+    has_point = pc.greater_equal(point, _ZERO)
+    # Only digits, and exactly one point in each text that has any.
+    if bytes(characters(decimals)).translate(None, b"0123456789") != b"." * pc.sum(has_point).as_py():
+        return False
+    before = pc.if_else(has_point, point, length)
+    after = pc.subtract(length, before)  # the point among them
+    needless_zero = pc.and_(pc.greater(before, _ONE), pc.starts_with(decimals, "0"))
+    fewest_before, most_before = pc.min_max(before).values()
+    return bool(
+        fewest_before.as_py() >= 1
+        and most_before.as_py() <= _MOST_BEFORE_POINT
+        and pc.max(after).as_py() <= 1 + _MOST_AFTER_POINT
+        and not pc.any(pc.equal(after, _ONE)).as_py()
+        and not pc.any(needless_zero).as_py()
+    )
 
 
 def _first_true(flags: pa.Array) -> int:

@@ -1,14 +1,16 @@
-"""Candles in PostgreSQL's binary COPY format, which the server reads at two thirds of the price of text.
+"""Encodes candles in PostgreSQL's binary COPY format, which the server reads in two thirds of the time of text.
 
-A row is a fixed number of bytes within a batch, so that NumPy writes whole columns at once. Why not a
-library: docs/adr/0006. The format: PostgreSQL manual, "COPY", Binary Format, and `numeric_recv` in the
-server's source (digits to the base 10,000, leading and trailing zero digits allowed).
+All rows of a block have the same number of bytes, so that NumPy can write whole columns at once. Why no library does
+this: docs/adr/0006. The format: PostgreSQL manual, "COPY", Binary Format, and `numeric_recv` in the
+server's source (digits in base 10,000, leading and trailing zero digits allowed).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,23 +22,22 @@ from core.columns import DECIMAL_COLUMNS, SCHEMA
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
-_POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01, where timestamptz counts its microseconds from
+_POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01: timestamptz is microseconds since then
 
 _BASE = 10_000
 _BASE_DIGITS = 4
 _DIGITS_IN_64_BITS = 18
-_NUMERIC_HEAD_BYTES = 8  # number of digits, weight, sign, scale: two bytes each
+_NUMERIC_HEAD_BYTES = 8  # number of digits, weight, sign and scale, two bytes each
 
-Integers = npt.NDArray[np.int64]
-BaseDigits = list[npt.NDArray[np.int16]]
+Integers = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class CopyRows:
-    """Candles in ascending order, ready to be sent."""
+    """Encoded candles, ascending, ready to be sent."""
 
     rows: int
-    first_ms: int  # open times of the first and the last; 0 without rows
+    first_ms: int  # open times of the first and last candle, epoch ms; 0 without rows
     last_ms: int
     stream: pa.Buffer
 
@@ -44,37 +45,45 @@ class CopyRows:
 def encode_candles(batch: CandleBatch) -> CopyRows:
     """Return the candles of `batch` for `copy ... from stdin (format binary)`, columns as in `db.schema.COLUMNS`.
 
-    Every value keeps its digits, trailing zeros included. The batch has to be valid (core.validation).
+    Every value keeps all its digits, trailing zeros included. The batch must be valid (core.validation).
     """
     times = batch.columns["open_time"]
     first_ms, last_ms = (times[0].as_py(), times[-1].as_py()) if batch.rows else (0, 0)
-    stream = pa.BufferOutputStream()
-    stream.write(_HEADER)
+    stream = bytearray(_HEADER)
     for block in batch.blocks():
-        stream.write(_encode_block(block))
-    stream.write(_TRAILER)
-    return CopyRows(batch.rows, first_ms, last_ms, stream.getvalue())
+        stream += _encode_block(block)
+    stream += _TRAILER
+    return CopyRows(batch.rows, first_ms, last_ms, pa.py_buffer(stream))
 
 
-def _encode_block(block: pa.RecordBatch) -> bytearray:
-    digits, weight, scales = _base_digits(stacked_decimals(block))
-    row_type = _row_type(len(digits))
-    encoded = bytearray(_template(row_type, len(digits), weight) * block.num_rows)
+def _encode_block(block: pa.RecordBatch) -> pa.Buffer:
+    decimals = stacked_decimals(block)
+    before_point, scale = _digits_around_point(decimals)
+    after_point = -(-int(scale.max()) // _BASE_DIGITS)
+    weight = -(-int(before_point.max()) // _BASE_DIGITS) - 1
+    count = weight + 1 + after_point
+    whole = _whole_numbers(decimals, int(before_point.max()), after_point * _BASE_DIGITS)
+    split = _split if whole.ndim == 1 else _split_wide
+    row_type = _row_type(count)
+    # Arrow keeps this memory for the next block. NumPy would return arrays of this size to the system each time,
+    # and new pages are slow to get; the loop below handles one column at a time for the same reason.
+    encoded = pa.allocate_buffer(block.num_rows * row_type.itemsize)
     rows = np.frombuffer(encoded, row_type)
+    rows.view(np.uint8).reshape(block.num_rows, -1)[:] = np.frombuffer(_template(row_type, count, weight), np.uint8)
     rows["open_time"]["value"] = (_numbers(block["open_time"]) - _POSTGRES_EPOCH_MS) * 1_000
     rows["trades"]["value"] = _numbers(block["trades"])
     for number, name in enumerate(DECIMAL_COLUMNS):
         column = slice(number * block.num_rows, (number + 1) * block.num_rows)
         field = rows[name]
-        field["scale"] = scales[column]
-        for position, digit in enumerate(digits):
-            field["digits"][:, position] = digit[column]
+        field["scale"] = scale[column]
+        for position, digits in enumerate(split(whole[column], count), start=1):
+            field["digits"][:, -position] = digits
     return encoded
 
 
 @cache
 def _row_type(digits: int) -> np.dtype[np.void]:
-    """Return the layout of one row, with so many digits in each decimal; all numbers are big-endian."""
+    """Return the layout of one row with `digits` base-10,000 digits in each decimal; all numbers are big-endian."""
     head = [("bytes", ">i4"), ("count", ">i2"), ("weight", ">i2"), ("sign", ">i2"), ("scale", ">i2")]
     decimal = [*head, ("digits", ">i2", (digits,))]
     fields: list[tuple[str, object]] = [("fields", ">i2")]
@@ -86,7 +95,7 @@ def _row_type(digits: int) -> np.dtype[np.void]:
 
 @cache
 def _template(row_type: np.dtype[np.void], digits: int, weight: int) -> bytes:
-    """Return one row with everything in it that is the same for all rows."""
+    """Return one row with the bytes that are the same in all rows."""
     row = np.zeros(1, row_type)
     row["fields"] = len(SCHEMA)
     row["open_time"]["bytes"], row["trades"]["bytes"] = 8, 4
@@ -97,46 +106,42 @@ def _template(row_type: np.dtype[np.void], digits: int, weight: int) -> bytes:
 
 
 def _numbers(column: pa.Array) -> Integers:
-    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.int64)
+    return np.asarray(column)
 
 
-def _base_digits(column: pa.Array) -> tuple[BaseDigits, int, Integers]:
-    """Return the digits to the base 10,000, highest first, the first one's weight, and each value's scale."""
-    length = _numbers(pc.binary_length(column))
-    point = _numbers(pc.find_substring(column, "."))
-    before_point = np.where(point < 0, length, point)
-    scale = np.where(point < 0, 0, length - point - 1)
-    after_point = -(-int(scale.max()) // _BASE_DIGITS)
-    shift = after_point * _BASE_DIGITS
-    if before_point.max() + shift <= _DIGITS_IN_64_BITS:
-        narrow = column.cast(pa.decimal64(_DIGITS_IN_64_BITS, shift))
-        digits = _split(np.frombuffer(narrow.buffers()[1], np.int64, len(narrow), narrow.offset * 8))
-    else:
-        wide = column.cast(pa.decimal256(76, shift))
-        digits = _split_wide(np.frombuffer(wide.buffers()[1], np.uint32, 8 * len(wide), wide.offset * 32))
-    digits += [np.zeros(len(scale), np.int16)] * (after_point - len(digits))
-    return digits[::-1], len(digits) - after_point - 1, scale
+def _digits_around_point(decimals: pa.Array) -> tuple[Integers, Integers]:
+    """Return how many digits each number has before the decimal point and how many after it."""
+    length, point = _numbers(pc.binary_length(decimals)), _numbers(pc.find_substring(decimals, "."))
+    return np.where(point < 0, length, point), np.where(point < 0, 0, length - point - 1)
 
 
-def _split(values: Integers) -> BaseDigits:
-    """Return the digits to the base 10,000, lowest first, as many as the largest value needs."""
-    digits: BaseDigits = []
-    while not digits or values.any():
-        quotient = values // _BASE
-        digits.append((values - quotient * _BASE).astype(np.int16))
-        values = quotient
-    return digits
+def _whole_numbers(decimals: pa.Array, most_before_point: int, shift: int) -> Integers:
+    """Return the numbers times 10^`shift`, which must make them whole numbers.
+
+    The result has one 64-bit integer for each number where all fit, else a row of eight 32-bit words, lowest first.
+    """
+    if most_before_point + shift <= _DIGITS_IN_64_BITS:
+        narrow = decimals.cast(pa.decimal64(_DIGITS_IN_64_BITS, shift))
+        return np.frombuffer(narrow.buffers()[1], np.int64, len(narrow), narrow.offset * 8)
+    wide = decimals.cast(pa.decimal256(76, shift))
+    return np.frombuffer(wide.buffers()[1], np.uint32, 8 * len(wide), wide.offset * 32).reshape(-1, 8)
 
 
-def _split_wide(words: npt.NDArray[np.uint32]) -> BaseDigits:
-    """Return the same for 256-bit values of eight little-endian words each: long division, word by word."""
-    limbs = [words[position::8].astype(np.int64) for position in reversed(range(8))]
-    digits: BaseDigits = []
-    while not digits or any(limb.any() for limb in limbs):
-        remainder = np.zeros(len(limbs[0]), np.int64)
+def _split(values: Integers, count: int) -> Iterator[Integers]:
+    """Yield the lowest `count` digits in base 10,000, lowest first."""
+    for _ in range(count):
+        higher = values // _BASE
+        yield values - higher * _BASE
+        values = higher
+
+
+def _split_wide(words: Integers, count: int) -> Iterator[Integers]:
+    """Yield the same digits of 256-bit values, given as eight words each, by long division."""
+    limbs = [words[:, position].astype(np.int64) for position in reversed(range(8))]
+    for _ in range(count):
+        remainder = np.zeros(len(words), np.int64)
         for position, limb in enumerate(limbs):
             value = (remainder << 32) | limb
             limbs[position] = value // _BASE
             remainder = value - limbs[position] * _BASE
-        digits.append(remainder.astype(np.int16))
-    return digits
+        yield remainder

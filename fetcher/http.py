@@ -124,7 +124,7 @@ def _stop(attempts: int, deadline: Deadline) -> Callable[[tenacity.RetryCallStat
 def with_retries(
     attempt: Callable[[], Result], sleep: Sleep, attempts: int = ATTEMPTS, deadline: Deadline | None = None
 ) -> Result:
-    """Return what `attempt` returns, trying up to `attempts` times, until `deadline`, as long as it raises TemporaryFailure.
+    """Return what `attempt` returns; try again while it raises TemporaryFailure, `attempts` times or until `deadline`.
 
     Waits grow from one second to thirty, with jitter, and are never shorter than the failure asks.
     """

@@ -9,14 +9,14 @@ from psycopg2 import sql
 
 from core.binance.row import ROW_POSITIONS
 from core.candles import CandleBatch
-from core.columns import SCHEMA
+from core.columns import SCHEMA, VALUE_NAMES
 from core.fetched import FetchedSpan
 from core.ranges import Span
 from core.series import Series
 from core.times import from_datetime
+from db.commit import CommitContext
 from db.connection import Transaction
 from db.operations import PreparedSpan, SaveResult, save_ohlcv
-from db.schema import VALUE_COLUMNS
 from demo.generated_market import generate_series
 
 Row = tuple[object, ...]
@@ -35,7 +35,8 @@ def generated_batch(series: Series, span: Span, seed: int = 1) -> CandleBatch:
 def save_spans(
     tx: Transaction, series_id: int, table: str, spans: Sequence[FetchedSpan], run_id: str, at_ms: int
 ) -> SaveResult:
-    return save_ohlcv(tx, series_id, table, [PreparedSpan.of(span) for span in spans], run_id, at_ms)
+    commit = CommitContext(series_id, table, run_id, at_ms)
+    return save_ohlcv(tx, commit, [PreparedSpan.of(span) for span in spans])
 
 
 def truth_rows(rows: Sequence[Sequence[object]]) -> list[Row]:
@@ -47,7 +48,7 @@ def truth_rows(rows: Sequence[Sequence[object]]) -> list[Row]:
 
 def stored_rows(tx: Transaction, table: str) -> list[Row]:
     """Return a table's rows in the same form: every digit as stored."""
-    names = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name, _ in VALUE_COLUMNS)
+    names = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in VALUE_NAMES)
     tx.cursor.execute(
         sql.SQL("select time, {} from public.{} order by public.{}.time").format(names, *[sql.Identifier(table)] * 2)
     )

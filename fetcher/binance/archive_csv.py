@@ -13,6 +13,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
+from isal import isal_zlib
 
 from core.archives import Period
 from core.binance.archives import file_stem
@@ -34,6 +35,8 @@ _HEADER = re.compile(rb"[A-Za-z_][A-Za-z_ ]*(,[A-Za-z_ ]+)+\r?\n")
 # Epoch ms of today has 13 digits, epoch microseconds 16 (docs/binance.md, Inside the files).
 _FIRST_MICROSECONDS = 10**14
 
+_ISA_L_ERROR: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # the library's types call it an instance
+
 
 def read_archive(path: Path, series: Series, period: Period) -> CandleBatch:
     """Return the candles of a downloaded zip, ascending and validated.
@@ -43,13 +46,14 @@ def read_archive(path: Path, series: Series, period: Period) -> CandleBatch:
     """
     name = file_stem(series, period)
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(_only_member(archive, name)) as stream:
+        with zipfile.ZipFile(path) as archive, _open(archive, _only_member(archive, name)) as stream:
             batch = _parse(_Bounded(stream, most_bytes(series, period), name))
         validate(batch)
     except (pa.ArrowInvalid, UnusableAnswer) as error:  # before ValueError, of which ArrowInvalid is one
         raise ArchiveUnavailable(f"archive {name}.zip holds unusable rows: {error}") from error
     except (
         zipfile.BadZipFile,
+        _ISA_L_ERROR,
         zlib.error,
         lzma.LZMAError,
         EOFError,
@@ -71,6 +75,15 @@ def _only_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
         names = ", ".join(member.filename[:80] for member in members[:5])
         raise ArchiveUnavailable(f"archive {name}.zip holds {names or 'nothing'} instead of {name}.csv")
     return members[0]
+
+
+def _open(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+    """Open a member as `zipfile` does, with all its checks, but unpacked by ISA-L, in less than half the time."""
+    stream = archive.open(member)
+    if member.compress_type == zipfile.ZIP_DEFLATED:
+        # Not a public name. Where a later Python has another, its own zlib goes on unpacking.
+        stream._decompressor = isal_zlib.decompressobj(-zlib.MAX_WBITS)  # type: ignore[attr-defined]
+    return stream
 
 
 def most_bytes(series: Series, period: Period) -> int:
@@ -95,7 +108,9 @@ class _Bounded(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """Return up to `size` bytes. Raises ArchiveUnavailable past the limit."""
-        block, self._waiting = self._waiting or self._stream.read(size), b""
+        # The head alone would make a first block of a few rows, which costs as much as one of thousands.
+        rest = max(size - len(self._waiting), 0) if self._waiting else size
+        block, self._waiting = self._waiting + self._stream.read(rest), b""
         self._taken += len(block)
         if self._taken > self._limit:
             raise ArchiveUnavailable(f"archive {self._name}.zip unpacks to more than {self._limit} bytes")

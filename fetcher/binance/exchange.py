@@ -23,6 +23,7 @@ from fetcher.binance.archive import ArchiveClient
 from fetcher.binance.rest import BinanceRest
 from fetcher.binance.rest_client import RestClient
 from fetcher.exchange_clock import ExchangeClock
+from fetcher.gate import Gate
 from fetcher.http import Sleep
 from fetcher.source import Reserve
 from fetcher.weight_budget import WeightBudget
@@ -66,9 +67,8 @@ class BinanceExchange:
         def rest(market: Market) -> BinanceRest:
             pool = POOLS[market]
             url = addresses.api_urls[market] + _PATHS[market]
-            client = RestClient(
-                url, pool, self._budgets[pool], bans, self._clocks[pool], connections=addresses.workers, sleep=sleep
-            )
+            gate = Gate(pool, self._budgets[pool], bans, sleep)
+            client = RestClient(url, gate, self._clocks[pool], sleep, addresses.workers)
             return BinanceRest(market, client, self._clocks[pool], addresses.page_limit)
 
         self._rest = {market: rest(market) for market in Market}

@@ -106,7 +106,7 @@ class BinanceRest:
                 raise
             raise ExchangeUnavailable(f"market {self.market}: {error}") from error
         if limit is not None:
-            self._client.budget.set_limit(limit)
+            self._client.gate.set_limit(limit)
         return symbols
 
     def rules(self, series: Series) -> BinanceRules:

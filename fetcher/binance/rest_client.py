@@ -9,12 +9,11 @@ import requests
 
 from core.errors import ExchangeBanned, ExchangeUnavailable, UnusableAnswer
 from core.times import format_ms
-from fetcher.ban_file import BanFile
 from fetcher.binance.rest_answers import Banned, RateLimited, check_status, is_count, latest_time, read_json
 from fetcher.deadline import Deadline
 from fetcher.exchange_clock import ExchangeClock
+from fetcher.gate import Gate
 from fetcher.http import BodyTooLarge, Sleep, TemporaryFailure, new_session, read_body, send, with_retries
-from fetcher.weight_budget import WeightBudget
 
 TIME_PATH = "/time"
 _MOST_BODY_BYTES = 64 << 20  # all of spot's exchangeInfo with permission sets has some 16 MB, a page 0.3 MB
@@ -27,21 +26,9 @@ Reader = Callable[[object, int | None], Result]
 class RestClient:
     """Asks one host for one market. Thread-safe."""
 
-    def __init__(
-        self,
-        url: str,
-        pool: str,
-        budget: WeightBudget,
-        bans: BanFile,
-        clock: ExchangeClock,
-        *,
-        connections: int,
-        sleep: Sleep,
-    ) -> None:
+    def __init__(self, url: str, gate: Gate, clock: ExchangeClock, sleep: Sleep, connections: int) -> None:
+        self.gate = gate
         self._url = url
-        self._pool = pool
-        self.budget = budget
-        self._bans = bans
         self._clock = clock
         self._sleep = sleep
         self._session = new_session(connections, url)
@@ -51,31 +38,29 @@ class RestClient:
     ) -> Result:
         """Return what `read` makes of the answer to GET `path`, which costs `weight`.
 
-        Asks again, until `deadline`, while the answer is unusable or the fault a passing one. Raises SeriesError when this request is
-        refused or stays unusable, ExchangeUnavailable when the whole market cannot be used.
+        Asks again, until `deadline`, while the answer is unusable or the fault a passing one. Raises SeriesError when
+        this request is refused or stays unusable, ExchangeUnavailable when the whole market cannot be used.
         """
         return with_retries(lambda: self._attempt(path, params, weight, read), self._sleep, deadline=deadline)
 
     def _attempt(self, path: str, params: dict[str, str], weight: int, read: Reader[Result]) -> Result:
-        pool = self._pool
-        minute = self._leave_to_ask(pool, weight, reserved=path != TIME_PATH)
+        minute = self.gate.wait(weight, reserved=path != TIME_PATH)
         response = send(self._session, self._url + path, params)
         used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if is_count(used):
-            self.budget.correct(minute, int(used))
+            self.gate.correct(minute, int(used))
         try:
             body = self._read_body(response, path)
             check_status(response, body, self._clock.now_ms())
             return read(read_json(body), latest_time(response))
         except RateLimited as limit:
             wait_s = limit.wait_s if limit.wait_s is not None else 60.0
-            self.budget.pause(wait_s)
-            self._bans.record_pause(pool, int(wait_s * 1000))
+            self.gate.pause(wait_s)
             raise TemporaryFailure(
                 f"{self._url}{path} answers 429, too many requests", ExchangeUnavailable, wait_s
             ) from limit
         except Banned as ban:
-            until_ms = self._bans.record(pool, ban.for_ms)
+            until_ms = self.gate.ban(ban.for_ms)
             raise ExchangeBanned(
                 f"{self._url} has banned this address until {format_ms(until_ms // 1000 * 1000)}; "
                 "the run stops and no request is sent before that. Lower BINANCE_WEIGHT_SHARE if other "
@@ -84,16 +69,6 @@ class RestClient:
             ) from ban
         except (UnusableAnswer, BodyTooLarge) as error:
             raise TemporaryFailure(str(error), UnusableAnswer) from error
-
-    def _leave_to_ask(self, pool: str, weight: int, reserved: bool) -> int:
-        """Wait until a request may go, count its weight and return the minute. Raises ExchangeBanned."""
-        while True:
-            self._bans.refuse_while_banned(pool)
-            minute = self.budget.acquire(weight, reserved=reserved)
-            self._bans.refuse_while_banned(pool)  # another thread may have been told while this one waited
-            if (pause_ms := self._bans.pause_left_ms(pool)) == 0:
-                return minute
-            self._sleep(pause_ms / 1000)  # another run was told; the weight now belongs to a later minute
 
     def _read_body(self, response: requests.Response, path: str) -> bytes:
         with response:

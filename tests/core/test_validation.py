@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 import pytest
@@ -96,6 +97,26 @@ def test_anything_but_a_plain_decimal_is_refused(name: str, value: str) -> None:
     message = refusal(batch(row(**{name: value})))
     assert message.startswith(f"impossible candle, {name} is not a plain decimal number: open_time=1705276800000 ")
     assert f"{name}={value}" in message
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.from_regex(r"[0-9]{0,21}(\.[0-9]{0,19})?", fullmatch=True),
+            st.text("0123456789..-+eE \n\u0663", max_size=6),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_the_first_text_that_is_no_plain_decimal_is_named(volumes: list[str]) -> None:
+    candles = batch(*(row(number, volume=volume) for number, volume in enumerate(volumes)))
+    plain = re.compile(r"(0|[1-9][0-9]{0,19})(\.[0-9]{1,18})?")
+    bad = [number for number, volume in enumerate(volumes) if not plain.fullmatch(volume)]
+    if bad:
+        assert f"volume is not a plain decimal number: open_time={bad[0]} " in refusal(candles)
+    else:
+        validate(candles)
 
 
 @pytest.mark.parametrize("low", ["0", "0.00000000"])

@@ -9,9 +9,10 @@ import pytest
 from dotenv import dotenv_values
 
 import core.errors
+from commands.command_line import command_parser
+from commands.table import COMMANDS as COMMAND_TABLE
 from config.settings import SETTINGS, load_settings
 from config.symbols import load_symbols_file
-from ohlcv_data_fetcher import build_parser
 
 PROJECT = Path(__file__).resolve().parents[2]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -56,21 +57,17 @@ def test_the_settings_page_lists_every_setting_with_its_default_and_meaning() ->
 
 
 def test_the_commands_page_names_every_command_and_option_and_the_readme_every_command() -> None:
-    parser = build_parser()
-    commands = next(action for action in parser._actions if action.dest == "command").choices
-    assert commands is not None
-    for name, command in dict(commands).items():
+    for name, command in COMMAND_TABLE.items():
         assert f"| `{name}` |" in README
         assert f"| `{name}` |" in COMMANDS
-        for action in command._actions:
+        for action in command_parser(command)._actions:
             for option in action.option_strings:
                 assert re.search(rf"`{re.escape(option)}[ `]", COMMANDS), option
 
 
 def test_the_commands_page_names_no_option_that_there_is_not() -> None:
-    commands = next(action for action in build_parser()._actions if action.dest == "command").choices
-    assert commands is not None
-    known = {option for command in dict(commands).values() for a in command._actions for option in a.option_strings}
+    parsers = [command_parser(command) for command in COMMAND_TABLE.values()]
+    known = {option for parser in parsers for action in parser._actions for option in action.option_strings}
     assert set(re.findall(r"`(--[a-z-]+)", COMMANDS)) <= known
 
 

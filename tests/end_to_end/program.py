@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from candles import Row, stored_rows
+from forked_program import CAN_FORK, run_forked
 
 from config.settings import SETTINGS
 from db.connection import Database
@@ -40,11 +41,13 @@ class Program:
         return {**os.environ, **ours, **self.environment, **self.settings}
 
     def run(self, *arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
-        """Run the program to its end. Whoever needs that this is a process of its own says `run_process`."""
-        return self.run_process(*arguments, timeout_s=timeout_s)
+        """Run the program to its end: as cron would where Python itself is told something, else forked."""
+        if CAN_FORK and self.settings.keys() <= {setting.name for setting in SETTINGS}:
+            return run_forked(arguments, self.full_environment(), self.folder, timeout_s)
+        return self.run_fresh(*arguments, timeout_s=timeout_s)
 
-    def run_process(self, *arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
-        """Run the program to its end in a process of its own, as cron would."""
+    def run_fresh(self, *arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+        """Run the program to its end as cron would: a new interpreter."""
         return subprocess.run(
             self.command(*arguments),
             env=self.full_environment(),

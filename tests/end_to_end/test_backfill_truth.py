@@ -123,7 +123,7 @@ def test_archives_that_cannot_be_had_are_replaced_by_rest(program: Program, exch
     with ReplayExchange(exchange.store, exchange.clock, archives=False) as without:
         serve(program, without)
         document = program.run_json("--symbols", "BTCUSDT", expect=3)
-    assert document["series"][0]["gaps"] == [{"start": "2024-12-12T02:00:00Z", "end": "2024-12-12T05:10:00Z"}]
+    assert document["series"][0]["unexplained_in"] == [{"start": "2024-12-12T02:00:00Z", "end": "2024-12-12T05:10:00Z"}]
     assert document["series"][0]["rows_by_source"].keys() == {"rest"}
     assert_stored_is_truth(program, exchange, "BTCUSDT")
 
@@ -136,9 +136,9 @@ def test_archives_alone_give_what_is_published_and_ask_rest_for_nothing(
     stored = program.stored("ohlcv_ethusdt")
     assert stored == truth_rows(exchange.store.rows(parse_series("ETHUSDT"), 0, parse_time("2025-01-09")))
     # One archive cannot tell a halt from a loss: it is named until a second answer.
-    assert document["series"][0]["gaps"] == [{"start": "2024-12-12T02:00:00Z", "end": "2024-12-12T05:10:00Z"}]
+    assert document["series"][0]["unexplained_in"] == [{"start": "2024-12-12T02:00:00Z", "end": "2024-12-12T05:10:00Z"}]
     exchange.clock.advance(31 * MS_PER_MINUTE)
-    assert program.run_json("--symbols", "ETHUSDT")["series"][0]["gaps"] == []
+    assert program.run_json("--symbols", "ETHUSDT")["series"][0]["unexplained_in"] == []
     assert_stored_is_truth(program, exchange, "ETHUSDT", now_ms=exchange.clock.now_ms())
 
 

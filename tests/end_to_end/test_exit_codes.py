@@ -14,6 +14,7 @@ from small_market import NOW_MS
 
 from core.series import parse_series
 from core.times import MS_PER_HOUR, parse_time
+from db.connection import Transaction
 from db.locks import try_lock_series
 from demo.faults import Answer, Reset
 from demo.server import ReplayExchange
@@ -57,7 +58,9 @@ def test_1_for_an_unexpected_fault(program: Program, exchange: ReplayExchange, t
         (["--symbols", "BTCUSDT", "--interval", "2m"], "'2m'"),
         (["--source", "ftp"], "invalid choice: 'ftp'"),
         (["--no-such-option"], "unrecognized arguments: --no-such-option"),
-        (["fetch"], "invalid choice: 'fetch'"),
+        (["--sybmols", "BTCUSDT"], "--sybmols (did you mean --symbols?)"),
+        (["fetch"], "there is no command 'fetch'"),
+        (["chekc"], "there is no command 'chekc' (did you mean check?)"),
     ],
 )
 def test_2_for_wrong_usage_before_anything_is_touched(program: Program, arguments: list[str], named: str) -> None:
@@ -119,7 +122,7 @@ def test_4_when_another_run_holds_the_lock_within_a_second(program: Program, exc
     with connection, connection.cursor() as cursor:
         cursor.execute("select id from public.symbols")
         (series_id,) = cursor.fetchone()
-        assert try_lock_series(cursor, [series_id]) == {series_id}
+        assert try_lock_series(Transaction(cursor), [series_id]) == {series_id}
     exchange.clear_requests()
     began = time.monotonic()
     done = program.run(*SHORT)
@@ -137,7 +140,7 @@ def test_4_still_does_the_series_that_are_free(program: Program, exchange: Repla
     connection = psycopg2.connect(program.database_url)
     with connection, connection.cursor() as cursor:
         cursor.execute("select id from public.symbols where symbol = 'BTCUSDT'")
-        try_lock_series(cursor, [cursor.fetchone()[0]])
+        try_lock_series(Transaction(cursor), [cursor.fetchone()[0]])
     document = program.run_json("--symbols", "BTCUSDT", "ETHUSDT", "--start", "2025-01-09T10:00", expect=4)
     assert [one["outcome"] for one in document["series"]] == ["locked", "ok"]
     connection.close()

@@ -83,7 +83,7 @@ def reached(picture: Picture) -> dict[str, tuple[int | None, int | None]]:
     }
 
 
-@pytest.mark.parametrize("job", [REST, ARCHIVES], ids=["rest", "archives"])
+@pytest.mark.parametrize("job", [REST, pytest.param(ARCHIVES, marks=pytest.mark.long)], ids=["rest", "archives"])
 def test_a_full_disk_under_the_state_costs_no_candle(bench: Bench, job: Job) -> None:
     expected, _ = bench.undisturbed(job)
     with bench.program(job) as program, small_disk(program.folder / "state", 64) as state:

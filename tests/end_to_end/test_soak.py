@@ -1,4 +1,4 @@
-"""A soak in small: two days of cron and some thousand requests leave everything level; and each of its checks can fail.
+"""A soak in small: a day of cron and some thousand requests leave everything level; and each of its checks can fail.
 
 `tests/long/soak.py` is the long one.
 """
@@ -35,14 +35,15 @@ from db.connection import Database
 pytestmark = pytest.mark.skipif(not HAS_PROC, reason="without /proc a process cannot be watched")
 
 
-def test_days_of_cron_leave_nothing_behind(tmp_path: Path, empty_database_url: str) -> None:
-    with open_soak(empty_database_url, tmp_path, 1, SERIES, days_around(3, 3)) as soak:
-        passed = list(live_days(soak, days=2, runs_a_day=2))
+def test_a_day_of_cron_leaves_nothing_behind(tmp_path: Path, empty_database_url: str) -> None:
+    with open_soak(empty_database_url, tmp_path, 1, SERIES, days_around(3, 2)) as soak:
+        passed = list(live_days(soak, days=1, runs_a_day=2))
         assert "\n".join(soak.violations) == ""
-    assert [sum(day.runs.values()) for day in passed] == [1, 6, 6]
+    assert [sum(day.runs.values()) for day in passed] == [1, 6]
     assert passed[-1].rows_compared > passed[0].rows_compared > 0
 
 
+@pytest.mark.long
 def test_a_process_of_thousands_of_requests_stays_level(tmp_path: Path, empty_database_url: str) -> None:
     with open_soak(empty_database_url, tmp_path, 1, LONG_SERIES, days_around(20, 1), LONG_LIMITS) as soak:
         tally = long_process(soak, every_s=0.05)

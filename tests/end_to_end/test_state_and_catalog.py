@@ -187,7 +187,7 @@ def test_status_and_check_tell_what_is_there(program: Program, exchange: ReplayE
     assert (status["covered_from"], status["covered_until"]) == ("2025-01-01T00:00:00Z", "2025-01-04T00:00:00Z")
     assert status["holes_in_coverage"] == 1
     check = program.run_json("check", expect=3)["series"][0]
-    assert check["never_fetched"] == [{"start": "2025-01-02T00:00:00Z", "end": "2025-01-03T00:00:00Z"}]
+    assert check["never_fetched_in"] == [{"start": "2025-01-02T00:00:00Z", "end": "2025-01-03T00:00:00Z"}]
     text = program.run("check").stdout
     assert "never fetched: 2025-01-02 .. 2025-01-03" in text
     program.run_json("--symbols", "BTCUSDT", "--start", "2025-01-01", "--end", "2025-01-04")
@@ -202,7 +202,7 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(
     document = program.run_json("--symbols", "BTCUSDT", "--dry-run")
     # Three days of November by REST (cheaper than its month's file) in chunks of two pages, December by its
     # month's file, eight days of January by theirs, today by REST.
-    assert document["chunks"] == {"archive-daily": 8, "archive-monthly": 1, "rest": 3}
+    assert document["chunks_by_source"] == {"archive-daily": 8, "archive-monthly": 1, "rest": 3}
     span_ms = BTC.interval.floor(NOW_MS) - exchange.store.open_times(BTC)[0]
     assert document["expected_rows"] == span_ms // 60_000
     assert document["stored_bytes"] == document["expected_rows"] * 130
@@ -217,7 +217,7 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(
 def test_the_dry_run_of_a_covered_series_is_empty(program: Program, exchange: ReplayExchange) -> None:
     program.run_json("--symbols", "BTCUSDT")
     document = program.run_json("--symbols", "BTCUSDT", "--dry-run")
-    assert (document["chunks"], document["requests"]) == ({}, 0)
+    assert (document["chunks"], document["chunks_by_source"], document["requests"]) == (0, {}, 0)
 
 
 def test_a_delisted_symbol_is_complete_with_its_last_candle(program: Program, exchange: ReplayExchange) -> None:

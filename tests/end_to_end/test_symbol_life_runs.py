@@ -49,7 +49,7 @@ def life(program: Program, series: Series) -> tuple[object, ...]:
 
 
 def silence_asked_ms(program: Program, series: Series) -> int | None:
-    column = "(extract(epoch from silence_asked_at) * 1000)::bigint"
+    column = "(extract(epoch from dormant_checked_at) * 1000)::bigint"
     [(asked_ms,)] = program.query(f"select {column} from public.symbols where table_name = '{series.table_name}'")
     return None if asked_ms is None else int(asked_ms)
 
@@ -122,16 +122,16 @@ def test_status_and_check_tell_a_silent_series_from_a_delisted_one(program: Prog
     program.run_json("--symbols", "BTCUSDT")
     asked_ms = silence_asked_ms(program, BTC)
     assert asked_ms is not None
-    for command, expected in (("status", "silent since"), ("check", "complete, silent")):
+    for command, expected in (("status", "dormant since"), ("check", "complete, dormant")):
         document, text = told(program, command)
-        assert (document["silence_asked"], document["delisting"]) == (iso_ms(asked_ms), END)
+        assert (document["dormant_checked"], document["delisting"]) == (iso_ms(asked_ms), END)
         assert expected in text and "delisted" not in text
     exchange.store.set_facts(BTC.market, BTC.symbol, SymbolFacts(status="BREAK"))
     program.run_json("--symbols", "BTCUSDT")
     for command, expected in (("status", "delisted"), ("check", "complete, delisted")):
         document, text = told(program, command)
-        assert (document["silence_asked"], document["delisting"]) == (None, END)
-        assert expected in text and "silent" not in text
+        assert (document["dormant_checked"], document["delisting"]) == (None, END)
+        assert expected in text and "dormant" not in text
 
 
 def test_a_silent_series_that_comes_back_is_fetched_again(program: Program, exchange: ReplayExchange) -> None:
@@ -185,7 +185,7 @@ def test_a_lagging_series_goes_on(program: Program, exchange: ReplayExchange) ->
 def test_a_vanished_symbol_comes_from_its_archives(program: Program, exchange: ReplayExchange, series: Series) -> None:
     vanish(exchange, series)
     dry = program.run_json("--symbols", str(series), "--dry-run")
-    assert set(dry["chunks"]) <= {"archive-monthly", "archive-daily"}
+    assert set(dry["chunks_by_source"]) <= {"archive-monthly", "archive-daily"}
     document = program.run_json("--symbols", str(series))["series"][0]
     assert (document["outcome"], document["covered_until"]) == ("ok", END)
     assert life(program, series) == ("UNLISTED", exchange.store.open_times(series)[0], ENDED_MS, None)

@@ -210,7 +210,7 @@ def test_two_machines_on_one_database_agree(program: Program, exchange: ReplayEx
     assert program.run("check").returncode == 0
 
 
-@pytest.mark.parametrize("isolation", ["read committed", "serializable"])
+@pytest.mark.parametrize("isolation", [pytest.param("read committed", marks=pytest.mark.long), "serializable"])
 def test_ten_starts_at_once_on_an_empty_database(
     program: Program, exchange: ReplayExchange, runs: Runs, empty_database_url: str, isolation: str
 ) -> None:

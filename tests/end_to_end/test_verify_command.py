@@ -75,7 +75,9 @@ def test_damage_is_found_and_left_then_repaired_then_undone(program: Program, ex
     assert program.run("check").returncode == 0
 
     undone = program.run_json("verify", "--undo", repaired["run_id"])
-    assert undone["series"] == [{"series": "BTCUSDT/1m", "put_back": 3, "corrections": 3, "locked": False}]
+    assert undone["series"] == [
+        {"market": "spot", "symbol": "BTCUSDT", "interval": "1m", "put_back": 3, "corrections": 3, "locked": False}
+    ]
     assert program.stored(TABLE) == damaged
     assert program.run("check").returncode == 3
     assert found(program.run_json("verify", expect=3)) == (1, 1, 1)

@@ -24,6 +24,7 @@ from fetcher.binance.exchange import POOLS
 from fetcher.binance.rest import BinanceRest
 from fetcher.binance.rest_client import RestClient
 from fetcher.exchange_clock import ExchangeClock
+from fetcher.gate import Gate
 from fetcher.http import Sleep
 from fetcher.weight_budget import WeightBudget
 
@@ -66,14 +67,13 @@ def rest_of(
 ) -> BinanceRest:
     """Return one market's REST API at `url` on the fake clock."""
     clock = clock or ExchangeClock(time.now_ms, time.monotonic_s)
-    client = RestClient(
-        url + _PATHS[market], POOLS[market], budget, bans, clock, connections=4, sleep=sleep or time.sleep
-    )
+    gate = Gate(POOLS[market], budget, bans, sleep or time.sleep)
+    client = RestClient(url + _PATHS[market], gate, clock, sleep or time.sleep, connections=4)
     return BinanceRest(market, client, clock, limit, time.monotonic_s)
 
 
 def budget_of(rest: BinanceRest) -> WeightBudget:
-    return rest._client.budget
+    return rest._client.gate._budget
 
 
 def generated(series: Series, start: str, count: int) -> tuple[Span, list[Row]]:

@@ -45,7 +45,7 @@ def test_without_a_word_in_the_environment_certificates_are_checked() -> None:
 
 @pytest.fixture
 def trickle() -> Iterator[str]:
-    """A server whose answers announce a hundred bytes and send one every twentieth of a second."""
+    """A server whose answers announce a hundred bytes and send one every fiftieth of a second."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -56,7 +56,7 @@ def trickle() -> Iterator[str]:
                 with contextlib.suppress(OSError):
                     for _ in range(100):
                         connection.sendall(b"x")
-                        time.sleep(0.05)
+                        time.sleep(0.02)
 
         thread = threading.Thread(target=serve)
         thread.start()

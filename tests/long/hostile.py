@@ -190,7 +190,8 @@ def unnamed(program: Program, lacking: dict[str, set[int]]) -> list[str]:
     for one in json.loads(done.stdout)["series"]:
         table = parse_series(f"{one['market']}:{one['symbol']}/{one['interval']}").table_name
         spans = [
-            (parse_time(s["start"]), parse_time(s["end"])) for s in (*one["lost"], *one["never_fetched"], *one["gaps"])
+            (parse_time(s["start"]), parse_time(s["end"]))
+            for s in (*one["unexplained_in"], *one["never_fetched_in"], *one["gaps"])
         ]
         silent = [ms for ms in lacking.pop(table, set()) if not any(a <= ms < b for a, b in spans)]
         is_empty = not one["stored"] and not one["ranges"]  # `check` says that nothing was ever fetched

@@ -190,6 +190,6 @@ def check_names_the_gap(stage: Stage) -> None:
     assert done.returncode == 3
     [series] = json.loads(done.stdout)["series"]
     lacking = {row[0] for row in stage.truth} - {row[0] for row in stage.stored}
-    named = [span for span in (*series["lost"], *series["never_fetched"])]
+    named = [span for span in (*series["unexplained_in"], *series["never_fetched_in"])]
     assert lacking
     assert all(any(parse_time(s["start"]) <= ms < parse_time(s["end"]) for s in named) for ms in lacking)

@@ -188,6 +188,16 @@ class TestAZipThatIsNotWhatItsNameSays:
         with pytest.raises(ArchiveUnavailable, match="BTCUSDT-1h-2024-03-01.zip is not a readable zip"):
             read_archive(path, SERIES, DAY)
 
+    def test_a_member_that_cannot_be_unpacked(self, tmp_path: Path) -> None:
+        path = tmp_path / "any.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(NAME, csv_of(ROWS))
+        content = bytearray(path.read_bytes())
+        content[30 + len(NAME)] = 0b111  # the head of the data: a kind of block that does not exist
+        path.write_bytes(content)
+        with pytest.raises(ArchiveUnavailable, match="not a readable zip"):
+            read_archive(path, SERIES, DAY)
+
     @given(share=st.floats(0, 0.999))
     def test_a_truncated_zip(self, tmp_path: Path, share: float) -> None:
         path = write_zip(tmp_path / "any.zip", {NAME: csv_of(ROWS)})

@@ -1,0 +1,38 @@
+"""Fetches what checked series lack, by the path of a backfill that is bounded to the checked ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+
+from core.wanted import WantedSeries
+from db.connection import Database
+from fetcher.source import ExchangeSource
+from logic.backfill.ohlcv_handler import run_ohlcv_backfill
+from logic.backfill.results import RunSummary
+from logic.backfill.run import BackfillOptions, Observer
+from logic.gaps.series_check import SeriesCheck
+
+
+def heal(
+    database: Database,
+    exchange: ExchangeSource,
+    checks: Sequence[SeriesCheck],
+    options: BackfillOptions,
+    observer: Observer,
+    now_ms: Callable[[], int],
+) -> list[RunSummary]:
+    """Fetch what the ranges of `checks` lack and return the runs that it took.
+
+    Most series have one range; one fetched ad hoc before its wanted range has two, and nothing is wanted
+    between: then there are two runs. Raises DatabaseUnavailable and Interrupted.
+    """
+    summaries = []
+    for spans in zip_longest(*(check.spans for check in checks)):
+        wanted = [
+            WantedSeries(check.row.series, span.start_ms, span.end_ms)
+            for check, span in zip(checks, spans, strict=True)
+            if span is not None
+        ]
+        summaries.append(run_ohlcv_backfill(database, exchange, wanted, options, observer, now_ms))
+    return summaries

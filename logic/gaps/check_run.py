@@ -1,0 +1,26 @@
+"""Holds the chosen series against grid, ledger and gaps, one after the other. Reads only, asks nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from core.ranges import TimeRange
+from db.catalog import CatalogRow
+from db.connection import Database, read_one_moment
+from db.exchange_clock import load_exchange_now_ms
+from logic.gaps.series_check import SeriesCheck, check_series
+
+
+def check_each(database: Database, rows: Sequence[CatalogRow], asked: TimeRange) -> Iterator[SeriesCheck]:
+    """Yield the check of each of `rows`, over its expected range or the range `asked` for.
+
+    What has closed is decided by the exchange's clock as it was last known (db/exchange_clock.py). Each series is seen
+    at one moment of the database, so a run that commits meanwhile does not disturb it. Raises DatabaseUnavailable and
+    SeriesError.
+    """
+    for row in rows:
+        with database.transaction(f"check {row.series}") as tx:
+            read_one_moment(tx)
+            now_ms = load_exchange_now_ms(tx, row.series.exchange, row.series.market)
+            check = check_series(tx, row, asked, now_ms)
+        yield check

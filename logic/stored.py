@@ -1,0 +1,105 @@
+"""Which series are stored, and what the database holds of each. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.errors import ConfigurationError
+from core.ranges import Span
+from core.series import Series
+from core.times import MS_PER_DAY
+from core.wanted import Wanted, WantedSeries, resolve
+from db.catalog import CatalogRow, load_catalog
+from db.connection import Database, Transaction
+from db.exchange_clock import load_exchange_now_ms
+from db.ledger import LedgerTotals, VerificationAge, load_totals, load_verification_ages
+from db.operations import get_first_timestamp, get_last_timestamp, load_newest
+from db.schema import find_tables
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSeries:
+    """One series of the catalog with what its table and the ledger say. Times are epoch ms (open times)."""
+
+    row: CatalogRow
+    rows: int  # by the ledger: counting would read whole tables, which is what `check` is for
+    first_ms: int | None
+    last_ms: int | None
+    covered: tuple[Span, ...]  # merged
+    verification: VerificationAge | None  # None: nothing committed
+    now_ms: int  # the exchange's clock when this was read
+
+    @property
+    def lag_ms(self) -> int | None:
+        """The time since the end of the newest candle; None for a series that is empty or has ended."""
+        if self.last_ms is None or self.row.listing.end_ms is not None:
+            return None
+        interval = self.row.series.interval
+        return max(0, self.now_ms - interval.add(interval.floor(self.last_ms), 1))
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether an active series lacks more than a day, and more than a candle, up to now."""
+        until_ms = self.row.wanted.end_ms
+        if self.lag_ms is None or not self.row.active or (until_ms is not None and until_ms <= self.now_ms):
+            return False
+        return self.lag_ms > MS_PER_DAY + self.row.series.interval.typical_ms
+
+
+def read_catalog(database: Database, wanted: Wanted | None) -> list[CatalogRow]:
+    """Return the rows of the catalog that `wanted` names, patterns included; None: all.
+
+    Raises ConfigurationError for a series that is not in the catalog.
+    """
+    with database.transaction("read the catalog") as tx:
+        return _choose(tx, wanted)
+
+
+def read_stored(database: Database, wanted: Wanted | None) -> list[StoredSeries]:
+    """Return what is stored of the series that `wanted` names; None: of all.
+
+    Raises ConfigurationError for a series that is not in the catalog.
+    """
+    with database.transaction("read what is stored") as tx:
+        chosen = _choose(tx, wanted)
+        totals = load_totals(tx, [row.id for row in chosen])
+        ages = load_verification_ages(tx)
+        there = sorted(find_tables(tx, [row.series.table_name for row in chosen]))
+        first, last = get_first_timestamp(tx, there), get_last_timestamp(tx, there)
+        markets = {(row.series.exchange, row.series.market) for row in chosen}
+        now_ms = {market: load_exchange_now_ms(tx, *market) for market in markets}
+    stored = []
+    for row in chosen:
+        series, total = row.series, totals.get(row.id, LedgerTotals((), 0))
+        stored.append(
+            StoredSeries(
+                row,
+                total.rows,
+                first.get(series.table_name),
+                last.get(series.table_name),
+                total.covered,
+                ages.get(row.id),
+                now_ms[series.exchange, series.market],
+            )
+        )
+    return stored
+
+
+def newest_candles(database: Database, series: Series, limit: int) -> tuple[list[str], Sequence[Sequence[str]]]:
+    """Return the column names and the newest `limit` candles of a stored series as text, the newest first."""
+    with database.transaction(f"read the newest candles of {series}") as tx:
+        return load_newest(tx, series.table_name, limit)
+
+
+def _choose(tx: Transaction, wanted: Wanted | None) -> list[CatalogRow]:
+    catalog = load_catalog(tx)
+    if wanted is None:
+        return catalog
+    markets = {row.series.market for row in catalog} | wanted.pattern_markets
+    known = {m: [row.series.symbol for row in catalog if row.series.market is m] for m in markets}
+    chosen = {one.series for one in resolve(wanted, known) if isinstance(one, WantedSeries)}
+    if unknown := chosen - {row.series for row in catalog}:
+        names = ", ".join(sorted(map(str, unknown)))
+        raise ConfigurationError(f"nothing is stored of {names}; see status for what there is")
+    return [row for row in catalog if row.series in chosen]

@@ -1,0 +1,65 @@
+"""Runs the program in processes that begin with its modules already loaded: each saves a third of a second.
+
+multiprocessing's fork server loads them once. Each run is still a process of its own, with signal handlers, locks,
+environment and exit code of its own; only what Python itself reads at its start is that of the fork server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
+
+
+def run_forked(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end in `folder`. Raises subprocess.TimeoutExpired when that takes longer."""
+    with tempfile.TemporaryDirectory(prefix="ohlcv-run-") as told:
+        stdout, stderr = Path(told, "stdout"), Path(told, "stderr")
+        process = _fork_server().Process(target=_run, args=(arguments, environment, folder, stdout, stderr))
+        process.start()
+        try:
+            process.join(timeout_s)
+            if process.exitcode is None:
+                raise subprocess.TimeoutExpired(list(arguments), timeout_s)
+        finally:
+            process.kill()
+            process.join()
+        texts = [path.read_text(encoding="utf-8") for path in (stdout, stderr)]
+        return subprocess.CompletedProcess(list(arguments), process.exitcode, *texts)
+
+
+@functools.cache
+def _fork_server() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.end_to_end.loaded_program"])
+    with contextlib.chdir(PROJECT):  # where the fork server looks for modules
+        forkserver.ensure_running()
+    return context
+
+
+def _run(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, stdout: Path, stderr: Path) -> None:
+    for path, descriptor in ((stdout, 1), (stderr, 2)):
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), descriptor)
+    if "commands.backfill" not in sys.modules:
+        raise RuntimeError("the fork server has not loaded the program: see loaded_program.py")
+    from ohlcv_data_fetcher import main
+
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["ohlcv_data_fetcher.py", *arguments]
+    sys.exit(main(list(arguments)))

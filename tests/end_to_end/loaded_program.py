@@ -1,0 +1,13 @@
+"""Loads all that the program loads late, in the order in which it does: Arrow comes after its allocator is chosen."""
+
+from __future__ import annotations
+
+from ohlcv_data_fetcher import _keep_memory_low
+
+_keep_memory_low()
+
+import commands.backfill  # noqa: E402
+import commands.check  # noqa: E402
+import commands.demo  # noqa: E402
+import commands.status  # noqa: E402
+import commands.verify  # noqa: E402, F401

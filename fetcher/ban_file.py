@@ -12,9 +12,11 @@ from pathlib import Path
 
 from core.errors import ExchangeBanned
 from core.times import format_ms
-from fetcher.binance.rest_answers import LONGEST_BACK_OFF_S
 
 _log = logging.getLogger(__name__)
+
+LONGEST_BACK_OFF_S = 600
+"""A longer wait than this, where an exchange asks for one, is not a back-off but a ban."""
 
 
 class BanFile:

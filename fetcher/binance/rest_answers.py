@@ -11,13 +11,12 @@ import requests
 
 from core.errors import ExchangeUnavailable, SeriesError, UnusableAnswer
 from core.times import from_datetime
+from fetcher.ban_file import LONGEST_BACK_OFF_S
 from fetcher.http import TemporaryFailure
 
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})")
 # Codes of temporary errors: unknown, internal, timeout, overload, maintenance (docs/binance.md, Error codes).
 _PASSING_CODES = frozenset({-1000, -1001, -1007, -1008, -1016})
-# A longer wait than this counts as a ban.
-LONGEST_BACK_OFF_S = 600
 _DEFAULT_BAN_MS = 120_000  # the shortest ban (docs/binance.md, Weight and bans)
 
 

@@ -1,1 +1,1 @@
-"""What a candle is: series, intervals, ranges, plans, validation, errors. Pure: no clock, no I/O."""
+"""What is true of any exchange: series, intervals, ranges, plans, gaps, validation, errors. Pure: no clock, no I/O."""

@@ -1,4 +1,4 @@
-"""Published archive files: a day's or a month's candles in one file. Which of them a series has, as far as is known."""
+"""Published archive files, each with the candles of one UTC day or month, and which of them are known to exist."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.times import MS_PER_DAY, add_months, first_of_month, to_datetime
 
 
 class Cadence(StrEnum):
-    """How often an archive file is cut."""
+    """How long a time one archive file covers."""
 
     DAILY = "daily"
     MONTHLY = "monthly"
@@ -21,7 +21,7 @@ class Cadence(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Period:
-    """One archive file's day or month (UTC)."""
+    """The day or month (UTC) that one archive file covers; half-open."""
 
     cadence: Cadence
     span: Span
@@ -34,7 +34,7 @@ class Period:
 
     @property
     def source(self) -> Source:
-        """What the ledger calls a file of this cadence."""
+        """The source to record in the ledger for a file of this cadence."""
         return Source.ARCHIVE_MONTHLY if self.cadence is Cadence.MONTHLY else Source.ARCHIVE_DAILY
 
 
@@ -51,7 +51,7 @@ def day_of(ms: int) -> Period:
 
 
 def period_of(source: Source, ms: int) -> Period | None:
-    """Return the file of `source` that holds `ms`; None for a source that is no archive."""
+    """Return the period of the `source` file that holds `ms` (epoch ms); None for a source that is not an archive."""
     match source:
         case Source.ARCHIVE_MONTHLY:
             return month_of(ms)
@@ -64,16 +64,16 @@ def period_of(source: Source, ms: int) -> Period | None:
 
 
 def days_in(period: Period) -> frozenset[int]:
-    """Return the first instants of the UTC days of `period`."""
+    """Return the start of each UTC day of `period`, epoch ms."""
     return frozenset(range(period.span.start_ms, period.span.end_ms, MS_PER_DAY))
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveIndex:
-    """Which archive files of one series exist, as far as is known."""
+    """The archive files of one series that are known to exist."""
 
-    months: frozenset[int]  # first instants of months, epoch ms
-    days: frozenset[int]  # first instants of days, epoch ms
+    months: frozenset[int]  # starts of months, epoch ms
+    days: frozenset[int]  # starts of days, epoch ms
 
     def has(self, period: Period) -> bool:
         """Whether the file of `period` is published."""
@@ -81,7 +81,7 @@ class ArchiveIndex:
 
     @property
     def periods(self) -> list[Period]:
-        """All files, in no order."""
+        """The periods of all files, in no particular order."""
         return [*map(month_of, self.months), *map(day_of, self.days)]
 
 
@@ -89,7 +89,7 @@ NO_ARCHIVES = ArchiveIndex(frozenset(), frozenset())
 
 
 def index_of(periods: Iterable[Period]) -> ArchiveIndex:
-    """Return the index of the files of `periods`."""
+    """Return the index that holds one file for each of `periods`."""
     found = list(periods)
     return ArchiveIndex(
         frozenset(p.span.start_ms for p in found if p.cadence is Cadence.MONTHLY),

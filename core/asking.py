@@ -1,8 +1,8 @@
-"""What to ask an exchange next, apart from asking it.
+"""Deciding which pages to request next, separate from requesting them.
 
-Each function that needs several answers is a generator: it yields the pages to ask for and is sent what came. It never
-waits and never sends; a driver of a few lines does (fetcher/binance/rest.py), and another one may do the same with
-asyncio. In tests a list of answers is driver enough.
+A function that needs several answers is a generator: it yields the pages to request and is sent their candles. It does
+no I/O and never waits. A short driver does (fetcher/binance/rest.py); a driver with asyncio could use the same
+generators, and a test can send answers from a list.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ Found = TypeVar("Found")
 
 
 class Bounds(Enum):
-    """Which ends of its window a question names to the exchange."""
+    """Which ends of its window a request passes to the exchange."""
 
     BOTH = "both"
-    START = "start"  # the oldest candles from there on
-    NONE = "none"  # the newest candles of all
+    START = "start"  # returns the oldest candles from the start on
+    NONE = "none"  # returns the newest candles of the series
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One page: up to `rows` candles that open in `window`."""
+    """One page to request: up to `rows` candles whose open time is in `window`."""
 
     window: Span
     rows: int
     bounds: Bounds = Bounds.BOTH
-    may_be_open: bool = False  # whether the answer may hold a candle that has not closed
-    is_repeat: bool = False  # asked before: not asked again once patience has run out
+    may_be_open: bool = False  # the answer may hold a candle that has not closed
+    is_repeat: bool = False  # requested before; not repeated once the deadline has passed
 
 
 Asking = Generator[Sequence[Question], Sequence[CandleBatch], Found]
-"""Yields questions that may be asked at the same time, is sent their answers in that order, returns what was found."""
+"""Yields questions that may be sent at the same time, receives their answers in that order, returns its result."""
 
 
 def answer_to(question: Question) -> Asking[CandleBatch]:
-    """Ask one question."""
+    """Request one page and return its candles."""
     [found] = yield (question,)
     return found

@@ -1,7 +1,7 @@
-"""Candles as batches of columns (Apache Arrow), prices and volumes as the exchange's own text.
+"""Batches of candles in columns (Apache Arrow). Prices and volumes are kept as the text that the exchange sent.
 
-Text goes from the exchange to NUMERIC without passing through a float, so no digit can change.
-Arrow is used as a pure value library here: it holds the columns and compares them, no I/O.
+The text goes to PostgreSQL's NUMERIC without passing through a float, so no digit can change.
+Arrow only holds and compares values here; it does no I/O.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class CandleBatch:
 
     @classmethod
     def concat(cls, batches: Sequence[CandleBatch]) -> CandleBatch:
-        """Return the rows of `batches` one after the other, in the order given."""
+        """Return one batch with the rows of `batches`, in the order given."""
         if not batches:
             return cls.empty()
         return cls(pa.concat_tables([batch.columns for batch in batches]).combine_chunks())
@@ -51,7 +51,7 @@ class CandleBatch:
 
     @property
     def newest_ms(self) -> int:
-        """The last open time. Not for an empty batch."""
+        """The last open time, epoch ms. The batch must not be empty."""
         return int(self.columns["open_time"][-1].as_py())
 
     def within(self, span: Span) -> CandleBatch:
@@ -68,7 +68,7 @@ class CandleBatch:
         return CandleBatch(self.columns.filter(pc.is_in(self.columns["open_time"], wanted)))
 
     def missing(self, interval: Interval, span: Span) -> list[Span]:
-        """Return the grid slots of `span` that no candle stands for, as merged spans (as `missing_spans`)."""
+        """Return the grid slots of `span` without a candle, merged into spans; like `missing_spans`, but faster."""
         whole = span_or_none(interval.ceil(span.start_ms), interval.ceil(span.end_ms))
         if whole is None or not self._is_unbroken(interval):
             return missing_spans(self.open_times(), interval, span)
@@ -76,7 +76,7 @@ class CandleBatch:
         return subtract([whole], [Span(times[0].as_py(), interval.add(times[-1].as_py(), 1))])
 
     def _is_unbroken(self, interval: Interval) -> bool:
-        """Whether the candles stand on the grid one right after the other. False where that is not quickly seen."""
+        """Whether all candles are on the grid without a hole; False also when a quick check cannot tell."""
         if self.rows < 2 or interval.step_ms is None:
             return False
         times = self.columns["open_time"].combine_chunks()
@@ -85,7 +85,7 @@ class CandleBatch:
         return bool(pc.min_max(pc.pairwise_diff(times)).as_py() == {"min": interval.step_ms, "max": interval.step_ms})
 
     def blocks(self) -> list[pa.RecordBatch]:
-        """Return the candles in blocks that are worked on one after the other, to keep the memory low."""
+        """Return the candles in blocks of limited size, to be processed one at a time so that memory use stays low."""
         return list(self.columns.to_batches(_BLOCK_ROWS))
 
     def row_text(self, index: int) -> str:
@@ -99,7 +99,7 @@ def _whole(number: int) -> pa.Scalar:
 
 
 def merge_batches(first: CandleBatch, second: CandleBatch, interval: Interval) -> CandleBatch:
-    """Return `first` with those candles of `second` whose grid slot it lacks, in order of open time."""
+    """Return the candles of `first` plus those of `second` in grid slots that `first` lacks, in order of open time."""
     known = {interval.index(time) for time in first.open_times()}
     fresh = [i for i, time in enumerate(second.open_times()) if interval.index(time) not in known]
     if not fresh:
@@ -111,9 +111,9 @@ def merge_batches(first: CandleBatch, second: CandleBatch, interval: Interval) -
 def content_hash(batch: CandleBatch) -> str:
     """Return the sha256 (hex) over the candles' values, in ascending order of open time.
 
-    One line a candle, ended by a newline: open time in epoch ms and the nine values in the order
+    Each candle is one line that ends with a newline: the open time in epoch ms and the nine values in the order
     of `core.columns`, joined by commas, numbers without trailing zeros. `docs/storage.md` gives the SQL
-    that computes the same over stored rows.
+    that computes the same hash over stored rows.
     """
     digest = hashlib.sha256()
     for block in batch.blocks():
@@ -122,7 +122,7 @@ def content_hash(batch: CandleBatch) -> str:
 
 
 def value_lines(batch: CandleBatch) -> pa.ChunkedArray:
-    """Return each candle as a line of text, equal for equal candles: numbers without trailing zeros."""
+    """Return each candle as one line of text, numbers without trailing zeros: equal candles give equal lines."""
     return pa.chunked_array([_value_lines(block) for block in batch.blocks()], pa.string())
 
 
@@ -134,23 +134,23 @@ def _value_lines(block: pa.RecordBatch, end: str = "") -> pa.Array:
         else block[name].cast(pa.string())
         for name in SCHEMA.names
     ]
-    # A replacement behind the end of a text is appended, much faster than by joining.
+    # Replacing an empty slice past the end of the text appends to it, which is much faster than joining.
     columns[-1] = pc.binary_replace_slice(columns[-1], _BEHIND_THE_END, _BEHIND_THE_END, end)
     return pc.binary_join_element_wise(*columns, ",")
 
 
 def stacked_decimals(block: pa.RecordBatch) -> pa.Array:
-    """Return the decimal columns of a block one below the other, in the order of `DECIMAL_COLUMNS`.
+    """Return the decimal columns of a block as one long column, in the order of `DECIMAL_COLUMNS`.
 
-    What is done to all of them is then one call and not eight, which is what small batches cost.
+    An operation on all of them is then one call instead of eight; for small batches the calls are the main cost.
     """
     return pa.concat_arrays([block[name] for name in DECIMAL_COLUMNS])
 
 
 def characters(column: pa.Array) -> memoryview:
-    """Return the texts of a string column without nulls, one right after the other in UTF-8.
+    """Return the bytes (UTF-8) of all texts of a string column, without separators. The column must have no nulls.
 
-    That is how they lie in memory: no Python string a row is made.
+    This is a view of Arrow's own memory: no Python string is made for each row.
     """
     first, last = column.offset, column.offset + len(column)
     offsets = memoryview(column.buffers()[1]).cast("i")
@@ -166,9 +166,9 @@ def _without_trailing_zeros(column: pa.Array) -> pa.Array:
 
 
 def missing_spans(open_times: Iterable[int], interval: Interval, span: Span) -> list[Span]:
-    """Return the grid slots of `span` that no candle stands for, as merged spans.
+    """Return the grid slots of `span` without a candle, merged into half-open spans, ascending.
 
-    A candle off the grid (December 2017, 2018-02-09) stands for the slot that it falls in.
+    A candle whose open time is off the grid fills the slot that it falls in (docs/binance.md, Grids).
     """
     first, last = interval.index(interval.ceil(span.start_ms)), interval.index(interval.ceil(span.end_ms))
     present = sorted({interval.index(open_time) for open_time in open_times})
@@ -186,7 +186,7 @@ def missing_spans(open_times: Iterable[int], interval: Interval, span: Span) -> 
 
 
 def coalesce(spans: Sequence[Span], interval: Interval, max_slots_apart: int) -> list[Span]:
-    """Return ascending, disjoint `spans` with neighbours at most `max_slots_apart` candles apart joined into one."""
+    """Join neighbours of ascending, disjoint `spans` that are at most `max_slots_apart` candles apart."""
     joined: list[Span] = []
     for span in spans:
         if joined and interval.index(span.start_ms) - interval.index(joined[-1].end_ms) <= max_slots_apart:

@@ -1,11 +1,11 @@
-"""When a candle has closed. Every rule that keeps an unfinished candle out stands here, and nowhere else.
+"""When a candle has closed. All rules that keep unfinished candles out of the database are in this file.
 
-A candle is stored once and never overwritten, so one that is stored too early stays wrong. Four guards, each by itself:
+A candle is stored once and never overwritten, so one that is stored too early stays wrong. Four independent guards:
 
-1. `closed_end`: no plan reaches beyond the last candle that has closed by the exchange's clock.
-2. `refuse_open`: an answer whose last candle ends after the answer's own Date is refused.
-3. `closed_part_of_file`: of an archive, only candles that have closed within its day or month.
-4. `unsettled_tail`: the newest candle before an unexplained hole at the end of the data waits for the next run.
+1. `closed_end`: a plan ends at the last candle that has closed by the exchange's clock.
+2. `refuse_open`: an answer is refused when its last candle ends after the answer's own Date header.
+3. `closed_part_of_file`: of an archive file, only candles that closed within its day or month are used.
+4. `unsettled_tail`: where the end of the data is missing, the last candle before it is left to the next run too.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ CLOSE_SETTLE_MS = 3_000
 """How long after its end a candle counts as closed.
 
 The last trades of a candle reach the exchange's kline service up to two seconds late (docs/binance.md, Closing of
-candles). The margin costs three seconds and saves a frozen, unfinished row.
+candles). Without this margin an unfinished candle could be stored for good.
 """
 
 UNSETTLED_MS = MS_PER_DAY
-"""How old a hole at the end of the data has to be to count as a gap: the exchange lags after outages."""
+"""A hole at the end of the data is a gap only when it is older than this: after outages the exchange lags."""
 ARCHIVES_UNSETTLED_MS = 14 * MS_PER_DAY
-"""The same where archives alone are read; files eight days late were seen (docs/binance.md, Archives)."""
+"""The same when only archives are read; files eight days late were seen (docs/binance.md, Archives)."""
 
 
 def closed_end(interval: Interval, now_ms: int) -> int:
-    """Return the exclusive end of the closed candles at `now_ms`, which is the exchange's clock, epoch ms."""
+    """Return the exclusive end of the closed candles, epoch ms; `now_ms` is the exchange's clock, epoch ms."""
     return interval.floor(now_ms - CLOSE_SETTLE_MS)
 
 
 def refuse_open(batch: CandleBatch, interval: Interval, latest_ms: int) -> None:
-    """Raise UnusableAnswer when the newest candle ends after `latest_ms`, the latest time of the answer (epoch ms).
+    """Raise UnusableAnswer when the newest candle ends after `latest_ms`, the latest possible time of the answer.
 
-    It is unfinished then: the exchange's clock was ahead when it was asked.
+    Such a candle is unfinished: the clock that the request was planned by was ahead. Times are epoch ms.
     """
     if not batch.rows:
         return
@@ -51,18 +51,18 @@ def refuse_open(batch: CandleBatch, interval: Interval, latest_ms: int) -> None:
 
 
 def closed_part_of_file(interval: Interval, period: Span) -> Span | None:
-    """Return the part of an archive's period whose candles have closed within it, or None.
+    """Return the part of an archive's `period` whose candles closed within it, or None when there is none.
 
-    A file may be cut before its last candle has closed (a week that runs into the next month): such a
-    candle could be unfinished, or not in it at all.
+    The last candle may close after the file's period (a week that runs into the next month). The file may hold
+    it unfinished or not at all.
     """
     return span_or_none(period.start_ms, interval.floor(period.end_ms))
 
 
 def is_unsettled(hole: Span, wanted: Span, now_ms: int, only_archives: bool) -> bool:
-    """Whether a hole is the end of the data so far: it reaches the end of `wanted` and is young at `now_ms`.
+    """Whether `hole` is unsettled: it reaches the end of `wanted` and is recent at `now_ms`, the exchange's clock.
 
-    It is no gap yet: it is left uncovered, and the next run asks again.
+    An unsettled hole is not a gap yet. It stays uncovered, so the next run requests it again.
     """
     return hole.end_ms == wanted.end_ms and hole.end_ms > now_ms - (
         ARCHIVES_UNSETTLED_MS if only_archives else UNSETTLED_MS
@@ -70,10 +70,10 @@ def is_unsettled(hole: Span, wanted: Span, now_ms: int, only_archives: bool) -> 
 
 
 def unsettled_tail(interval: Interval, hole: Span, wanted: Span) -> Span:
-    """Return the unsettled hole with the candle before it, which may be open still.
+    """Return the unsettled `hole` extended by the candle before it, which may still be open.
 
-    Behind that candle there is nothing although by the clock there should be: either the exchange lags, or the
-    clock is ahead and the candle is unfinished.
+    By the clock there should be candles after it. Either the exchange lags, or the clock is ahead and that candle
+    is unfinished.
     """
     if hole.start_ms <= wanted.start_ms:
         return hole

@@ -1,4 +1,4 @@
-"""The columns of a candle. One list: batches, tables, the order of COPY, the hash and their SQL follow from it."""
+"""The columns of a candle: the one list from which batches, tables, COPY, the content hash and SQL are derived."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 
 class ColumnKind(Enum):
-    """What a column holds, in memory and in PostgreSQL."""
+    """The type of a column, in Arrow and in PostgreSQL."""
 
     TIME = (pa.int64(), "timestamp with time zone")  # epoch ms in memory
     DECIMAL = (pa.string(), "numeric")  # the exchange's own digits, never a float
@@ -17,12 +17,12 @@ class ColumnKind(Enum):
 
     @property
     def arrow_type(self) -> pa.DataType:
-        """Its type in a batch."""
+        """The type in a batch."""
         return self.value[0]
 
     @property
     def sql_type(self) -> str:
-        """Its type in a table, as PostgreSQL's format_type writes it."""
+        """The type in a table, as PostgreSQL's format_type writes it."""
         return str(self.value[1])
 
 
@@ -35,7 +35,7 @@ class Column:
 
     @property
     def sql_name(self) -> str:
-        """Its name in tables, where the open time is called `time`."""
+        """The name in tables, where the open time is called `time`."""
         return "time" if self.kind is ColumnKind.TIME else self.name
 
 
@@ -51,11 +51,11 @@ CANDLE_COLUMNS = (
     Column("taker_buy_volume", ColumnKind.DECIMAL),
     Column("taker_buy_quote_volume", ColumnKind.DECIMAL),
 )
-"""In the order of tables, of COPY and of the content hash. A new column goes to the end, with a migration."""
+"""The order is that of tables, COPY and the content hash. A new column goes to the end and needs a migration."""
 
 SCHEMA = pa.schema([(column.name, column.kind.arrow_type) for column in CANDLE_COLUMNS])
 VALUE_COLUMNS = CANDLE_COLUMNS[1:]
-"""All but the open time, which names the row."""
+"""All columns but the open time, which is the key."""
 DECIMAL_COLUMNS = tuple(column.name for column in CANDLE_COLUMNS if column.kind is ColumnKind.DECIMAL)
 TABLE_COLUMNS = tuple(column.sql_name for column in CANDLE_COLUMNS)
 VALUE_NAMES = TABLE_COLUMNS[1:]

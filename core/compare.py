@@ -1,4 +1,4 @@
-"""Stored candles held against the exchange's, digit for digit. Pure."""
+"""Compare stored candles with the reference (what the exchange has now), digit for digit. Pure."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from core.times import format_ms
 
 
 class Kind(StrEnum):
-    """How a stored candle and the exchange's differ."""
+    """How a stored candle differs from the reference."""
 
     MISSING = "missing"  # the exchange has it, the table does not
-    EXTRA = "extra"  # the table has it, or has it twice, the exchange does not
+    EXTRA = "extra"  # the exchange does not have it, or the table has it twice
     DIFFERENT = "different"  # both have it, with different values
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One candle that is not what the exchange has. Values are as `SCHEMA` has them, without the open time."""
+    """One candle that differs from the reference. Values are in the order of `SCHEMA`, without the open time."""
 
     time_ms: int
     kind: Kind
@@ -37,17 +37,18 @@ class Difference:
 
 
 def compare(stored: CandleBatch, right: CandleBatch) -> list[Difference]:
-    """Return where `stored` is not what `right` is, in order of open time. Equal numbers are equal digits apart from
-    trailing zeros; a candle that is stored twice is one too many.
+    """Return where `stored` differs from `right`, the reference, in order of open time.
+
+    Trailing zeros do not count as a difference. A candle that is stored twice is one too many (EXTRA).
     """
-    mine, theirs = _by_time(stored), _by_time(right)
+    stored_lines, right_lines = _by_time(stored), _by_time(right)
     differences = []
-    for time_ms in sorted(mine.keys() | theirs.keys()):
-        ours, wanted = mine.get(time_ms, []), theirs.get(time_ms, [])
-        if ours == wanted:
+    for time_ms in sorted(stored_lines.keys() | right_lines.keys()):
+        found, wanted = stored_lines.get(time_ms, []), right_lines.get(time_ms, [])
+        if found == wanted:
             continue
-        kind = Kind.MISSING if not ours else Kind.EXTRA if not wanted or len(ours) > 1 else Kind.DIFFERENT
-        differences.append(Difference(time_ms, kind, _values(ours), _values(wanted)))
+        kind = Kind.MISSING if not found else Kind.EXTRA if not wanted or len(found) > 1 else Kind.DIFFERENT
+        differences.append(Difference(time_ms, kind, _values(found), _values(wanted)))
     return differences
 
 

@@ -1,9 +1,9 @@
-"""Every error this project raises on purpose, grouped by what the caller does about it.
+"""Every error that this project raises on purpose, grouped by what the caller does about it.
 
-One `except` per action: end the run (`ConfigurationError`, `ExchangeUnavailable`,
+There is one class for each action: end the run (`ConfigurationError`, `ExchangeUnavailable`,
 `DatabaseUnavailable`), leave this series and go on with the next (`SeriesError`), use another
 source (`ArchiveUnavailable`). A locked series is an outcome, not an error.
-`exit_code` is the number that cron sees (core/exit_codes.py, docs/commands.md).
+`exit_code` is the exit code of the process (core/exit_codes.py, docs/commands.md).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ _LONGEST, _HEAD, _TAIL = 1_000, 600, 300  # characters
 
 
 def shortened(message: str) -> str:
-    """Return `message` without the middle of it when it is very long, as where it quotes a nonsensical value.
+    """Return `message`, with its middle left out when it is very long, for example because it quotes a bad value.
 
-    What was tried stands at the beginning of our messages, what to do next at the end.
+    Both ends are kept: a message begins with what was tried and ends with what to do next.
     """
     if len(message) <= _LONGEST:
         return message
@@ -33,7 +33,7 @@ class FetcherError(Exception):
         super().__init__(shortened(message))
 
     def prefix(self, where: str) -> None:
-        """Put `where` before the message: what was asked for is known further up than what went wrong."""
+        """Put `where` before the message. The caller knows what was requested, the code that failed often does not."""
         self.args = (shortened(f"{where}: {self}"),)
 
 
@@ -50,13 +50,13 @@ class DatabaseUnavailable(FetcherError):
 
 
 class ExchangeUnavailable(FetcherError):
-    """A market of the exchange cannot be used: banned, geo-blocked, unreachable. Leave that market."""
+    """A market of the exchange cannot be used: banned, geo-blocked or unreachable. Skip that market."""
 
     exit_code = EXIT_EXCHANGE
 
 
 class ExchangeBanned(ExchangeUnavailable):
-    """The exchange has banned this address until `until_ms` (epoch ms, exchange's clock)."""
+    """The exchange has banned this IP address until `until_ms` (epoch ms, exchange's clock)."""
 
     def __init__(self, message: str, until_ms: int) -> None:
         super().__init__(message)
@@ -64,21 +64,21 @@ class ExchangeBanned(ExchangeUnavailable):
 
 
 class SeriesError(FetcherError):
-    """This series cannot go on (unknown symbol, unusable answers, unusable table). Go on with the next."""
+    """This series cannot be processed (unknown symbol, unusable answers or table). Go on with the next series."""
 
     exit_code = EXIT_INCOMPLETE
 
 
 class UnusableAnswer(SeriesError):
-    """The exchange's answer cannot be trusted (not JSON, wrong fields, unsorted, impossible values)."""
+    """The exchange's answer is invalid (not JSON, wrong fields, unsorted, impossible values)."""
 
 
 class ArchiveUnavailable(FetcherError):
-    """This archive file is not there or cannot be trusted. Use the next finer source."""
+    """This archive file does not exist or is invalid. Use the next finer source: daily files, then REST."""
 
 
 class Interrupted(FetcherError):
-    """The operator asked the run to stop. What is committed stays; the next run goes on from there."""
+    """The operator stopped the run. What is committed stays; the next run continues from there."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""What an exchange's rules say about fetching one series. Pure facts; they stand in `core/<exchange>/`."""
+"""The rules of an exchange for fetching one series. Pure; each exchange's own are in `core/<exchange>/`."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from core.times import MS_PER_DAY
 
 
 class SeriesRules(Protocol):
-    """The rules of one series: what plans, gaps and estimates have to know of its exchange."""
+    """What plans, gaps and estimates need to know of the exchange to handle one series."""
 
     @property
     def interval(self) -> Interval:
-        """The series' interval."""
+        """The candle interval of the series."""
 
     @property
     def page_rows(self) -> int:
-        """How many candles a full page holds."""
+        """Number of candles in a full page."""
 
     @property
     def weight_per_minute(self) -> int:
-        """The published budget of request weight a minute."""
+        """The published limit of request weight per minute."""
 
     @property
     def has_daily_archives(self) -> bool:
-        """Whether daily archive files exist for the interval at all."""
+        """Whether the exchange publishes daily archive files for the interval."""
 
     @property
     def has_monthly_archives(self) -> bool:
-        """Whether monthly archive files exist that are small enough to be used."""
+        """Whether it publishes monthly archive files that are small enough to be used."""
 
     def page_weight(self, rows: int) -> int:
-        """Return the request weight of a page that asks for `rows` candles."""
+        """Return the request weight of a page with a limit of `rows` candles."""
 
     def pages(self, span: Span) -> Iterator[Span]:
         """Yield the windows that cover `span`, each holding at most `page_rows` grid open times."""
 
     def archive_due_ms(self, period: Period) -> int:
-        """Return from when the file of `period` counts as out, epoch ms: later than it was ever seen to appear."""
+        """Return when (epoch ms) the file of `period` should be published at the latest; none was seen to be later."""
 
     def archive_possible_ms(self, period: Period) -> int:
-        """Return from when it is worth a request to see whether the file of `period` is out."""
+        """Return from when (epoch ms) the file of `period` may be published, so that a request is worthwhile."""
 
 
 def guess_index(rules: SeriesRules, wanted: Span, now_ms: int) -> ArchiveIndex:
-    """Return which files of `wanted` should be out at `now_ms`, for where the listing is not read.
+    """Return which files of `wanted` should be published at `now_ms`; for use without reading the file listing.
 
-    A guess that fails costs one request and falls back.
+    A wrong guess costs one request, then a finer source is used.
     """
     months: set[int] = set()
     days: set[int] = set()
@@ -67,9 +67,10 @@ def guess_index(rules: SeriesRules, wanted: Span, now_ms: int) -> ArchiveIndex:
 
 
 def settled_ms(rules: SeriesRules, span: Span) -> int:
-    """Return from when the archive of the span's last day (month, for long intervals) counts as out, epoch ms.
+    """Return the time (epoch ms) by which the archive of the span's last day should be published.
 
-    Until then the exchange may still publish candles of it.
+    For intervals without daily files it is the archive of the last month. Until then the exchange may still add
+    candles of the span.
     """
     last_open_ms = rules.interval.add(span.end_ms, -1)
     return rules.archive_due_ms((day_of if rules.has_daily_archives else month_of)(last_open_ms))

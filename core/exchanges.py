@@ -1,4 +1,4 @@
-"""Where an exchange's pure facts are found by its name. With `fetcher/exchanges.py`, the only list of exchanges."""
+"""Finds an exchange's pure facts by its name. This file and `fetcher/exchanges.py` are the only lists of exchanges."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from core.instrument import ExchangeName, Market
 
 
 def offered_intervals(exchange: ExchangeName, market: Market) -> list[str]:
-    """Return the codes of the intervals that `market` of `exchange` has."""
+    """Return the codes of the intervals that `exchange` offers on `market`."""
     match exchange:
         case ExchangeName.BINANCE:
             return binance_intervals(market)

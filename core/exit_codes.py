@@ -1,4 +1,4 @@
-"""What the process tells cron. The one place that decides which of several outcomes is the exit code."""
+"""The exit codes of the process (docs/commands.md), and which of several outcomes decides the exit code."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ EXIT_LOCKED = 4
 EXIT_EXCHANGE = 5
 EXIT_DATABASE = 6
 
-# What a person has to look at first comes first: a fault of this program hides everything else.
+# The most urgent for a person comes first; a fault of this program outranks everything else.
 _WORST_FIRST = (EXIT_FAULT, EXIT_USAGE, EXIT_DATABASE, EXIT_EXCHANGE, EXIT_LOCKED, EXIT_INCOMPLETE, EXIT_OK)
 
 
 def worst(codes: Iterable[int]) -> int:
-    """Return the exit code of a run whose parts ended with `codes`; 0 for none."""
+    """Return the exit code of a run whose parts ended with `codes`; EXIT_OK when there are none."""
     return min(codes, key=_WORST_FIRST.index, default=EXIT_OK)

@@ -1,4 +1,4 @@
-"""Which range of a series is expected to be stored. Pure."""
+"""Which ranges of a series the table should hold. Pure."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ def expected_spans(
     asked: TimeRange,
     now_ms: int,
 ) -> list[Span]:
-    """Return the grid ranges whose candles should be there, half-open, ascending and disjoint.
+    """Return the grid ranges whose candles should be stored: half-open, ascending and disjoint.
 
-    What was fetched, and where an unattended run takes the series (`wanted` is given) all of its wanted range: from
-    the listing (or what is wanted later than that) to the end of what was fetched, which the last run took to the last
-    closed candle, or to the delisting. Of a series fetched ad hoc (`wanted` is None), from the first to the last candle
-    fetched. Where a range is `asked` for, exactly that, inside the listing and the closed candles. `now_ms` is the
-    exchange's clock.
+    - With a range in `asked`: exactly that range, limited to the listing period and to closed candles.
+    - With `wanted` (an unattended run fetches the series): all that was fetched (`covered`), and the wanted range from
+      its start or the listing, whichever is later, to the end of what was fetched or to the delisting.
+    - Without `wanted` (the series was fetched ad hoc): from the first to the last candle fetched.
+
+    `now_ms` is the exchange's clock, epoch ms.
     """
     first_ms = None if listing.first_ms is None else interval.floor(listing.first_ms)
     after_ms = None if listing.end_ms is None else interval.ceil(listing.end_ms)
@@ -45,7 +46,7 @@ def expected_spans(
     if not asked.is_unbounded:
         spans = []
     whole = None if begin_ms is None or stop_ms is None else span_or_none(begin_ms, stop_ms)
-    # A dormant symbol is asked for some days after its last candle, before it counts as delisted.
+    # A dormant symbol was fetched for some days past its last candle before it counted as delisted.
     listed = span_or_none(
         _BEFORE_ALL_MS if first_ms is None else first_ms, END_OF_TIME_MS if after_ms is None else after_ms
     )

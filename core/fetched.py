@@ -1,4 +1,4 @@
-"""What a source hands over for one span or chunk, and what the ledger will say of it."""
+"""What a source returned for one span or chunk, and what the ledger records of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.sources import Source
 
 @dataclass(frozen=True, slots=True)
 class FetchedSpan:
-    """All candles that one source has in `span`, validated; an empty batch says that it has none."""
+    """All candles that one source has in `span`, validated; an empty batch means that it has none."""
 
     span: Span
     batch: CandleBatch
@@ -20,13 +20,13 @@ class FetchedSpan:
     archive_checksum: str | None = None  # sha256 of the zip, for the archive sources
 
     def within(self, part: Span) -> FetchedSpan:
-        """Return the same for `part`, which lies inside the span."""
+        """Return the candles of `part`, which must lie inside the span."""
         return FetchedSpan(part, self.batch.within(part), self.source, self.archive_checksum)
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedChunk:
-    """What a chunk brought: spans to save, their holes with what was answered, and what is left uncovered."""
+    """The result of fetching a chunk: spans to save, their holes with the evidence, and what stays uncovered."""
 
     spans: tuple[FetchedSpan, ...]
     holes: tuple[Hole, ...] = ()
@@ -35,7 +35,7 @@ class FetchedChunk:
 
 @dataclass(frozen=True, slots=True)
 class SpanRecord:
-    """What the ledger keeps of a fetched span once its candles are committed."""
+    """What the ledger stores about a committed span."""
 
     span: Span
     source: Source
@@ -45,7 +45,7 @@ class SpanRecord:
 
     @classmethod
     def of(cls, fetched: FetchedSpan) -> SpanRecord:
-        """Return the record of `fetched`."""
+        """Return the record of `fetched`, with the content hash of its candles."""
         return cls(
             fetched.span, fetched.source, fetched.archive_checksum, fetched.batch.rows, content_hash(fetched.batch)
         )

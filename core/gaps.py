@@ -1,8 +1,8 @@
-"""The life of a gap: missing, then healed or not at the exchange, with the evidence. Pure decisions.
+"""The states of a gap: missing, then healed or not at the exchange, with the evidence. Pure decisions.
 
-A gap is a run of grid slots without a candle inside what was fetched. It is called absent only on two
-equal answers of the exchange at least half an hour apart, or on one REST answer and a checksum-verified
-archive that both lack it. docs/gaps.md says the same in words.
+A gap is a run of grid slots without a candle inside what was fetched. It counts as not at the exchange only after two
+equal answers of one source at least half an hour apart, or when a REST answer and a checksum-verified archive both
+lack it (docs/gaps.md).
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from core.sources import Source
 from core.times import MS_PER_DAY, MS_PER_MINUTE, format_ms, iso_ms
 
 RECHECK_MS = 30 * MS_PER_MINUTE
-"""How far apart two equal answers of the same source have to be to count as two."""
+"""Two equal answers of the same source count as two only when they are at least this far apart."""
 
 _RECHECKS_AFTER_MS = (MS_PER_DAY, 7 * MS_PER_DAY, 30 * MS_PER_DAY)
-# The longest halt known is 33 and a half hours (spot, February 2018). A longer hole inside a series is a
-# symbol that was taken from trading and came back, perhaps as another asset.
+# The longest known halt lasted 33.5 hours (spot, February 2018). A longer hole inside a series means that the symbol
+# was delisted and listed again, perhaps as another asset.
 _LONGEST_HALT_MS = 3 * MS_PER_DAY
 
 
 class GapStatus(StrEnum):
-    """Where a gap stands."""
+    """The status of a gap."""
 
-    MISSING = "missing"  # seen, not yet explained
+    MISSING = "missing"  # found, not yet explained
     NOT_AT_EXCHANGE = "not_at_exchange"  # the exchange itself has no candle
-    HEALED = "healed"  # the candles came
+    HEALED = "healed"  # the candles are stored now
 
 
 class Reason(StrEnum):
     """Why the exchange has no candle."""
 
     HALT = "halt"  # nothing was traded
-    RECORD_LOST = "record-lost"  # a longer candle holds trades that the shorter ones lack
-    RELISTED = "relisted"  # longer than any halt: out of trading and back, perhaps as another asset
+    RECORD_LOST = "record-lost"  # a longer candle counts trades that the shorter ones lack
+    RELISTED = "relisted"  # longer than any halt: delisted and listed again, perhaps as another asset
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`source` was asked about `span` and had no candle, `times` times from `first_ms` to `last_ms`."""
+    """`source` answered `times` times, from `first_ms` to `last_ms` (epoch ms), that it has no candle in `span`."""
 
     source: Source
     span: Span
@@ -55,7 +55,7 @@ class Answer:
     checksum: str | None = None  # sha256 of the archive file
 
     def document(self) -> dict[str, object]:
-        """Return the answer as it stands in the database and in reports."""
+        """Return the answer as JSON for the database and for reports."""
         return {
             "source": self.source.value,
             "answer": "no candle",
@@ -70,7 +70,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Slots without a candle, with what was answered about them just now."""
+    """Grid slots without a candle, with the answers about them from this fetch."""
 
     span: Span
     answers: tuple[Answer, ...] = ()
@@ -80,7 +80,7 @@ class EventKind(StrEnum):
     """What happened to a gap."""
 
     FOUND = "found"
-    SPLIT = "split"  # a part of it was healed
+    SPLIT = "split"  # only a part of it was healed
     MERGED = "merged"
     HEALED = "healed"
     NOT_AT_EXCHANGE = "not_at_exchange"
@@ -99,38 +99,38 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """One gap and its life so far. Times are epoch ms, the span is half-open."""
+    """One gap with its evidence and history. Times are epoch ms, the span is half-open."""
 
     span: Span
     found_ms: int
-    since_ms: int  # when it got its status
+    since_ms: int  # when it got its present status
     status: GapStatus = GapStatus.MISSING
     answers: tuple[Answer, ...] = ()
     history: tuple[Event, ...] = ()
-    next_recheck_ms: int | None = None  # None: healed, or with the next verify
-    rechecks: int = 0  # times it was looked at again since it is absent
+    next_recheck_ms: int | None = None  # None: healed, or rechecked by the next verify only
+    rechecks: int = 0  # since it is not at the exchange
     reason: Reason | None = None
     reason_note: str | None = None
-    was_committed: bool = False  # its candles had been committed and are gone; else the source lacked them when fetched
-    id: int | None = None  # of its row in the database; None for a new one
+    was_committed: bool = False  # its candles were committed and are gone; else the source never had them
+    id: int | None = None  # of its row in the database; None when it has no row yet
 
     def is_due(self, now_ms: int) -> bool:
-        """Whether the schedule asks for another look; a new gap is due also by a clock that runs a little behind."""
+        """Whether a recheck is due. A new gap is due at once, even when the clock of `now_ms` lags a little."""
         is_new = self.status is GapStatus.MISSING and self.next_recheck_ms == self.since_ms
         return is_new or (self.next_recheck_ms is not None and self.next_recheck_ms <= now_ms)
 
     def last_rest_ms(self) -> int | None:
-        """Return when REST was last asked about the whole gap, or None."""
+        """Return when REST last answered about the whole gap (epoch ms), or None."""
         return max((a.last_ms for a in _covering(self, Source.REST)), default=None)
 
     def archives_asked(self, since_ms: int = 0) -> list[Span]:
-        """Return the parts of the gap of which a verified archive, read at `since_ms` or later, has no candle."""
+        """Return the parts of the gap that a verified archive, read at `since_ms` or later, has no candle of."""
         asked = (a.span.intersect(self.span) for a in self.answers if a.source.is_archive and a.last_ms >= since_ms)
         return merge(span for span in asked if span is not None)
 
 
 def new_gap(span: Span, now_ms: int, was_committed: bool = False) -> Gap:
-    """Return a gap just seen, due at once."""
+    """Return a gap that was just found; its recheck is due at once."""
     found = Event(
         now_ms, EventKind.FOUND, "found: candles that had been committed are gone" if was_committed else "found"
     )
@@ -138,7 +138,7 @@ def new_gap(span: Span, now_ms: int, was_committed: bool = False) -> Gap:
 
 
 def is_proven(gap: Gap, rules: SeriesRules, now_ms: int) -> bool:
-    """Whether the answers suffice: REST and archives both lack it, or one of them twice, half an hour apart."""
+    """Whether the evidence suffices: REST and archives both lack it, or one of them twice, `RECHECK_MS` apart."""
     by_rest, by_archive = _covering(gap, Source.REST), gap.archives_asked()
     if by_rest and not subtract([gap.span], by_archive):
         return True
@@ -153,11 +153,11 @@ def is_proven(gap: Gap, rules: SeriesRules, now_ms: int) -> bool:
 def apply_answers(
     known: Iterable[Gap], scope: Sequence[Span], holes: Sequence[Hole], rules: SeriesRules, now_ms: int, by: str
 ) -> list[Gap]:
-    """Return the gaps after `scope` was seen to lack exactly `holes`; `known` are the open gaps that touch it.
+    """Return the gaps after a fetch found exactly `holes` in `scope`; `known` are the open gaps that touch `scope`.
 
-    Parts that are no longer holes are healed, holes not known yet become missing gaps, answers are added,
-    and what is proven becomes absent. What of a gap lies outside `scope` was not looked at and stays.
-    `by` says in the history who brought the candles.
+    Parts that are no longer holes become healed, new holes become missing gaps, answers are added as evidence, and a
+    gap with enough evidence becomes not at the exchange. Parts of gaps outside `scope` stay as they are.
+    `by` is what brought the candles, for the history.
     """
     joined = _join(holes)
     gaps: list[Gap] = []
@@ -173,12 +173,12 @@ def apply_answers(
 
 
 def postponed(gap: Gap, now_ms: int) -> Gap:
-    """Return a missing gap that was looked at and not explained, due when another answer counts as a second one."""
+    """Return a missing gap, rechecked but still unexplained, due when the next answer can count as a second one."""
     return replace(gap, next_recheck_ms=max((a.last_ms for a in gap.answers), default=now_ms) + RECHECK_MS)
 
 
 def reopened(gap: Gap, now_ms: int, why: str) -> Gap:
-    """Return an absent gap as missing again, due at once: the exchange has candles there after all."""
+    """Return a gap that was not at the exchange as missing again, due at once: the exchange has candles after all."""
     event = Event(now_ms, EventKind.REOPENED, f"missing again: {why}")
     return replace(
         gap,
@@ -194,13 +194,13 @@ def reopened(gap: Gap, now_ms: int, why: str) -> Gap:
 
 
 def with_reason(gap: Gap, reason: Reason, note: str, now_ms: int) -> Gap:
-    """Return the absent gap with why it is one."""
+    """Return the gap, which is not at the exchange, with the reason why."""
     event = Event(now_ms, EventKind.REASON, f"reason: {reason}, {note}")
     return replace(gap, reason=reason, reason_note=note, history=(*gap.history, event))
 
 
 def is_longer_than_any_halt(gap: Gap, interval: Interval) -> bool:
-    """Whether the gap cannot be an outage: more than three days, and more than three candles."""
+    """Whether the gap is too long for an outage: more than three days, and more than three candles."""
     is_long = gap.span.end_ms - gap.span.start_ms > _LONGEST_HALT_MS
     return is_long and interval.count(gap.span.start_ms, gap.span.end_ms) > 3
 
@@ -210,7 +210,7 @@ def _covering(gap: Gap, source: Source) -> list[Answer]:
 
 
 def _cut(gap: Gap, still: Sequence[Span], now_ms: int, by: str) -> list[Gap]:
-    """Return `gap` in parts: `still` as it was, the rest healed. The first part keeps the row."""
+    """Return `gap` in parts: `still` with its old status, the rest healed. The first part keeps the database row."""
     if list(still) == [gap.span]:
         return [gap]
     healed = subtract([gap.span], still)
@@ -218,7 +218,7 @@ def _cut(gap: Gap, still: Sequence[Span], now_ms: int, by: str) -> list[Gap]:
     pieces: list[Gap] = []
     for span, is_healed in parts:
         events = list(gap.history)
-        # A gap that is healed bit by bit names the whole once, or its history would grow with every bit.
+        # A gap that is healed in small steps records the split once, or its history would grow with every step.
         if len(parts) > 1 and not (events and events[-1].kind is EventKind.SPLIT):
             events.append(Event(now_ms, EventKind.SPLIT, f"split from {gap.span}"))
         piece = replace(gap, span=span, id=gap.id if not pieces else None, history=tuple(events))
@@ -243,13 +243,13 @@ def _with_answers(gap: Gap, fresh: Sequence[Answer], rules: SeriesRules, now_ms:
     if not fresh:
         return gap
     answers = list(gap.answers)
-    for answer in dict.fromkeys(fresh):  # one answer can be about several holes
+    for answer in dict.fromkeys(fresh):  # one answer can cover several holes
         for i, old in enumerate(answers):
             if (old.source, old.span, old.checksum) == (answer.source, answer.span, answer.checksum):
                 answers[i] = replace(old, last_ms=max(old.last_ms, answer.first_ms), times=old.times + answer.times)
                 break
         else:
-            # A look can take long: from its end to the next one's start is how far apart two are.
+            # A recheck can take long: the distance of two is from the end of one to the start of the next.
             answers.append(replace(answer, first_ms=answer.last_ms))
     gap = replace(gap, answers=tuple(answers))
     if gap.status is GapStatus.MISSING:
@@ -259,9 +259,9 @@ def _with_answers(gap: Gap, fresh: Sequence[Answer], rules: SeriesRules, now_ms:
         gap = replace(gap, status=GapStatus.NOT_AT_EXCHANGE, since_ms=now_ms, rechecks=0, history=(*gap.history, event))
         return replace(gap, next_recheck_ms=now_ms + _RECHECKS_AFTER_MS[0])
     if gap.next_recheck_ms is not None and not gap.is_due(now_ms):
-        return gap  # asked in passing: the schedule stays
+        return gap  # not a scheduled recheck: the schedule stays
     if subtract([gap.span], (answer.span for answer in fresh)):
-        return gap  # only a part was asked about
+        return gap  # the answers cover only a part
     rechecks = gap.rechecks + 1
     after_ms = _RECHECKS_AFTER_MS[rechecks] if rechecks < len(_RECHECKS_AFTER_MS) else None
     return replace(gap, rechecks=rechecks, next_recheck_ms=None if after_ms is None else now_ms + after_ms)
@@ -274,10 +274,10 @@ def _describe_answers(gap: Gap) -> str:
 
 
 def _join(holes: Sequence[Hole]) -> list[Hole]:
-    """Return holes with neighbours joined: one look asks in several pages and files.
+    """Return `holes` with adjacent ones joined: one fetch reads a range in several pages and files.
 
-    Their REST answers become one over the whole, where all of them have one; archive answers stay
-    what they are, a file each.
+    When both holes have a REST answer, these become one answer over the whole. Archive answers stay as they are, one
+    for each file.
     """
     joined: list[Hole] = []
     for hole in sorted(holes, key=lambda one: one.span):
@@ -300,7 +300,7 @@ def _join_two(left: Hole, right: Hole) -> Hole:
 
 
 def _merge_explained(gaps: Sequence[Gap], now_ms: int) -> list[Gap]:
-    """Return the gaps in order, neighbouring absent ones with the same reason as one that has both their pasts."""
+    """Return the gaps in order; adjacent ones that are not at the exchange for the same reason are merged."""
     merged: list[Gap] = []
     for gap in sorted(gaps, key=lambda one: one.span):
         before = merged[-1] if merged else None

@@ -1,4 +1,4 @@
-"""An instrument: what is traded where. Exchange, market and symbol, and how users write them."""
+"""An instrument (exchange, market and symbol) and how users write it."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from core.errors import ConfigurationError
 
 
 class ExchangeName(StrEnum):
-    """The exchanges that this program knows."""
+    """The supported exchanges."""
 
     BINANCE = "binance"
 
 
 class Market(StrEnum):
-    """The three kinds of market, named as everywhere in this project."""
+    """The three kinds of market, by the names that users and tables use."""
 
     SPOT = "spot"
-    UM = "um"  # futures margined in dollars
-    CM = "cm"  # futures margined in the coin
+    UM = "um"  # futures margined in a dollar stablecoin (USD-M)
+    CM = "cm"  # futures margined in the coin (COIN-M)
 
 
 # Symbols are upper case; some are not ASCII (docs/binance.md, Symbols with odd letters). No control characters, no
-# spaces, nothing that means something to a path, a URL or SQL.
+# spaces, no character that is special in a path, a URL or SQL.
 _SYMBOL = re.compile(r"\w+")
 _MAX_SYMBOL_CHARACTERS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """What is traded, without an interval: candles, trades and order books hang on it alike."""
+    """What is traded, without an interval. Candles, trades and order books all belong to one instrument."""
 
     exchange: ExchangeName
     market: Market
@@ -42,7 +42,7 @@ class Instrument:
 
 
 def parse_market(text: str) -> Market:
-    """Return the market named `text`. Raises ConfigurationError naming the allowed ones."""
+    """Return the market named `text`. Raises ConfigurationError, which names the allowed ones."""
     try:
         return Market(text)
     except ValueError as error:
@@ -50,7 +50,7 @@ def parse_market(text: str) -> Market:
 
 
 def parse_symbol(text: str) -> str:
-    """Return the validated symbol, upper-cased. Raises ConfigurationError."""
+    """Return `text` in upper case. Raises ConfigurationError when it is not a valid symbol."""
     symbol = text.upper()
     if len(symbol) > _MAX_SYMBOL_CHARACTERS or not _SYMBOL.fullmatch(symbol):
         raise ConfigurationError(
@@ -61,5 +61,5 @@ def parse_symbol(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return what a user wrote, in quotes and cut where it is long, for messages."""
+    """Return a user's text for a message: in quotes, cut when it is longer than 60 characters."""
     return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -1,7 +1,7 @@
-"""The exchange's candle intervals as arithmetic on epoch ms (docs/binance.md, Grids).
+"""Candle intervals and their grids of open times, as arithmetic on epoch ms (docs/binance.md, Grids).
 
-Up to 1d the grid is the UTC epoch's; 1w opens on Mondays; 3d opens where days-since-epoch
-modulo 3 is 1; 1M opens on the first of the calendar month.
+Up to 1d the grid starts at the UTC epoch; 1w opens on Mondays; 3d opens on days whose number since the epoch
+modulo 3 is 1; 1M opens on the first day of the calendar month.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ class Interval:
 
     code: str  # as the REST API writes it, case-sensitive: 1m is a minute, 1M a month
     step_ms: int | None
-    offset_ms: int = 0  # distance of the grid's origin from the epoch
+    offset_ms: int = 0  # first grid open time at or after the epoch
 
     @property
     def name(self) -> str:
-        """The code for tables, files and archives: equal to `code` but `1mo` for `1M`.
+        """The name in tables, files and archives: `code`, but `1mo` instead of `1M`.
 
-        `1m` and `1M` would collide in folded SQL names and on case-insensitive file systems;
-        `1mo` is what the public archives use (docs/binance.md, Paths and names).
+        `1m` and `1M` would collide in lower-case SQL names and on case-insensitive file systems;
+        `1mo` is also what the public archives use (docs/binance.md, Paths and names).
         """
         return "1mo" if self.code == "1M" else self.code
 
     @property
     def typical_ms(self) -> int:
-        """Length in ms; for the month its mean (30.44 days). For estimates only."""
+        """Length in ms; for the month the mean (30.44 days). For estimates only."""
         return self.step_ms if self.step_ms is not None else 2_629_746_000
 
     def floor(self, ms: int) -> int:
-        """Return the grid open time at or before `ms`."""
+        """Return the last grid open time at or before `ms`."""
         if self.step_ms is None:
             return first_of_month(ms)
         return (ms - self.offset_ms) // self.step_ms * self.step_ms + self.offset_ms
 
     def ceil(self, ms: int) -> int:
-        """Return the grid open time at or after `ms`."""
+        """Return the first grid open time at or after `ms`."""
         below = self.floor(ms)
         return below if below == ms else self.add(below, 1)
 
@@ -53,14 +53,14 @@ class Interval:
         return open_ms + count * self.step_ms
 
     def index(self, ms: int) -> int:
-        """Return the ordinal of the slot that `ms` falls in; neighbouring slots differ by one."""
+        """Return the number of the grid slot that `ms` falls in; adjacent slots differ by one."""
         if self.step_ms is None:
             moment = to_datetime(ms)
             return moment.year * 12 + moment.month - 1
         return (ms - self.offset_ms) // self.step_ms
 
     def open_of(self, index: int) -> int:
-        """Return the grid open time of the slot with ordinal `index` (the inverse of `index`)."""
+        """Return the open time of the slot with number `index`: the inverse of `index()`."""
         if self.step_ms is None:
             return add_months(0, index - 1970 * 12)
         return index * self.step_ms + self.offset_ms
@@ -72,11 +72,11 @@ class Interval:
         return self.index(self.ceil(end_ms)) - self.index(self.ceil(start_ms))
 
     def count_in(self, spans: Iterable[Span]) -> int:
-        """Return how many grid open times lie in disjoint `spans`."""
+        """Return how many grid open times lie in `spans`, which must be disjoint."""
         return sum(self.count(span.start_ms, span.end_ms) for span in spans)
 
     def slot_of(self, ms: int) -> Span:
-        """Return the slot that `ms` falls in, from its open time to the next."""
+        """Return the grid slot that `ms` falls in: from its open time to the next, half-open."""
         open_ms = self.floor(ms)
         return Span(open_ms, self.add(open_ms, 1))
 
@@ -106,4 +106,4 @@ INTERVALS: dict[str, Interval] = {
     "1w": Interval("1w", 7 * MS_PER_DAY, offset_ms=4 * MS_PER_DAY),  # 1970-01-05 was a Monday
     "1M": Interval("1M", None),
 }
-"""Every interval that the exchange offers, by its code."""
+"""All known intervals by code. Not every market offers all of them (core/exchanges.py)."""

@@ -1,4 +1,4 @@
-"""All candles of a span by pages, believed only where the answers are credible. Pure; see core/asking.py."""
+"""Fetch all candles of a span page by page; holes need confirmation. Pure; see core/asking.py."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class PagedCandles:
     """All candles of a span, ascending."""
 
     batch: CandleBatch
-    late: int  # candles that a page lacked and that came on asking again
+    late: int  # candles that a page lacked and a repeated request returned
 
 
 def candles_of(rules: SeriesRules, span: Span) -> Asking[PagedCandles]:
     """Return every candle of `span` that the exchange has.
 
-    A short or empty page is never taken for the end of the data: slots without a candle are asked for again, and the
-    answer counts only when it is credible. Raises SeriesError when the answers cannot be trusted.
+    A short or empty page does not count as the end of the data: slots without a candle are requested again, and a
+    repeated answer counts only when `core.quorum.credible` accepts it. Raises SeriesError when answers keep changing.
     """
     answers = yield [_question(rules, window) for window in rules.pages(span)]
     batch = CandleBatch.concat(answers)
@@ -54,9 +54,9 @@ def _question(rules: SeriesRules, window: Span) -> Question:
 
 
 def _windows_over(rules: SeriesRules, holes: Sequence[Span], span: Span) -> list[Span]:
-    """Return the windows to ask again, widened by a slot on both sides so that they hold known candles.
+    """Return the windows to request again, wider by one slot on each side so that they include known candles.
 
-    Holes that fit into one page together are asked for together.
+    Holes that fit into one page are requested together.
     """
     interval = rules.interval
     stretches = coalesce(holes, interval, rules.page_rows)
@@ -68,8 +68,8 @@ def _windows_over(rules: SeriesRules, holes: Sequence[Span], span: Span) -> list
 def _ask_again(rules: SeriesRules, window: Span, known: CandleBatch) -> Asking[CandleBatch]:
     """Return a credible answer for a window that seems to have holes.
 
-    An answer that is cut off holds the candles before a hole and none behind it; so a hole at the
-    window's end, behind which no candle is known, is asked for by itself as well.
+    A truncated answer has the candles before a hole and none after it. So a hole at the window's end, with no known
+    candle after it, is also requested by itself.
     """
     witnesses = set(known.within(window).open_times())
     found = yield from credible(_question(rules, window), witnesses)

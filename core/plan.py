@@ -1,7 +1,7 @@
-"""From what is wanted and what is covered to ordered, disjoint chunks, each with its cheapest source.
+"""Turns the ranges to fetch into ordered, disjoint chunks, each with its cheapest source.
 
-Pure arithmetic. Costs are counted in requests: one request is about a tenth of a second, and
-request weight and bytes are turned into that unit by the budgets and an ordinary line's speed.
+Pure arithmetic. The unit of cost is one request, about a tenth of a second. Request weight is converted by the budget
+per minute, bytes by the speed of an ordinary line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.times import MS_PER_DAY
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A span to fetch from one source and to commit at once."""
+    """A span that is fetched from one source and committed in one transaction."""
 
     span: Span
     source: Source
@@ -32,7 +32,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The chunks of one series in order, and what no allowed source can give."""
+    """The chunks of one series in order, and the spans that no allowed source has."""
 
     chunks: tuple[Chunk, ...]
     unserved: tuple[Span, ...] = ()
@@ -40,26 +40,26 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class FetchOptions:
-    """How one series may be fetched: the rules of its exchange, and what the operator decides."""
+    """How one series may be fetched: the rules of its exchange and the operator's settings."""
 
     series: Series
     rules: SeriesRules
     allowed: AllowedSources
-    chunk_days: int  # that a REST chunk holds, rounded up to whole pages
+    chunk_days: int  # length of a REST chunk, rounded up to whole pages
 
 
 _ARCHIVE_REQUESTS = 2  # the zip and its CHECKSUM
 _ARCHIVE_BYTES_PER_ROW = 50  # measured: BTCUSDT 1m months of 2025 are 2.2 MB for 44,640 rows
 _BYTES_PER_REQUEST_TIME = 500_000  # 5 MB/s for a tenth of a second
-_REQUESTS_PER_MINUTE = 2_400  # four at a time, a tenth of a second each: a cautious half of the default workers
+_REQUESTS_PER_MINUTE = 2_400  # four in parallel, a tenth of a second each; half of the default workers, to be cautious
 _REST_BYTES_PER_ROW = 160
 
 
 def make_plan(options: FetchOptions, uncovered: Iterable[Span], published: ArchiveIndex) -> Plan:
     """Return the chunks that fetch `uncovered`, in order.
 
-    `published` says which archive files exist; what no file holds is returned as
-    `unserved` where REST may not be asked.
+    `published` are the archive files that exist. Where REST is not allowed, what no file holds is returned as
+    `unserved`.
     """
     chunks: list[Chunk] = []
     by_rest: list[Span] = []
@@ -77,7 +77,7 @@ def make_plan(options: FetchOptions, uncovered: Iterable[Span], published: Archi
 
 
 def uses_archives(options: FetchOptions, uncovered: Iterable[Span], published: ArchiveIndex) -> bool:
-    """Whether any of the `published` files would be worth using for `uncovered`; a look at a month at a time."""
+    """Whether a plan for `uncovered` would use any of the `published` files; checked month by month."""
     return any(
         _archive_chunks(options, piece, published)
         for piece in _cut(merge(uncovered), lambda ms: month_of(ms).span.end_ms)
@@ -87,16 +87,16 @@ def uses_archives(options: FetchOptions, uncovered: Iterable[Span], published: A
 def rest_chunk_rows(options: FetchOptions) -> int:
     """Return how many candles a REST chunk holds: `chunk_days`, rounded up to whole pages.
 
-    A page that ended with its day would cost the weight of a full one.
+    A page that is cut at the end of a day would cost the weight of a full one.
     """
     rows, page_rows = options.chunk_days * MS_PER_DAY / options.series.interval.typical_ms, options.rules.page_rows
     return math.ceil(rows / page_rows) * page_rows
 
 
 def finer_chunks(options: FetchOptions, chunk: Chunk, published: ArchiveIndex) -> Plan:
-    """Return what replaces an archive chunk whose file cannot be used: days, then REST.
+    """Return the plan that replaces an archive chunk whose file cannot be used: daily files, then REST.
 
-    Where a month is published its days are as well; they are not listed then, so they are tried.
+    A published month has daily files too. They may not be listed, so they are assumed to exist.
     """
     month = chunk.period if chunk.source is Source.ARCHIVE_MONTHLY else None
     if month is not None and options.rules.has_daily_archives:
@@ -119,7 +119,7 @@ def _cut(spans: Iterable[Span], next_boundary: Callable[[int], int]) -> Iterator
 
 
 def _archive_chunks(options: FetchOptions, piece: Span, published: ArchiveIndex) -> list[Chunk]:
-    """Return the archive chunks worth using inside `piece`, which lies in one month."""
+    """Return the archive chunks that are cheaper than REST inside `piece`, which lies in one month."""
     only_archives = not options.allowed.rest
     daily: list[Chunk] = []
     daily_cost = 0.0
@@ -148,7 +148,7 @@ def _archive_bytes(series: Series, period: Period) -> int:
 
 
 def _rest_cost(options: FetchOptions, span: Span) -> float:
-    """Cost of the span as a share of full pages: neighbouring spans are fetched together."""
+    """Return the cost of the span as a share of full pages: adjacent spans are fetched together."""
     rules = options.rules
     page = 1 + rules.page_weight(rules.page_rows) * _REQUESTS_PER_MINUTE / rules.weight_per_minute
     return options.series.interval.count(span.start_ms, span.end_ms) / rules.page_rows * page
@@ -156,10 +156,10 @@ def _rest_cost(options: FetchOptions, span: Span) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a plan will cost, before anything is fetched."""
+    """The expected cost of a plan."""
 
     chunks: dict[str, int]  # by source
-    rows: int  # at most: holes of the exchange are not known yet
+    rows: int  # upper bound: what is not at the exchange is not known yet
     requests: int
     weight: int
     bytes: int
@@ -175,7 +175,7 @@ class Estimate:
         )
 
     def seconds(self, weight_per_minute: float, workers: int, rows_per_second: int = 20_000) -> float:
-        """Return a rough duration: the slowest of budget, requests and database."""
+        """Return a rough duration: that of the slowest of weight budget, requests and database."""
         return max(
             self.weight / weight_per_minute * 60 if self.weight > weight_per_minute else 0.0,
             self.requests * 0.15 / workers,
@@ -187,7 +187,7 @@ NOTHING = Estimate({}, 0, 0, 0, 0)
 
 
 def estimate(options: FetchOptions, chunks: Iterable[Chunk]) -> Estimate:
-    """Return what fetching `chunks` will cost."""
+    """Return the expected cost of fetching `chunks`."""
     series, rules = options.series, options.rules
     total = NOTHING
     for chunk in chunks:

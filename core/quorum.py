@@ -1,4 +1,4 @@
-"""When an answer is believed (docs/adr/0004): quorum, witnesses, halving. Pure; see core/asking.py."""
+"""When an answer of the exchange is accepted: by quorum, or because it holds known candles (docs/adr/0004). Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from core.intervals import Interval
 from core.ranges import Span
 
 QUORUM = 2
-"""So many equal answers in a row are believed."""
+"""Number of equal answers in a row that is accepted."""
 QUORUM_OF_NONE = 3
-"""The same for "no candle", which a broken answer looks like."""
+"""The same for "no candle", because a faulty answer looks just like it."""
 _MAX_ASKED = 8
 
 
 def first_by_quorum(question: Question) -> Asking[int | None]:
-    """Return the open time of the first candle of an answer that reached its quorum, None for "no candle".
+    """Return the open time of the first candle of an answer that reached its quorum; None for "no candle".
 
     Raises SeriesError when the answers keep changing.
     """
@@ -42,9 +42,10 @@ def _first(batch: CandleBatch) -> int | None:
 
 
 def credible(question: Question, witnesses: Collection[int]) -> Asking[CandleBatch]:
-    """Return an answer that holds all `witnesses` (open times), or where there are none, one that came twice in a row.
+    """Return an answer that holds all `witnesses` (known open times); without any, one that came twice in a row.
 
-    With the page before, twice makes three. Raises UnusableAnswer.
+    Together with the page that was read before, two make a quorum of three. Raises UnusableAnswer when no answer
+    is accepted.
     """
     before: list[int] | None = None
     for _ in range(_MAX_ASKED):
@@ -61,9 +62,10 @@ def credible(question: Question, witnesses: Collection[int]) -> Asking[CandleBat
 def oldest_by_halving(
     interval: Interval, none_before_ms: int, candle_ms: int, newest_in: Callable[[Span], Asking[int | None]]
 ) -> Asking[int]:
-    """Return the first open time from `none_before_ms` on, given that of a later candle.
+    """Return the open time of the first candle at or after `none_before_ms`, by binary search.
 
-    For markets that answer the newest candles of a range: `newest_in` asks for the newest of a span.
+    `candle_ms` is the open time of any later candle. For markets that return the newest candles of a range:
+    `newest_in` requests the newest of a span.
     """
     while (low := interval.index(none_before_ms)) < (high := interval.index(candle_ms)):
         middle_ms = interval.open_of((low + high + 1) // 2)

@@ -30,7 +30,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """A half-open range of epoch ms whose ends may be open: None is "from the beginning" or "to the end"."""
+    """A half-open range of epoch ms; None as an end means "from the beginning" or "to the end"."""
 
     start_ms: int | None = None
     end_ms: int | None = None
@@ -42,7 +42,7 @@ class TimeRange:
 
 
 def span_or_none(start_ms: int, end_ms: int) -> Span | None:
-    """Return the span, or None when there is nothing in it."""
+    """Return the span, or None when it would be empty or reversed."""
     return Span(start_ms, end_ms) if start_ms < end_ms else None
 
 
@@ -58,7 +58,7 @@ def merge(spans: Iterable[Span], max_distance_ms: int = 0) -> list[Span]:
 
 
 def subtract(wanted: Iterable[Span], covered: Iterable[Span]) -> list[Span]:
-    """Return what of `wanted` is not in `covered`, sorted and disjoint."""
+    """Return the parts of `wanted` that are not in `covered`, sorted and disjoint."""
     holes = merge(covered)
     rest: list[Span] = []
     first = 0

@@ -1,4 +1,4 @@
-"""A series: one instrument and one interval; how users write it and how its table and files are named."""
+"""A series (one instrument and one interval), how users write it, and the names of its table and files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.intervals import INTERVALS, Interval
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """What is fetched and stored as one table. Construct through `make_series` or `parse_series`."""
+    """One instrument and interval, stored in one table. Made by `make_series` or `parse_series`, which validate."""
 
     instrument: Instrument
     interval: Interval
@@ -39,14 +39,14 @@ class Series:
         return self.instrument.symbol
 
     def of(self, interval: Interval) -> Series:
-        """Return the same instrument's series of another interval."""
+        """Return the series of the same instrument with another interval."""
         return Series(self.instrument, interval)
 
     @property
     def file_stem(self) -> str:
         """`<market>_<symbol>_<interval>`, safe on case-insensitive file systems (`1mo` for the month)."""
         stem = f"{self.market}_{self.symbol}_{self.interval.name}"
-        # Two symbols that differ in case only would share a file there.
+        # A hash keeps symbols apart that are equal in lower case.
         return stem if self.symbol.lower().upper() == self.symbol else f"{stem}__{self._digest}"
 
     @property
@@ -55,10 +55,10 @@ class Series:
 
     @property
     def table_name(self) -> str:
-        """The series' table: `ohlcv_btcusdt` (spot 1m), `ohlcv_btcusdt_1h`, `ohlcv_um_btcusdt_1mo`.
+        """The table of the series: `ohlcv_btcusdt` (spot 1m), `ohlcv_btcusdt_1h`, `ohlcv_um_btcusdt_1mo`.
 
-        At most 63 bytes (PostgreSQL's limit) and different for different series: a name that could
-        be read as another series' or as one of our own tables gets a hash of the series appended.
+        At most 63 bytes (PostgreSQL's limit) and unique: a name that could also be that of another series or of one of
+        the project's own tables gets a hash of the series appended.
         """
         parts = ["ohlcv"]
         if self.market is not Market.SPOT:
@@ -70,12 +70,12 @@ class Series:
         if not _is_ambiguous(self.market, self.symbol) and len(name.encode()) <= _MAX_NAME_BYTES:
             return name
         kept = name.encode()[: _MAX_NAME_BYTES - len(self._digest) - 2].decode(errors="ignore")
-        # Two underscores before the hash: no natural name has them, so none can equal a hashed one.
+        # Two underscores before the hash: no name without a hash has them, so the two kinds cannot collide.
         return f"{kept}__{self._digest}"
 
 
 _MAX_NAME_BYTES = 63
-# ohlcv_ledger and its like belong to the project itself.
+# ohlcv_ledger and the like are the project's own tables.
 _RESERVED = frozenset({"ledger", "gaps", "corrections", "external_changes", "stage", "old", "migrations", "weight"})
 _INTERVAL_NAMES = frozenset(interval.name.lower() for interval in INTERVALS.values())
 
@@ -94,7 +94,7 @@ def _is_ambiguous(market: Market, symbol: str) -> bool:
 
 
 def parse_interval(text: str, market: Market, exchange: ExchangeName) -> Interval:
-    """Return the interval with code `text` on `market`. Raises ConfigurationError naming the allowed ones."""
+    """Return the interval with code `text` on `market`. Raises ConfigurationError, which names the allowed ones."""
     interval = INTERVALS.get(text)
     allowed = offered_intervals(exchange, market)
     if interval is None or text not in allowed:
@@ -104,7 +104,7 @@ def parse_interval(text: str, market: Market, exchange: ExchangeName) -> Interva
 
 
 def make_series(market: str, symbol: str, interval: str) -> Series:
-    """Return the validated series of three texts. Raises ConfigurationError."""
+    """Return the series of three texts. Raises ConfigurationError when one of them is not valid."""
     parsed = parse_market(market)
     exchange = ExchangeName.BINANCE
     return Series(Instrument(exchange, parsed, parse_symbol(symbol)), parse_interval(interval, parsed, exchange))
@@ -112,7 +112,7 @@ def make_series(market: str, symbol: str, interval: str) -> Series:
 
 @dataclass(frozen=True, slots=True)
 class SeriesNotation:
-    """What a user wrote, split: `symbol` may be a pattern such as `*USDT`; None means "not said"."""
+    """The parts of what a user wrote. `symbol` may be a pattern such as `*USDT`; None means "not given"."""
 
     market: str | None
     symbol: str
@@ -120,14 +120,14 @@ class SeriesNotation:
 
     @property
     def is_pattern(self) -> bool:
-        """Whether `symbol` has to be resolved against the exchange's own list."""
+        """Whether `symbol` has to be matched against the exchange's symbol list."""
         return "*" in self.symbol or "?" in self.symbol
 
 
 def split_notation(text: str) -> SeriesNotation:
     """Split `BTCUSDT`, `BTCUSDT/1h`, `BTCUSDT-1h`, `um:BTCUSDT/5m`, `*USDT/1d` into its parts.
 
-    Only splits and checks the shape of the parts. Raises ConfigurationError.
+    Checks the form of the parts only, not whether the symbol exists. Raises ConfigurationError.
     """
     rest = text.strip()
     market: str | None = None
@@ -147,7 +147,7 @@ def split_notation(text: str) -> SeriesNotation:
 
 
 def parse_series(text: str, default_interval: str = "1m") -> Series:
-    """Return the series that `text` names; spot and `default_interval` where it does not say."""
+    """Return the series that `text` names; spot and `default_interval` where not given. Raises ConfigurationError."""
     notation = split_notation(text)
     if notation.is_pattern:
         raise ConfigurationError(f"{text!r} is a pattern, not one series")
@@ -155,6 +155,6 @@ def parse_series(text: str, default_interval: str = "1m") -> Series:
 
 
 def suggest(word: str, known: list[str]) -> str:
-    """Return ` (did you mean X?)` for the nearest of `known`, or nothing."""
+    """Return ` (did you mean X?)` with the most similar of `known`, or an empty text."""
     near = difflib.get_close_matches(word, known, n=1)
     return f" (did you mean {near[0]}?)" if near else ""

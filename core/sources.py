@@ -1,4 +1,4 @@
-"""Where candles come from, and which of these places a run may ask."""
+"""The sources of candles, and which of them a run may use."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import assert_never
 
 
 class Source(StrEnum):
-    """Where the candles of a span came from, as written in the ledger.
+    """Where the candles of a span came from, as recorded in the ledger.
 
-    Ask for the property that matters, never `is not REST`: the next kind of source is neither.
+    Test the property that matters, never `is not REST`: a new kind of source may be neither REST nor an archive.
     """
 
     ARCHIVE_MONTHLY = "archive-monthly"
@@ -18,7 +18,7 @@ class Source(StrEnum):
 
     @property
     def is_archive(self) -> bool:
-        """Whether it is a published file with a checksum, which can be read and compared again."""
+        """Whether it is a published file with a checksum, which can be downloaded and compared again."""
         match self:
             case Source.ARCHIVE_MONTHLY | Source.ARCHIVE_DAILY:
                 return True
@@ -29,7 +29,7 @@ class Source(StrEnum):
 
     @property
     def is_asked_by_range(self) -> bool:
-        """Whether it answers for any range, so that its small neighbouring spans may be folded into one."""
+        """Whether any range can be requested, so that small adjacent ledger spans may be folded into one."""
         match self:
             case Source.REST:
                 return True
@@ -40,7 +40,7 @@ class Source(StrEnum):
 
 
 class AllowedSources(StrEnum):
-    """Which sources a run may ask (`--source`, `--against`)."""
+    """Which sources a run may use (`--source`, `--against`)."""
 
     AUTO = "auto"
     ARCHIVE = "archive"
@@ -53,5 +53,5 @@ class AllowedSources(StrEnum):
 
     @property
     def rest(self) -> bool:
-        """Whether the REST API may be asked."""
+        """Whether the REST API may be used."""
         return self is not AllowedSources.ARCHIVE

@@ -1,4 +1,4 @@
-"""Which committed spans one verification takes: all, one part of several, or those waiting longest. Pure."""
+"""Which ledger spans one verification takes: one part of several, or those unverified for longest. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,9})?)%?")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """`number`/`of`: the same spans on every run with the same numbers, all spans over all numbers."""
+    """Part `number` of `of`: always the same spans; all parts together are all spans."""
 
     number: int
     of: int
@@ -24,11 +24,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A committed span as far as the choice goes."""
+    """What the choice needs to know of a ledger span."""
 
-    key: str  # names the span for good: its series and its start
+    key: str  # stable name of the span: its series and its start
     rows: int
-    waiting_since_ms: int  # when it was last looked at by verify, or fetched
+    waiting_since_ms: int  # when verify last tried it, or when it was fetched
 
 
 def parse_part(text: str) -> Part:
@@ -53,11 +53,11 @@ def choose_part(candidates: Sequence[Candidate], part: Part) -> list[int]:
 
 
 def choose_longest_waiting(candidates: Sequence[Candidate], share: Fraction) -> list[int]:
-    """Return the positions of the candidates that wait longest and together make up `share` of all rows.
+    """Return the positions of the candidates that wait longest and together hold `share` of all rows.
 
-    At least one; a run a day with 4 % comes round once in 25 days.
+    At least one. A daily run with 4 % gets through all spans in about 25 days.
     """
-    weights = [max(one.rows, 1) for one in candidates]  # a span without a candle takes a look as well
+    weights = [max(one.rows, 1) for one in candidates]  # an empty span has to be verified too
     wanted = share * sum(weights)
     chosen: list[int] = []
     rows = 0

@@ -1,4 +1,4 @@
-"""What an exchange's symbol list says of one symbol."""
+"""One entry of an exchange's symbol list."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SymbolInfo:
-    """Status and, where the exchange says them, onboard and delivery times (epoch ms)."""
+    """A symbol with its status and, where the exchange gives them, onboard and delivery times (epoch ms)."""
 
     symbol: str
-    status: str  # the exchange's own word
-    is_trading: bool  # new candles are to be expected
-    is_pending: bool = False  # trading has not begun, so that there is no candle yet
+    status: str  # as the exchange gives it
+    is_trading: bool  # new candles are expected
+    is_pending: bool = False  # announced; trading has not begun, so there is no candle yet
     onboard_ms: int | None = None
     delivery_ms: int | None = None

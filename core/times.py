@@ -1,4 +1,4 @@
-"""Epoch milliseconds (UTC) to ISO text and back. The only time unit inside the project is epoch ms."""
+"""Converts epoch milliseconds (UTC) to ISO text and back. Inside the project every time is epoch ms."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ MS_PER_HOUR = 60 * MS_PER_MINUTE
 MS_PER_DAY = 24 * MS_PER_HOUR
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Nothing on this exchange is older than 2017; 2100 keeps typing errors such as 20223-01-01 out.
+# Binance began in 2017; the bounds catch typing errors such as 20223-01-01.
 _EARLIEST_MS = 1_230_768_000_000  # 2009-01-01, the first bitcoin block
 END_OF_TIME_MS = 4_102_444_800_000
-"""2100-01-01, later than anything that is stored."""
+"""2100-01-01, later than any candle."""
 
 
 def to_datetime(ms: int) -> datetime:
@@ -27,10 +27,10 @@ def from_datetime(moment: datetime) -> int:
 
 
 def format_ms(ms: int) -> str:
-    """Return ISO 8601 with `Z`, as short as exactness allows: date, minutes, seconds or milliseconds.
+    """Return the shortest exact ISO 8601 text in UTC: a date, or a time with minutes, seconds or milliseconds.
 
-    A number that is no date (microseconds taken for milliseconds, say) comes back as it is: messages
-    about it must not fail.
+    A number too large for a date (such as microseconds taken for milliseconds) is returned as `<number> ms`, so that
+    a message about it does not fail.
     """
     try:
         moment = to_datetime(ms)
@@ -46,7 +46,7 @@ def format_ms(ms: int) -> str:
 
 
 def iso_ms(ms: int) -> str:
-    """Return full ISO 8601 with `Z`, always of one form (milliseconds only where there are some), for machines."""
+    """Return ISO 8601 with seconds and `Z`, for machines; with milliseconds only when they are not zero."""
     text = to_datetime(ms).replace(tzinfo=None).isoformat(timespec="milliseconds" if ms % 1000 else "seconds")
     return f"{text}Z"
 
@@ -55,7 +55,7 @@ def parse_time(value: object) -> int:
     """Return epoch ms of an ISO date or time; a time without a zone is UTC.
 
     Accepts text and the `date`/`datetime` objects that YAML makes of unquoted dates.
-    Raises ValueError, naming the value and the accepted forms.
+    Raises ValueError, which names the value and the accepted forms.
     """
     moment: datetime
     if isinstance(value, datetime):
@@ -88,7 +88,7 @@ def first_of_month(ms: int) -> int:
 
 
 def add_months(month_start_ms: int, months: int) -> int:
-    """Return the first instant of the month `months` later (or earlier) than `month_start_ms`."""
+    """Return the start of the month that is `months` after (or, negative, before) the one of `month_start_ms`."""
     moment = to_datetime(month_start_ms)
     index = moment.year * 12 + moment.month - 1 + months
     return from_datetime(datetime(index // 12, index % 12 + 1, 1, tzinfo=UTC))

@@ -1,4 +1,4 @@
-"""What makes a batch of candles fit to be stored. Checked once, where candles enter; trusted afterwards."""
+"""Checks that a batch of candles may be stored. Done once, where candles enter; later code relies on it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from core.errors import UnusableAnswer
 from core.times import format_ms
 
 # Plain decimals only, as the exchange writes them: no sign, no exponent, no NaN, no empty text.
-# The bounds keep every value inside the exact decimal type below; real ones are far smaller.
+# Within these bounds every value fits the exact decimal type below; real values are far smaller.
 _DECIMAL = r"^(0|[1-9][0-9]{0,19})(\.[0-9]{1,18})?$"
 _MOST_BEFORE_POINT, _MOST_AFTER_POINT = 20, 18
 _EXACT = pa.decimal128(38, 18)
 _MAX_TRADES = 2**31 - 1  # the column is a PostgreSQL integer
-# With their types given: Arrow looks for an optional module each time it has to find a type out.
+# Types are given explicitly: to infer one, Arrow looks for an optional module each time, which is slow.
 _NO_PRICE = pa.scalar(0, _EXACT)
 _FEWEST, _MOST = pa.scalar(0, pa.int64()), pa.scalar(_MAX_TRADES, pa.int64())
 _ZERO, _ONE = pa.scalar(0, pa.int32()), pa.scalar(1, pa.int32())
 
 
 def validate(batch: CandleBatch) -> None:
-    """Return when every candle is possible; raise UnusableAnswer naming the first that is not.
+    """Raise UnusableAnswer, which names the first candle that is not possible.
 
     Checked: no empty cell; decimals in plain notation; prices above zero, low <= open, close <= high;
     volumes and trade counts not negative; open times strictly ascending.
@@ -38,7 +38,7 @@ def validate(batch: CandleBatch) -> None:
 
 
 def _first_bad(block: pa.RecordBatch) -> tuple[int, str] | None:
-    """Return the index of an impossible candle and what is wrong with it, or None."""
+    """Return the row of an impossible candle and what is wrong with it, or None."""
     for name in block.schema.names:
         if block[name].null_count:
             return _first_true(pc.is_null(block[name])), f"{name} is missing"
@@ -65,10 +65,10 @@ def _first_bad(block: pa.RecordBatch) -> tuple[int, str] | None:
 
 
 def _are_plain_at_a_glance(decimals: pa.Array) -> bool:
-    """Whether all texts match `_DECIMAL`, at a third of its price; False where the expression has to decide."""
+    """Whether all texts match `_DECIMAL`, in a third of its time; False when only the expression can tell."""
     point, length = pc.find_substring(decimals, "."), pc.binary_length(decimals)
     has_point = pc.greater_equal(point, _ZERO)
-    # Digits, and as many points as there are texts with one.
+    # Only digits, and exactly one point in each text that has any.
     if bytes(characters(decimals)).translate(None, b"0123456789") != b"." * pc.sum(has_point).as_py():
         return False
     before = pc.if_else(has_point, point, length)

@@ -1,4 +1,4 @@
-"""What the operator wants: series and time ranges, before and after patterns are resolved."""
+"""The series and time ranges that the operator wants, before and after patterns are resolved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.times import format_ms
 
 @dataclass(frozen=True, slots=True)
 class WantedSeries:
-    """A series and the half-open range wanted of it; None means listing (start) or now (end)."""
+    """A series and its wanted half-open range (epoch ms); None means from its first candle, or up to now."""
 
     series: Series
     start_ms: int | None = None
@@ -27,7 +27,7 @@ class WantedSeries:
 
 @dataclass(frozen=True, slots=True)
 class WantedPattern:
-    """A symbol pattern such as `*USDT`, to be resolved against the exchange's own list."""
+    """A symbol pattern such as `*USDT`, to be matched against the exchange's symbol list."""
 
     market: Market
     pattern: str
@@ -42,13 +42,13 @@ class WantedPattern:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Everything wanted in one run. Raises ConfigurationError when a series is named outright twice."""
+    """All that one run should fetch. Raises ConfigurationError when a series is listed by name twice."""
 
     entries: tuple[WantedSeries | WantedPattern, ...]
-    exclude: tuple[str, ...] = ()  # patterns of symbols that no pattern may bring in
+    exclude: tuple[str, ...] = ()  # patterns of symbols that are left out when a pattern matches them
 
     def __post_init__(self) -> None:
-        _named_outright(self.entries)
+        _listed_by_name(self.entries)
 
     @property
     def pattern_markets(self) -> frozenset[Market]:
@@ -59,10 +59,10 @@ class Wanted:
 def resolve(wanted: Wanted, symbols: Mapping[Market, Sequence[str]]) -> list[WantedSeries]:
     """Return the wanted series in the order written, patterns replaced by the symbols they match.
 
-    A series named outright wins over the same series brought in by a pattern, and `exclude` does
-    not touch it. Raises ConfigurationError when a pattern matches nothing.
+    A series listed by name takes precedence over the same series from a pattern, and `exclude` does
+    not apply to it. Raises ConfigurationError when a pattern matches nothing.
     """
-    outright = _named_outright(wanted.entries)
+    by_name = _listed_by_name(wanted.entries)
     found: dict[Series, WantedSeries] = {}
     for entry in wanted.entries:
         if isinstance(entry, WantedSeries):
@@ -77,12 +77,12 @@ def resolve(wanted: Wanted, symbols: Mapping[Market, Sequence[str]]) -> list[Wan
             )
         for symbol in kept:
             series = make_series(entry.market, symbol, entry.interval)
-            one = outright.get(series) or WantedSeries(series, entry.start_ms, entry.end_ms, entry.active)
+            one = by_name.get(series) or WantedSeries(series, entry.start_ms, entry.end_ms, entry.active)
             found.setdefault(series, one)
     return list(found.values())
 
 
-def _named_outright(entries: Iterable[WantedSeries | WantedPattern]) -> dict[Series, WantedSeries]:
+def _listed_by_name(entries: Iterable[WantedSeries | WantedPattern]) -> dict[Series, WantedSeries]:
     named: dict[Series, WantedSeries] = {}
     for entry in entries:
         if isinstance(entry, WantedSeries):

@@ -1,1 +1,1 @@
-"""Where candles rest: connection, embedded server, schema, operations. SQL stands nowhere else."""
+"""Where candles are stored: connections, embedded server, schema, operations. All SQL of the project is here."""

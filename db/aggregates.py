@@ -1,4 +1,4 @@
-"""Longer candles recomputed from stored 1m candles, where the data is."""
+"""Compares stored longer candles with those computed from stored 1m candles, inside the database."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from db.connection import Transaction
 
 @dataclass(frozen=True, slots=True)
 class AggregateDifference:
-    """A longer candle that is not what its 1m candles make; None where there is none. Values as in VALUE_NAMES."""
+    """A longer candle that differs from its 1m candles; None: no candle. Values are in the order of VALUE_NAMES."""
 
     time_ms: int
     stored: tuple[str, ...] | None
     made: tuple[str, ...] | None
 
     def differing(self) -> list[str]:
-        """Return `name stored … made …` for each value that differs."""
+        """Return `name stored … made …` for each value that differs, or which candle is missing."""
         if self.stored is None or self.made is None:
             return ["no candle stored" if self.stored is None else "no 1m candle stored"]
         pairs = zip(VALUE_NAMES, self.stored, self.made, strict=True)
-        return [f"{name} stored {mine} made {theirs}" for name, mine, theirs in pairs if mine != theirs]
+        return [f"{name} stored {stored} made {made}" for name, stored, made in pairs if stored != made]
 
 
-# How 1m candles make a longer one; what is not named is summed.
+# How a longer candle is computed from 1m candles; all other columns are summed.
 _MADE_BY = {
     "open": "(array_agg(open order by time))[1]",
     "high": "max(high)",
@@ -41,10 +41,10 @@ _MADE_BY = {
 def find_aggregate_differences(
     tx: Transaction, table: str, minute_table: str, interval: Interval, span: Span
 ) -> tuple[int, list[AggregateDifference]]:
-    """Return how many candles of `table` open in `span`, and those that their 1m candles do not make.
+    """Return how many candles of `table` open in `span`, and those that differ from their 1m candles.
 
-    Open of the first and close of the last 1m candle, highest high, lowest low, summed volumes and trades.
-    `span` begins and ends on the grid of `interval`.
+    Computed are: open of the first and close of the last 1m candle, highest high, lowest low, summed volumes and
+    trades. `span` must begin and end on the grid of `interval`.
     """
     columns = sql.SQL(", ").join(sql.SQL(f"{_MADE_BY.get(name, f'sum({name})')} as {name}") for name in VALUE_NAMES)
     tx.cursor.execute(

@@ -1,8 +1,8 @@
-"""Candles in PostgreSQL's binary COPY format, which the server reads at two thirds of the price of text.
+"""Encodes candles in PostgreSQL's binary COPY format, which the server reads in two thirds of the time of text.
 
-A row is a fixed number of bytes within a batch, so that NumPy writes whole columns at once. Why not a
-library: docs/adr/0006. The format: PostgreSQL manual, "COPY", Binary Format, and `numeric_recv` in the
-server's source (digits to the base 10,000, leading and trailing zero digits allowed).
+All rows of a block have the same number of bytes, so that NumPy can write whole columns at once. Why no library does
+this: docs/adr/0006. The format: PostgreSQL manual, "COPY", Binary Format, and `numeric_recv` in the
+server's source (digits in base 10,000, leading and trailing zero digits allowed).
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from core.columns import DECIMAL_COLUMNS, SCHEMA
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
-_POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01, where timestamptz counts its microseconds from
+_POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01: timestamptz is microseconds since then
 
 _BASE = 10_000
 _BASE_DIGITS = 4
 _DIGITS_IN_64_BITS = 18
-_NUMERIC_HEAD_BYTES = 8  # number of digits, weight, sign, scale: two bytes each
+_NUMERIC_HEAD_BYTES = 8  # number of digits, weight, sign and scale, two bytes each
 
 Integers = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class CopyRows:
-    """Candles in ascending order, ready to be sent."""
+    """Encoded candles, ascending, ready to be sent."""
 
     rows: int
-    first_ms: int  # open times of the first and the last; 0 without rows
+    first_ms: int  # open times of the first and last candle, epoch ms; 0 without rows
     last_ms: int
     stream: pa.Buffer
 
@@ -45,7 +45,7 @@ class CopyRows:
 def encode_candles(batch: CandleBatch) -> CopyRows:
     """Return the candles of `batch` for `copy ... from stdin (format binary)`, columns as in `db.schema.COLUMNS`.
 
-    Every value keeps its digits, trailing zeros included. The batch has to be valid (core.validation).
+    Every value keeps all its digits, trailing zeros included. The batch must be valid (core.validation).
     """
     times = batch.columns["open_time"]
     first_ms, last_ms = (times[0].as_py(), times[-1].as_py()) if batch.rows else (0, 0)
@@ -65,8 +65,8 @@ def _encode_block(block: pa.RecordBatch) -> pa.Buffer:
     whole = _whole_numbers(decimals, int(before_point.max()), after_point * _BASE_DIGITS)
     split = _split if whole.ndim == 1 else _split_wide
     row_type = _row_type(count)
-    # Arrow keeps the memory for the next block. What NumPy takes in this size goes back to the system each time,
-    # and fresh pages are dear: hence one column at a time below, too.
+    # Arrow keeps this memory for the next block. NumPy would return arrays of this size to the system each time,
+    # and new pages are slow to get; the loop below handles one column at a time for the same reason.
     encoded = pa.allocate_buffer(block.num_rows * row_type.itemsize)
     rows = np.frombuffer(encoded, row_type)
     rows.view(np.uint8).reshape(block.num_rows, -1)[:] = np.frombuffer(_template(row_type, count, weight), np.uint8)
@@ -83,7 +83,7 @@ def _encode_block(block: pa.RecordBatch) -> pa.Buffer:
 
 @cache
 def _row_type(digits: int) -> np.dtype[np.void]:
-    """Return the layout of one row, with so many digits in each decimal; all numbers are big-endian."""
+    """Return the layout of one row with `digits` base-10,000 digits in each decimal; all numbers are big-endian."""
     head = [("bytes", ">i4"), ("count", ">i2"), ("weight", ">i2"), ("sign", ">i2"), ("scale", ">i2")]
     decimal = [*head, ("digits", ">i2", (digits,))]
     fields: list[tuple[str, object]] = [("fields", ">i2")]
@@ -95,7 +95,7 @@ def _row_type(digits: int) -> np.dtype[np.void]:
 
 @cache
 def _template(row_type: np.dtype[np.void], digits: int, weight: int) -> bytes:
-    """Return one row with everything in it that is the same for all rows."""
+    """Return one row with the bytes that are the same in all rows."""
     row = np.zeros(1, row_type)
     row["fields"] = len(SCHEMA)
     row["open_time"]["bytes"], row["trades"]["bytes"] = 8, 4
@@ -110,15 +110,15 @@ def _numbers(column: pa.Array) -> Integers:
 
 
 def _digits_around_point(decimals: pa.Array) -> tuple[Integers, Integers]:
-    """Return how many digits each number has before its point, and how many after it."""
+    """Return how many digits each number has before the decimal point and how many after it."""
     length, point = _numbers(pc.binary_length(decimals)), _numbers(pc.find_substring(decimals, "."))
     return np.where(point < 0, length, point), np.where(point < 0, 0, length - point - 1)
 
 
 def _whole_numbers(decimals: pa.Array, most_before_point: int, shift: int) -> Integers:
-    """Return the numbers times ten to the power of `shift`, at least their scale.
+    """Return the numbers times 10^`shift`, which must make them whole numbers.
 
-    One 64-bit integer each where all fit, else a row of eight 32-bit words each, the lowest first.
+    The result has one 64-bit integer for each number where all fit, else a row of eight 32-bit words, lowest first.
     """
     if most_before_point + shift <= _DIGITS_IN_64_BITS:
         narrow = decimals.cast(pa.decimal64(_DIGITS_IN_64_BITS, shift))
@@ -128,7 +128,7 @@ def _whole_numbers(decimals: pa.Array, most_before_point: int, shift: int) -> In
 
 
 def _split(values: Integers, count: int) -> Iterator[Integers]:
-    """Yield the lowest `count` digits to the base 10,000, the lowest first."""
+    """Yield the lowest `count` digits in base 10,000, lowest first."""
     for _ in range(count):
         higher = values // _BASE
         yield values - higher * _BASE
@@ -136,7 +136,7 @@ def _split(values: Integers, count: int) -> Iterator[Integers]:
 
 
 def _split_wide(words: Integers, count: int) -> Iterator[Integers]:
-    """Yield the same of 256-bit values of eight words each: long division, word by word."""
+    """Yield the same digits of 256-bit values, given as eight words each, by long division."""
     limbs = [words[:, position].astype(np.int64) for position in reversed(range(8))]
     for _ in range(count):
         remainder = np.zeros(len(words), np.int64)

@@ -1,4 +1,4 @@
-"""`public.symbols`: the catalog of series, synced from symbols.yml or edited by hand."""
+"""`public.symbols`: the catalog of series, filled from symbols.yml or edited by hand."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from db.locks import lock_schema
 
 @dataclass(frozen=True, slots=True)
 class CatalogRow:
-    """One series as the catalog knows it."""
+    """One series of the catalog."""
 
     id: int
     series: Series
-    active: bool  # an unattended run takes it
+    active: bool  # an unattended run fetches it
     listing: ListingPeriod = field(default_factory=ListingPeriod)
-    checked_at_ms: int | None = None  # when all of the series was last looked through for gaps
-    wanted: TimeRange = field(default_factory=TimeRange)  # what the operator wants of it
+    checked_at_ms: int | None = None  # when the whole series was last checked for gaps
+    wanted: TimeRange = field(default_factory=TimeRange)  # the range that the operator wants
 
 
 def sync_symbols(tx: Transaction, wanted: Sequence[WantedSeries], replaces_catalog: bool) -> dict[Series, CatalogRow]:
     """Enter `wanted` into the catalog and return the rows of these series.
 
-    With `replaces_catalog` (a symbols.yml was read) activity and range are taken over, and series it
-    does not name become inactive; their candles stay. Without it (`--symbols`) new series come in
-    inactive, so that an ad-hoc run does not change what an unattended run takes.
+    With `replaces_catalog` (a symbols.yml was read) `active` and range are set from `wanted`, and series that it
+    does not name become inactive; their candles stay. Without it (`--symbols`) new series are entered as
+    inactive, so that an ad-hoc run does not change what an unattended run fetches.
     """
-    # One run at a time: with two unique keys on the table ON CONFLICT cannot catch what another enters meanwhile.
+    # One run at a time: the table has two unique keys, and ON CONFLICT handles concurrent inserts for one of them only.
     lock_schema(tx)
     rows = sorted(
         (
@@ -70,8 +70,8 @@ def sync_symbols(tx: Transaction, wanted: Sequence[WantedSeries], replaces_catal
         rows,
         page_size=1000,
     )
-    ours = {one.series for one in wanted}
-    return {row.series: row for row in load_catalog(tx) if row.series in ours}
+    wanted_series = {one.series for one in wanted}
+    return {row.series: row for row in load_catalog(tx) if row.series in wanted_series}
 
 
 def _series(market: str, symbol: str, interval: str) -> Series:
@@ -84,7 +84,7 @@ def _series(market: str, symbol: str, interval: str) -> Series:
 def load_catalog(tx: Transaction) -> list[CatalogRow]:
     """Return every series of the catalog that has a table name, by market, symbol and interval.
 
-    Raises ConfigurationError for a row, changed by hand, that names no possible series.
+    Raises ConfigurationError for a row, edited by hand, that is not a valid series.
     """
     rows = named_rows(
         tx,
@@ -113,9 +113,9 @@ def load_catalog(tx: Transaction) -> list[CatalogRow]:
 
 
 def load_symbols_from_db(tx: Transaction) -> list[WantedSeries]:
-    """Return the active series of the catalog with their ranges: what runs when there is no symbols.yml.
+    """Return the active series of the catalog with their ranges: what a run fetches when there is no symbols.yml.
 
-    Raises ConfigurationError for a hand-written row that names no possible series.
+    Raises ConfigurationError for a row, edited by hand, that is not a valid series.
     """
     tx.cursor.execute(
         'select market, symbol, "interval", wanted_from, wanted_until from public.symbols where active order by id'
@@ -127,7 +127,7 @@ def load_symbols_from_db(tx: Transaction) -> list[WantedSeries]:
 
 
 def update_listing(tx: Transaction, series_id: int, listing: ListingPeriod) -> None:
-    """Store what is known of the symbol's listing."""
+    """Store the listing period of a series."""
     tx.cursor.execute(
         "update public.symbols set listing = %s, delisting = %s, status = %s, pending = %s, notes = %s,"
         " dormant_checked_at = %s where id = %s",
@@ -144,7 +144,7 @@ def update_listing(tx: Transaction, series_id: int, listing: ListingPeriod) -> N
 
 
 def set_checked(tx: Transaction, series_id: int, at_ms: int) -> None:
-    """Note that all of the series was looked through for gaps."""
+    """Record that the whole series was checked for gaps at `at_ms` (epoch ms)."""
     tx.cursor.execute("update public.symbols set checked_at = %s where id = %s", (to_datetime(at_ms), series_id))
 
 

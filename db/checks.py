@@ -1,4 +1,4 @@
-"""Questions about a candle table that are answered where the data is: counts, keys, foreign hands."""
+"""Checks of a candle table that the database computes: counts, off-grid and doubled rows, external changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from db.connection import Transaction, fetch_one
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """What a stretch of a table holds. Off-grid rows open between two slots of the interval's grid."""
+    """Row counts of a part of a table. The open time of an off-grid row is not on the grid of the interval."""
 
     rows: int
     off_grid: int
@@ -24,7 +24,7 @@ class RowCounts:
 
 
 def count_rows_within(tx: Transaction, table: str, interval: Interval, span: Span) -> RowCounts:
-    """Return the counts of one stretch, in one pass over it."""
+    """Return the counts of the rows in `span`, in one pass."""
     off_grid = _off_grid(interval)
     tx.cursor.execute(
         sql.SQL(
@@ -41,7 +41,7 @@ def count_rows_within(tx: Transaction, table: str, interval: Interval, span: Spa
 
 
 def count_rows_in_each(tx: Transaction, table: str, spans: Sequence[Span]) -> list[int]:
-    """Return the number of rows in each of `spans`."""
+    """Return the number of rows in each of `spans`, in the same order."""
     tx.cursor.execute(
         sql.SQL(
             """
@@ -56,7 +56,7 @@ def count_rows_in_each(tx: Transaction, table: str, spans: Sequence[Span]) -> li
 
 
 def find_row_edges(tx: Transaction, table: str, span: Span) -> Span | None:
-    """Return from the first row in `span` to just after the last one, or None when there is none."""
+    """Return the range from the first row in `span` to 1 ms after the last one, or None when there is no row."""
     tx.cursor.execute(
         sql.SQL("select min(time), max(time) from public.{} where time >= %s and time < %s").format(
             sql.Identifier(table)
@@ -79,7 +79,7 @@ def find_off_grid(tx: Transaction, table: str, interval: Interval, span: Span, l
 
 
 def count_between_milliseconds(tx: Transaction, table: str, span: Span) -> int:
-    """Return how many rows of `span` open between two milliseconds: no source gives such a time."""
+    """Return how many rows of `span` have a time that is not a whole millisecond; no source gives such a time."""
     tx.cursor.execute(
         sql.SQL(
             "select count(*) from public.{} where time >= %s and time < %s and date_trunc('milliseconds', time) <> time"
@@ -90,13 +90,13 @@ def count_between_milliseconds(tx: Transaction, table: str, span: Span) -> int:
 
 
 def count_doubles(tx: Transaction, table: str) -> int:
-    """Return how many rows have an open time that another row has too (the first of each not counted)."""
+    """Return how many rows are too many because another row has the same open time."""
     tx.cursor.execute(sql.SQL("select count(*) - count(distinct time) from public.{}").format(sql.Identifier(table)))
     return int(fetch_one(tx)[0])
 
 
 def is_watched(tx: Transaction, table: str) -> bool:
-    """Whether updates and deletes by others are noted: the trigger is there and switched on."""
+    """Whether external changes are recorded: the trigger exists and is enabled."""
     tx.cursor.execute(
         """
         select exists (
@@ -109,7 +109,7 @@ def is_watched(tx: Transaction, table: str) -> bool:
 
 
 def last_external_change(tx: Transaction, table: str) -> str | None:
-    """Return who last changed or deleted candles by hand, as text, or None."""
+    """Return the last external change (update or delete by something other than this program) as text, or None."""
     tx.cursor.execute(
         """
         select changed_at, operation, changed_by, application from public.ohlcv_external_changes

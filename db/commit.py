@@ -1,4 +1,4 @@
-"""Which run writes to which series: what every committed row of ledger and corrections says of its origin."""
+"""Which run writes to which series; recorded with every row of the ledger and of the corrections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CommitContext:
-    """One run's writing to one series."""
+    """The run that writes, and the series that it writes to."""
 
     series_id: int
     table: str

@@ -1,4 +1,4 @@
-"""The one door to PostgreSQL: connects, runs transactions, translates driver errors at the edge."""
+"""Connects to PostgreSQL, runs transactions and turns driver errors into the project's own errors."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _HINTS = {
     "53100": "the server's disk is full: make room there, then run again",
 }
 
-# A server whose machine has gone says nothing; without these the run would wait for it for hours.
+# Notices a server that is gone without closing the connection; otherwise the run would wait for it for hours.
 _NOTICE_A_LOST_SERVER = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "6",
-    "tcp_user_timeout": "90000",  # ms; where the system has it
+    "tcp_user_timeout": "90000",  # ms; on systems that support it
 }
-# These hold every symbol. Another encoding lacks letters of some (docs/binance.md, Symbols with odd letters).
+# Other encodings lack letters that some symbols have (docs/binance.md, Symbols with odd letters).
 _USABLE_ENCODINGS = ("UTF8", "SQL_ASCII")
 
 
 class Transaction:
-    """A transaction under way, handed from function to function. Only `db/` asks it for its cursor."""
+    """An open transaction, passed from function to function. Only code in `db/` uses its cursor."""
 
     __slots__ = ("cursor",)
 
@@ -63,7 +63,7 @@ class Database:
         try:
             connection = psycopg2.connect(url or "", **{**settings, **keywords})
         except (psycopg2.Error, ValueError) as error:  # ValueError: a NUL in a setting
-            # The driver's message may quote the URL: callers print it through the log's secret filter.
+            # The driver's message may quote the URL, password included; the log's secret filter removes it.
             raise DatabaseUnavailable(
                 f"cannot connect to the database: {_first_line(error)}. "
                 "Check DATABASE_URL or PG_*, and that the server is running"
@@ -95,8 +95,8 @@ class Database:
     def transaction(self, doing: str) -> Iterator[Transaction]:
         """Yield a transaction; commit at the end, roll back on any error.
 
-        `doing` completes "cannot …" in messages. Raises DatabaseUnavailable when nothing can work
-        any more, SeriesError when only this statement's table is unusable.
+        `doing` completes "cannot …" in messages. Raises DatabaseUnavailable when no other statement could work
+        either, SeriesError when only the table of this statement cannot be used.
         """
         try:
             with self._connection, self._connection.cursor() as cursor:
@@ -106,11 +106,11 @@ class Database:
 
     @contextmanager
     def commits_in_background(self) -> Iterator[None]:
-        """Let the commits inside not wait for the disk; at the end, wait until all of them are safe there.
+        """Commits inside the block do not wait for the disk; the end of the block waits until all of them are on it.
 
-        A crash of the server meanwhile can lose the last of them, each whole: candles and the ledger row that
-        vouches for them go together, so the next run fetches them again (PostgreSQL manual, "Asynchronous Commit").
-        Raises DatabaseUnavailable when the end cannot be confirmed.
+        When the server crashes meanwhile, the last commits can be lost, but only as a whole: candles and their ledger
+        row go together, so the next run fetches them again (PostgreSQL manual, "Asynchronous Commit").
+        Raises DatabaseUnavailable when the final wait fails.
         """
         with self.transaction("set up the session") as tx:
             tx.cursor.execute("set synchronous_commit = off")
@@ -120,16 +120,16 @@ class Database:
             if not self._connection.closed:
                 with self.transaction("make the commits safe") as tx:
                     tx.cursor.execute("reset synchronous_commit")
-                    # A commit that writes waits for the log of all commits before it; this one writes a note there.
+                    # A synchronous commit that writes anything waits until the log of all earlier commits is on disk.
                     tx.cursor.execute("select pg_logical_emit_message(true, 'ohlcv', 'run ends')")
 
     def cancel(self) -> None:
-        """End the statement under way, if any; from another thread. The server rolls its transaction back."""
+        """Cancel the running statement, if any; called from another thread. The transaction is rolled back."""
         with suppress(psycopg2.Error):  # the connection is closed, or the server cannot be reached
             self._connection.cancel()
 
     def close(self) -> None:
-        """Close the connection; advisory locks go with it."""
+        """Close the connection, which also releases its advisory locks."""
         self._connection.close()
 
     def _translated(self, error: psycopg2.Error, doing: str) -> FetcherError:
@@ -145,25 +145,25 @@ class Database:
 
 
 def read_one_moment(tx: Transaction) -> None:
-    """Let the transaction, of which this is the first statement, see one moment of the database and change nothing.
+    """Make the transaction read-only, with one snapshot for all its queries. Must be its first statement.
 
-    Several queries then add up although a run commits between them.
+    The results of several queries are then consistent even when a run commits between them.
     """
     tx.cursor.execute("set transaction isolation level repeatable read, read only")
 
 
 def named_rows(tx: Transaction, query: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> list[Any]:
-    """Return the rows of a query whose columns are read by name: for wide rows, where an order would be mistaken."""
+    """Return the rows of a query as named tuples; for rows with many columns."""
     with tx.cursor.connection.cursor(cursor_factory=NamedTupleCursor) as cursor:
         cursor.execute(query, parameters)  # type: ignore[no-untyped-call]
         return list(cursor.fetchall())
 
 
 def fetch_one(tx: Transaction) -> tuple[Any, ...]:
-    """Return the row of a query that always has one."""
+    """Return the first row of a query that always has one. Raises DatabaseUnavailable when there is none."""
     row = tx.cursor.fetchone()
     if row is None:
-        raise DatabaseUnavailable("the database returned no row where one was certain")
+        raise DatabaseUnavailable("the database returned no row for a query that always has one")
     return row
 
 

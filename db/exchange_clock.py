@@ -1,7 +1,7 @@
-"""`public.fetch_clock`: how far the exchange's clock was ahead of this server's when it was last asked.
+"""`public.fetch_clock`: how far the exchange's clock was ahead of the database server's when last read.
 
-So a command that asks nobody, such as `check`, knows what has closed by the exchange's clock, whatever the clock of the
-machine that it runs on says.
+A command without network access, such as `check`, can then tell which candles have closed by the exchange's clock, even
+when the clock of its own machine is wrong.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _SERVER_NOW_MS = "floor(extract(epoch from clock_timestamp()) * 1000)::bigint"
 
 
 def save_clock(tx: Transaction, exchange: ExchangeName, market: Market, exchange_now_ms: int) -> None:
-    """Keep the exchange's time, just read (epoch ms), as a distance from the server's clock."""
+    """Store the exchange's time, just read (epoch ms), as its difference to the database server's clock."""
     tx.cursor.execute(
         "insert into public.fetch_clock as known (exchange, market, ahead_ms, asked_at)"
         f" values (%s, %s, %s - {_SERVER_NOW_MS}, clock_timestamp())"
@@ -23,7 +23,7 @@ def save_clock(tx: Transaction, exchange: ExchangeName, market: Market, exchange
 
 
 def load_exchange_now_ms(tx: Transaction, exchange: ExchangeName, market: Market) -> int:
-    """Return the exchange's time by the last distance known; by the server's clock where it was never asked."""
+    """Return the exchange's time (epoch ms) by the stored difference, or the database server's time without one."""
     tx.cursor.execute(
         f"select {_SERVER_NOW_MS} + coalesce("
         "(select ahead_ms from public.fetch_clock where exchange = %s and market = %s), 0)",

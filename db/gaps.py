@@ -1,4 +1,4 @@
-"""`public.ohlcv_gaps`: every gap that was ever found, with its life and the evidence (docs/gaps.md)."""
+"""`public.ohlcv_gaps`: every gap that was ever found, with its status, history and evidence (docs/gaps.md)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLUMNS = (
 
 
 def load_open_gaps(tx: Transaction, series_id: int, span: Span | None = None) -> list[Gap]:
-    """Return the open gaps (missing, or not at the exchange) of a series, or those that touch `span`, in order."""
+    """Return the gaps of a series that are not healed, all or those that overlap `span`, in order."""
     bounds = (None, None) if span is None else (to_datetime(span.start_ms), to_datetime(span.end_ms))
     rows = named_rows(
         tx,
@@ -32,7 +32,7 @@ def load_open_gaps(tx: Transaction, series_id: int, span: Span | None = None) ->
 
 
 def load_all_open_gaps(tx: Transaction, series_ids: Sequence[int]) -> dict[int, list[Gap]]:
-    """Return the open gaps of these series by series id, in order; series without any are left out."""
+    """Return the gaps that are not healed by series id, in order; series without any are left out."""
     rows = named_rows(
         tx,
         f"select series_id, id, {_COLUMNS} from public.ohlcv_gaps where series_id = any(%s) and status <> 'healed'"
@@ -46,7 +46,7 @@ def load_all_open_gaps(tx: Transaction, series_ids: Sequence[int]) -> dict[int, 
 
 
 def save_gaps(tx: Transaction, series_id: int, before: Sequence[Gap], after: Sequence[Gap]) -> None:
-    """Make the rows of the gaps `before` into those of `after`: update, insert, and drop what was merged away."""
+    """Replace the rows of the gaps `before` by `after`: update changed ones, insert new ones, delete merged ones."""
     kept = {gap.id for gap in after}
     known = {gap.id: gap for gap in before}
     gone = [gap.id for gap in before if gap.id not in kept]
@@ -68,7 +68,7 @@ def save_gaps(tx: Transaction, series_id: int, before: Sequence[Gap], after: Seq
 
 
 def update_gaps(tx: Transaction, series_id: int, span: Span, change: Callable[[list[Gap]], Sequence[Gap]]) -> None:
-    """Make the open gaps that touch `span` into what `change` makes of them."""
+    """Replace the gaps that overlap `span` and are not healed by what `change` returns for them."""
     known = load_open_gaps(tx, series_id, span)
     save_gaps(tx, series_id, known, change(known))
 

@@ -1,4 +1,4 @@
-"""Stores candles that came in after their span was committed, and keeps the ledger true."""
+"""Stores candles that arrive after their span was committed, and keeps the ledger correct."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from db.operations import SaveResult, get_existing_timestamps, insert_candles
 def save_healed(tx: Transaction, commit: CommitContext, fetched: Sequence[FetchedSpan], came_late: bool) -> SaveResult:
     """Store the candles of `fetched` that the table lacks, in the caller's transaction.
 
-    An entry of the ledger whose candles had been lost from the table stays as it is: it tells what was
-    committed, and whether all of it is back. Where the exchange has more than it had then (`came_late`),
-    the entry is cut and the new span gets one of its own. What of `fetched` the ledger does not cover
-    yet is entered like any other span. Raises SeriesError.
+    A ledger entry whose candles had disappeared from the table stays as it is: its hash tells what was
+    committed, and so whether all of it is back. Where the exchange now has more candles than then (`came_late`),
+    the new span is cut out of the entry and gets an entry of its own. Parts of `fetched` that the ledger does not
+    cover yet get new entries. Raises SeriesError.
     """
     if not fetched:
         return SaveResult()
@@ -40,7 +40,7 @@ def save_healed(tx: Transaction, commit: CommitContext, fetched: Sequence[Fetche
             set_hash_checked(tx, [entry.id], seen)
             continue
         if not came_late and rows <= entry.rows:
-            continue  # other candles of it are still lost, or altered
+            continue  # other candles of the entry are still missing or changed
         cut_entry(tx, commit.series_id, commit.table, entry, inside, was_intact[entry.id])
         for one in fresh:
             if (part := one.span.intersect(entry.span)) is not None:

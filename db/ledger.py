@@ -1,6 +1,6 @@
-"""`public.ohlcv_ledger`: which spans are committed, from where, and a hash of what was in them.
+"""`public.ohlcv_ledger`: which spans are committed, from which source, and a hash of their candles.
 
-The truth about coverage: what it does not hold is fetched again, whatever the state files say.
+The ledger alone decides what is covered: a span that is not in it is fetched again, whatever the state files say.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from core.times import from_datetime, to_datetime
 from db.commit import CommitContext
 from db.connection import Transaction, fetch_one, named_rows
 
-# A cron line that runs every minute would write a ledger row a candle. Neighbouring spans of a source that is asked by
-# range are folded into one row up to about a day of 1m, so the ledger stays a thousandth of the data; not at every run,
-# because the hash of the folded row is computed over all its candles.
+# A cron job that runs every minute would write one ledger row for each candle. Adjacent spans of a source that is
+# requested by range are folded into one row of up to a day of 1m, so the ledger stays a thousandth of the data. This is
+# not done at every run, because the hash of the folded row is computed over all its candles.
 _FOLD_ROWS = 1_440
 _FOLD_ENTRIES = 32
 _SMALL_ROWS = _FOLD_ROWS // _FOLD_ENTRIES
 
-# How a column of each kind is written in the text that is hashed (docs/storage.md).
+# SQL that writes a column of each kind into the text that is hashed (docs/storage.md).
 _HASHED_AS = {
     ColumnKind.TIME: "(date_part('epoch', {}) * 1000)::bigint",
     ColumnKind.DECIMAL: "trim_scale({})",
@@ -45,39 +45,39 @@ _HASH_OF_STORED = sql.SQL(
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One committed span of a series. Times are epoch ms."""
+    """One ledger span: a committed span of a series. Times are epoch ms."""
 
     id: int
     span: Span
     source: Source
     archive_checksum: str | None
     rows: int
-    content_hash: str | None  # None: not known; what is stored there is not vouched for until verified
+    content_hash: str | None  # None: not known, so the stored candles cannot be checked until verified
     fetched_ms: int
     run_id: str
-    verified_ms: int | None  # when last held against the exchange
-    attempted_ms: int | None  # when a verification last looked at it in vain
-    is_hash_checked: bool  # the stored rows had `content_hash` since the last change by a foreign hand
+    verified_ms: int | None  # when it was last found equal to the reference
+    attempted_ms: int | None  # when a verification of it last failed
+    is_hash_checked: bool  # the stored rows had `content_hash`, and no external change came later
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerTotals:
-    """What the ledger says of one series, all spans together."""
+    """Coverage and number of rows of one series by the ledger."""
 
     covered: tuple[Span, ...]  # merged
     rows: int
 
 
 def add_entry(tx: Transaction, commit: CommitContext, record: SpanRecord, is_stored: bool) -> None:
-    """Write the ledger row of one span; fold the newest ones when many small ones have come together.
+    """Write the ledger row of one span; fold the newest rows when there are many small ones.
 
-    `is_stored`: the table holds the candles as given, no stored one differs.
+    `is_stored`: the table holds the candles exactly as fetched.
     """
     values = _values(commit, record, is_stored)
     if not record.source.is_asked_by_range or record.rows > _SMALL_ROWS:
         tx.cursor.execute(_INSERT, values)
         return
-    # Both at once, for a run of many small series is a matter of round trips.
+    # Two statements in one round trip: these decide how long a run of many small series takes.
     tx.cursor.execute(
         _INSERT
         + """;
@@ -92,7 +92,7 @@ def add_entry(tx: Transaction, commit: CommitContext, record: SpanRecord, is_sto
 
 
 def insert_entry(tx: Transaction, commit: CommitContext, record: SpanRecord, is_stored: bool) -> None:
-    """Write the ledger row of one span. `is_stored`: the table holds its candles as given."""
+    """Write the ledger row of one span. `is_stored`: the table holds its candles exactly as fetched."""
     tx.cursor.execute(_INSERT, _values(commit, record, is_stored))
 
 
@@ -120,7 +120,7 @@ def _values(commit: CommitContext, record: SpanRecord, is_stored: bool) -> tuple
 
 
 def _fold_newest(tx: Transaction, commit: CommitContext, source: Source) -> None:
-    """Make one row of the newest rows of `source` that stand side by side, as far as the table has what they say."""
+    """Fold the newest adjacent rows of `source` into one, as far as the stored candles still match their hashes."""
     seen = snapshot_of(tx)
     tx.cursor.execute(
         """
@@ -137,7 +137,7 @@ def _fold_newest(tx: Transaction, commit: CommitContext, source: Source) -> None
         if span_end != start or rows_together + rows > _FOLD_ROWS:
             break
         if hash_stored(tx, commit.table, _span(span_start, span_end)) != (rows, content):
-            break  # the table differs from what was recorded: keep that evidence as it is
+            break  # the table differs from what was recorded: keep that evidence
         ids.append(id_)
         start, rows_together = span_start, rows_together + rows
     if len(ids) < _FOLD_ENTRIES:
@@ -154,7 +154,7 @@ def _fold_newest(tx: Transaction, commit: CommitContext, source: Source) -> None
 
 
 def load_totals(tx: Transaction, series_ids: Sequence[int]) -> dict[int, LedgerTotals]:
-    """Return the merged coverage and the summed rows of these series by series id."""
+    """Return coverage and number of rows by series id; series without a ledger row are left out."""
     tx.cursor.execute(
         """
         select series_id, sum(rows)::bigint, lower(covered), upper(covered)
@@ -175,15 +175,15 @@ def load_totals(tx: Transaction, series_ids: Sequence[int]) -> dict[int, LedgerT
 
 @dataclass(frozen=True, slots=True)
 class VerificationAge:
-    """How long the spans of a series have gone unverified."""
+    """How long ago the ledger spans of a series were verified."""
 
     entries: int
     never_verified: int
-    oldest_ms: int  # when the span that waits longest was verified, or fetched if it never was
+    oldest_ms: int  # the earliest time that a span was verified, or fetched if it never was; epoch ms
 
 
 def load_verification_ages(tx: Transaction) -> dict[int, VerificationAge]:
-    """Return the ages by series id."""
+    """Return the ages by series id, for all series in the ledger."""
     tx.cursor.execute(
         """
         select series_id, count(*), count(*) filter (where verified_at is null), min(coalesce(verified_at, fetched_at))
@@ -197,10 +197,10 @@ def load_verification_ages(tx: Transaction) -> dict[int, VerificationAge]:
 
 
 def load_entries(tx: Transaction, series_id: int, table: str, span: Span | None = None) -> list[LedgerEntry]:
-    """Return the ledger entries of a series, or those that touch `span`, in order."""
+    """Return the ledger entries of a series, all or those that overlap `span`, in order."""
     start, end = (None, None) if span is None else (to_datetime(span.start_ms), to_datetime(span.end_ms))
-    # Spans are disjoint: the last one that begins at or before `span` is the first that can touch it. The newest
-    # external change is looked up once, because most often nobody has changed anything since.
+    # Spans are disjoint: the last one that begins at or before `span` is the first that can overlap it. The newest
+    # external change is looked up once, because most often there is none since the hash check.
     rows = named_rows(
         tx,
         """
@@ -254,26 +254,26 @@ def hash_stored(tx: Transaction, table: str, span: Span) -> tuple[int, str]:
 
 
 def is_as_recorded(tx: Transaction, table: str, entry: LedgerEntry) -> bool:
-    """Whether the stored candles of the entry's span are those that were committed, digit for digit."""
+    """Whether the stored candles of the entry's span are those that were committed: same number, same hash."""
     return hash_stored(tx, table, entry.span) == (entry.rows, entry.content_hash)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSnapshot:
-    """When the server was looked at: a change made since, or not yet committed then, was not seen."""
+    """A point in time at the database server; changes made later, or not committed by then, were not seen."""
 
     at: datetime  # the server's clock
-    xmin: str  # transactions from this number on may have been open
+    xmin: str  # transactions with this id or a higher one may not have been committed
 
 
 def snapshot_of(tx: Transaction) -> ServerSnapshot:
-    """Return the present moment of the server. To be taken before candles are read that are to be called proven."""
+    """Return the present snapshot. Take it before reading candles whose hash is to be recorded as checked."""
     tx.cursor.execute("select clock_timestamp(), pg_snapshot_xmin(pg_current_snapshot())::text")
     return ServerSnapshot(*fetch_one(tx))
 
 
 def set_hash_checked(tx: Transaction, entry_ids: Sequence[int], seen: ServerSnapshot) -> None:
-    """Note that the stored candles of these entries, read after `seen`, were those that were committed."""
+    """Record that the stored candles of these entries, read after `seen`, matched their hashes."""
     tx.cursor.execute(
         "update public.ohlcv_ledger set hash_checked_at = %s, hash_checked_before = %s::xid8 where id = any(%s)",
         (seen.at, seen.xmin, [*entry_ids]),
@@ -281,7 +281,7 @@ def set_hash_checked(tx: Transaction, entry_ids: Sequence[int], seen: ServerSnap
 
 
 def set_verified(tx: Transaction, series_id: int, span: Span, at_ms: int, against: str, seen: ServerSnapshot) -> None:
-    """Note that the stored candles of all entries inside `span`, read after `seen`, are what the exchange has."""
+    """Record that the stored candles of all entries inside `span`, read after `seen`, equal the reference."""
     tx.cursor.execute(
         "update public.ohlcv_ledger"
         " set verified_at = %s, verified_against = %s, hash_checked_at = %s, hash_checked_before = %s::xid8"
@@ -300,23 +300,23 @@ def set_verified(tx: Transaction, series_id: int, span: Span, at_ms: int, agains
 
 
 def set_attempted(tx: Transaction, entry_id: int, at_ms: int) -> None:
-    """Note that a verification looked at the entry and could not call it verified, so that others get their turn."""
+    """Record a verification of the entry that did not succeed, so that other entries come before it next time."""
     tx.cursor.execute("update public.ohlcv_ledger set attempted_at = %s where id = %s", (to_datetime(at_ms), entry_id))
 
 
 def delete_entry(tx: Transaction, entry_id: int) -> None:
-    """Take one entry out, for another to take its place."""
+    """Delete one entry, which the caller replaces."""
     tx.cursor.execute("delete from public.ohlcv_ledger where id = %s", (entry_id,))
 
 
 def cut_entry(
     tx: Transaction, series_id: int, table: str, entry: LedgerEntry, without: Sequence[Span], is_intact: bool
 ) -> None:
-    """Take the spans `without` out of the entry, so that others can stand there and spans stay disjoint.
+    """Cut the spans `without` out of the entry, so that new entries for them do not overlap it.
 
-    What is left keeps its source and checksum. Its hash is computed anew from the stored candles when
-    they are known to be the committed ones (`is_intact`); else it is left out, for a hash over damaged
-    candles would pass the damage off as committed.
+    What remains keeps its source and checksum. Its hash is computed again from the stored candles when
+    they are known to be the committed ones (`is_intact`). Otherwise it has no hash: one over damaged
+    candles would record the damage as committed.
     """
     delete_entry(tx, entry.id)
     for left in subtract([entry.span], without):
@@ -339,7 +339,7 @@ def cut_entry(
 
 
 def void_entries(tx: Transaction, series_id: int) -> int:
-    """Delete the ledger rows of a series whose candles are gone; return how many."""
+    """Delete all ledger rows of a series, whose table is gone; return how many."""
     tx.cursor.execute("delete from public.ohlcv_ledger where series_id = %s", (series_id,))
     return int(tx.cursor.rowcount)
 

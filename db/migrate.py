@@ -1,4 +1,4 @@
-"""Brings the project's own tables up to date: numbered SQL files, each applied once, in a transaction."""
+"""Brings the project's own tables up to date with numbered SQL files, each applied once, in a transaction."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 def migrate(database: Database) -> None:
     """Apply the migrations that the database lacks.
 
-    Raises DatabaseUnavailable when it is newer than this code, or some of the project's own tables are gone.
+    Raises DatabaseUnavailable when the schema is newer than this program, or when a table of the project is gone.
     """
     known = _known_migrations()
     with database.transaction("read the schema version") as tx:
@@ -42,7 +42,7 @@ def migrate(database: Database) -> None:
             return
     try:
         _apply(database, known)
-    except SeriesError as error:  # a statement failed, so what is there is not what the migrations made
+    except SeriesError as error:  # a statement failed: the tables are not those that the migrations made
         raise DatabaseUnavailable(f"{error}; {_MADE_ANEW}") from error
 
 
@@ -69,9 +69,9 @@ def _apply(database: Database, known: dict[int, Path]) -> None:
 
 
 def is_migrated(tx: Transaction) -> bool:
-    """Whether the project's tables are there to be read.
+    """Whether the project's tables exist.
 
-    Raises DatabaseUnavailable when they are of another version or not complete.
+    Raises DatabaseUnavailable when they have another version or some are gone.
     """
     applied = applied_versions(tx)
     if applied and applied != set(_known_migrations()):
@@ -97,7 +97,7 @@ def _known_migrations() -> dict[int, Path]:
 
 
 def applied_versions(tx: Transaction) -> set[int]:
-    """Return the versions already applied; none when the database is new."""
+    """Return the versions that are already applied; an empty set for a new database."""
     tx.cursor.execute("select to_regclass('public.ohlcv_migrations') is not null")
     if not fetch_one(tx)[0]:
         return set()

@@ -1,4 +1,4 @@
-"""Saves and reads candles: bulk COPY into a stage, duplicates skipped, everything counted."""
+"""Saves and reads candles: bulk COPY into a staging table, existing rows skipped, all counted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TABLES_AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A stored candle whose values differ from what the source gives now. The stored one stays."""
+    """A stored candle that differs from the fetched one. The stored one stays."""
 
     time_ms: int
     stored: tuple[object, ...]  # in the order of core.columns.VALUE_NAMES
@@ -38,16 +38,16 @@ class Conflict:
 
     def __str__(self) -> str:
         differing = [
-            f"{name} stored {mine} given {theirs}"
-            for name, mine, theirs in zip(VALUE_NAMES, self.stored, self.given, strict=True)
-            if mine != theirs
+            f"{name} stored {stored} given {given}"
+            for name, stored, given in zip(VALUE_NAMES, self.stored, self.given, strict=True)
+            if stored != given
         ]
         return f"{to_datetime(self.time_ms).isoformat()}: {', '.join(differing)}"
 
 
 @dataclass(frozen=True, slots=True)
 class SaveResult:
-    """What became of the rows given: inserted, there and equal, there but different."""
+    """How many of the given rows were inserted, stored already and equal, or stored already with other values."""
 
     inserted: int = 0
     equal: int = 0
@@ -65,7 +65,7 @@ class SaveResult:
 
 @dataclass(frozen=True, slots=True)
 class PreparedSpan:
-    """A fetched span with all that can be computed before it is the database's turn."""
+    """A fetched span, hashed and encoded, so that the database does not have to wait for that."""
 
     record: SpanRecord
     candles: CopyRows
@@ -79,7 +79,7 @@ class PreparedSpan:
 def save_ohlcv(tx: Transaction, commit: CommitContext, spans: Sequence[PreparedSpan]) -> SaveResult:
     """Store the candles of `spans` and their ledger rows in the caller's transaction.
 
-    Rows that are there already are skipped. Raises SeriesError, so that the transaction rolls
+    Rows that are stored already stay as they are. Raises SeriesError, which rolls the transaction
     back, when the table does not hold every given row afterwards.
     """
     total = SaveResult()
@@ -91,18 +91,18 @@ def save_ohlcv(tx: Transaction, commit: CommitContext, spans: Sequence[PreparedS
 
 
 def insert_candles(tx: Transaction, table: str, batch: CandleBatch) -> SaveResult:
-    """Store candles without a word in the ledger. Rows that are there stay as they are; raises as `save_ohlcv`."""
+    """Store candles without a ledger row. Rows that are stored already stay as they are; raises like `save_ohlcv`."""
     return _insert_rows(tx, table, encode_candles(batch))
 
 
 def _insert_rows(tx: Transaction, table: str, given: CopyRows, record: SpanRecord | None = None) -> SaveResult:
     if given.rows == 0:
         return SaveResult()
-    # The bounds let TimescaleDB leave the chunks outside alone.
+    # With these bounds TimescaleDB skips all other chunks.
     bounds = {"low": to_datetime(given.first_ms), "high": to_datetime(given.last_ms)}
     if _copy_into_empty(tx, table, given, bounds):
         return SaveResult(inserted=given.rows)
-    # All there and equal, the usual case of a second time: the hash tells that for less than the comparison below.
+    # When a span is fetched again, usually all rows are stored and equal: the hash shows that faster than comparing.
     if record is not None and hash_stored(tx, table, record.span) == (record.rows, record.content_hash):
         return SaveResult(equal=given.rows)
     _stage(tx, given)
@@ -125,10 +125,10 @@ def _not_all_held(table: str, held: int, given: int) -> SeriesError:
 
 
 def _copy_into_empty(tx: Transaction, table: str, given: CopyRows, bounds: dict[str, datetime]) -> bool:
-    """Copy the rows straight into the table when it has none between the bounds; return whether that was so."""
+    """Copy the rows directly into the table when it has none between the bounds; return whether that was done."""
     target = sql.Identifier(table)
     held = sql.SQL("from public.{} where time between %(low)s and %(high)s").format(target)
-    # Two statements at a time, for a run of many small series is a matter of round trips.
+    # Two statements in one round trip: these decide how long a run of many small series takes.
     tx.cursor.execute(sql.SQL("savepoint ohlcv_copy; select exists (select {})").format(held), bounds)
     if fetch_one(tx)[0]:
         return False
@@ -144,7 +144,7 @@ def _copy_into_empty(tx: Transaction, table: str, given: CopyRows, bounds: dict[
 
 
 def stage_candles(tx: Transaction, batch: CandleBatch) -> None:
-    """Copy `batch` into the session's stage, `pg_temp.ohlcv_stage`, which empties itself at the transaction's end."""
+    """Copy `batch` into the staging table `pg_temp.ohlcv_stage`, which is emptied when the transaction ends."""
     _stage(tx, encode_candles(batch))
 
 
@@ -170,8 +170,8 @@ def _copy(tx: Transaction, target: sql.Composable, given: CopyRows) -> None:
 def _insert_from_stage(tx: Transaction, table: str, bounds: dict[str, datetime]) -> int:
     """Insert the staged rows that the table lacks and return how many they were."""
     names = sql.SQL(", ").join(map(sql.Identifier, TABLE_COLUMNS))
-    # The anti-join skips what is there at a third of the price of ON CONFLICT, and in compressed
-    # chunks at a thousandth; ON CONFLICT stays for a row that another session inserts meanwhile.
+    # The anti-join skips existing rows in a third of the time that ON CONFLICT needs, in compressed
+    # chunks in a thousandth. ON CONFLICT is for rows that another session inserts meanwhile.
     tx.cursor.execute(
         sql.SQL(
             """
@@ -192,7 +192,7 @@ _GIVEN_VALUES = sql.SQL(", ").join(sql.SQL("given.{}").format(sql.Identifier(nam
 
 
 def _compare_stage(tx: Transaction, table: str, bounds: dict[str, datetime]) -> tuple[int, int]:
-    """Return how many of the staged rows the table holds, and how many of these with other values."""
+    """Return how many of the staged rows are in the table, and how many of these have other values there."""
     tx.cursor.execute(
         sql.SQL(
             """
@@ -228,12 +228,12 @@ def _load_conflicts(tx: Transaction, table: str, bounds: dict[str, datetime]) ->
 
 
 def get_last_timestamp(tx: Transaction, tables: Sequence[str]) -> dict[str, int | None]:
-    """Return the open time (epoch ms) of the newest candle by table, None for an empty one; `tables` have to exist."""
+    """Return the open time (epoch ms) of the newest candle by table; None for an empty one. All tables must exist."""
     return _edges(tx, tables, "max")
 
 
 def get_first_timestamp(tx: Transaction, tables: Sequence[str]) -> dict[str, int | None]:
-    """Return the same of the oldest candle."""
+    """Return the open time (epoch ms) of the oldest candle by table; None for an empty one. All tables must exist."""
     return _edges(tx, tables, "min")
 
 
@@ -281,7 +281,7 @@ def load_newest(tx: Transaction, table: str, count: int) -> tuple[list[str], lis
 
 
 def get_existing_timestamps(tx: Transaction, table: str, span: Span) -> list[int]:
-    """Return the open times (epoch ms) stored in `span`, ascending. For spans of some days."""
+    """Return the open times (epoch ms) stored in `span`, ascending. They are all held in memory: for short spans."""
     tx.cursor.execute(
         sql.SQL("select time from public.{} where time >= %s and time < %s order by time").format(
             sql.Identifier(table)
@@ -292,10 +292,10 @@ def get_existing_timestamps(tx: Transaction, table: str, span: Span) -> list[int
 
 
 def find_holes(tx: Transaction, table: str, interval: Interval, span: Span) -> list[Span]:
-    """Return, computed in the database, the stretches of `span` between stored candles longer than one step.
+    """Return the holes between stored candles in `span`, ascending, computed in the database.
 
-    A stretch begins where the candle before it ends and ends where the next one begins, so with
-    candles off the grid its bounds are off the grid too. Ascending.
+    A hole is from the end of one candle to the open time of the next. Next to candles that are off the grid its
+    bounds are off the grid too.
     """
     step = "interval '1 month'" if interval.step_ms is None else f"interval '{interval.step_ms} milliseconds'"
     tx.cursor.execute(

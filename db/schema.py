@@ -1,4 +1,4 @@
-"""The candle tables, one per series, and the view over all of them."""
+"""The candle tables, one for each series, and the view over all of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALL_SERIES_VIEW = "ohlcv"
 
 
 def table_exists(tx: Transaction, table: str) -> bool:
-    """Whether `public.table` is there."""
+    """Whether the table exists in the schema public."""
     tx.cursor.execute("select to_regclass('public.' || quote_ident(%s)) is not null", (table,))
     return bool(fetch_one(tx)[0])
 
@@ -26,13 +26,13 @@ def table_exists(tx: Transaction, table: str) -> bool:
 class ShapeFaultKind(Enum):
     """What is wrong with the shape of a candle table."""
 
-    COLUMNS = "columns"  # candles can be neither stored nor read as they are
+    COLUMNS = "columns"  # candles cannot be stored and read correctly
     KEY = "key"  # candles could be stored twice
 
 
 @dataclass(frozen=True, slots=True)
 class ShapeFault:
-    """Something that keeps candles from being stored as they are."""
+    """Why candles cannot be stored correctly in a table."""
 
     kind: ShapeFaultKind
     text: str  # completes "table ...: "
@@ -40,33 +40,34 @@ class ShapeFault:
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """A column that a candle table has."""
+    """A column of a candle table."""
 
     name: str
     sql_type: str
-    must_be_given: bool  # not null, and nothing fills it in
+    must_be_given: bool  # NOT NULL and without a default
 
 
 @dataclass(frozen=True, slots=True)
 class TableShape:
-    """What a candle table looks like. The one rule of what it has to look like is `faults`."""
+    """Key and columns of a candle table; `faults` says what is wrong with them."""
 
-    has_key: bool  # a valid unique index on `time` alone, which keeps candles from being doubled
+    has_key: bool  # a valid unique index on `time` alone, which prevents double candles
     columns: tuple[TableColumn, ...]  # in the table's order
 
     @property
     def faults(self) -> list[ShapeFault]:
-        """Return what keeps candles from being stored as they are; further columns do no harm.
+        """Return why candles cannot be stored correctly; additional columns do no harm.
 
-        Our columns have to stand in the order in which they were made: two that changed their names would swap values.
+        The columns of candles must be in their original order: another one means that columns were renamed, so that
+        values would go to the wrong ones.
         """
         faults = []
         expected = [(column.sql_name, column.kind.sql_type) for column in CANDLE_COLUMNS]
         names = {name for name, _ in expected}
         found = [(column.name, column.sql_type) for column in self.columns if column.name in names]
         if found != expected:
-            mine, ours = (", ".join(f"{name} {kind}" for name, kind in columns) for columns in (found, expected))
-            faults.append(ShapeFault(ShapeFaultKind.COLUMNS, f"its columns are {mine}; they should be {ours}"))
+            has, wants = (", ".join(f"{name} {kind}" for name, kind in columns) for columns in (found, expected))
+            faults.append(ShapeFault(ShapeFaultKind.COLUMNS, f"its columns are {has}; they should be {wants}"))
         for column in self.columns:
             if column.must_be_given and column.name not in names:
                 why = (
@@ -80,7 +81,7 @@ class TableShape:
 
 
 def find_tables(tx: Transaction, tables: Sequence[str]) -> dict[str, TableShape]:
-    """Return which of `tables` are there in the schema public, and what they look like."""
+    """Return the shapes of those of `tables` that exist in the schema public, by name."""
     tx.cursor.execute(
         """
         select relname, exists (
@@ -102,13 +103,13 @@ def find_tables(tx: Transaction, tables: Sequence[str]) -> dict[str, TableShape]
 
 
 def has_key(tx: Transaction, table: str) -> bool:
-    """Whether `table` is there and has its key."""
+    """Whether `table` exists and has its key."""
     shape = find_tables(tx, [table]).get(table)
     return shape is not None and shape.has_key
 
 
 def create_table_if_not_exists(tx: Transaction, series: Series, timescale: bool, compress_after_days: int) -> bool:
-    """Create the series' table (a hypertable with `timescale`) and return True; False when it is there."""
+    """Create the table of a series (with `timescale` a hypertable); return False when it exists already."""
     if table_exists(tx, series.table_name):
         return False
     values = sql.SQL(", ").join(
@@ -133,10 +134,10 @@ def create_table_if_not_exists(tx: Transaction, series: Series, timescale: bool,
 
 
 def refresh_all_series_view(tx: Transaction) -> bool:
-    """Rebuild the view over all series when tables came or went; return whether it was rebuilt.
+    """Rebuild the view over all series when tables were added or removed; return whether it was rebuilt.
 
-    One leg a series with its market, symbol and interval as constants, so that a query for one
-    symbol reads that symbol's table only.
+    Each table is one part of a UNION ALL, with market, symbol and interval as constants, so that a query for one
+    symbol reads only that symbol's table.
     """
     lock_schema(tx)
     tx.cursor.execute(

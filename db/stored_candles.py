@@ -16,7 +16,7 @@ from db.connection import Transaction
 
 
 def load_candles(tx: Transaction, table: str, span: Span) -> CandleBatch:
-    """Return what `table` holds in `span`, ascending; doubled open times come doubled. Not validated."""
+    """Return the candles of `table` in `span`, ascending, not validated. A candle stored twice comes twice."""
     names = sql.SQL(", ").join(sql.Identifier(name) for name in VALUE_NAMES)
     query = sql.SQL(
         "copy (select floor(extract(epoch from time) * 1000)::bigint, {} from public.{}"

@@ -14,6 +14,7 @@ from core.fetched import FetchedSpan
 from core.ranges import Span
 from core.series import Series
 from core.times import from_datetime
+from db.commit import CommitContext
 from db.connection import Transaction
 from db.operations import PreparedSpan, SaveResult, save_ohlcv
 from demo.generated_market import generate_series
@@ -34,7 +35,8 @@ def generated_batch(series: Series, span: Span, seed: int = 1) -> CandleBatch:
 def save_spans(
     tx: Transaction, series_id: int, table: str, spans: Sequence[FetchedSpan], run_id: str, at_ms: int
 ) -> SaveResult:
-    return save_ohlcv(tx, series_id, table, [PreparedSpan.of(span) for span in spans], run_id, at_ms)
+    commit = CommitContext(series_id, table, run_id, at_ms)
+    return save_ohlcv(tx, commit, [PreparedSpan.of(span) for span in spans])
 
 
 def truth_rows(rows: Sequence[Sequence[object]]) -> list[Row]:

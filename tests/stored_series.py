@@ -11,7 +11,7 @@ from candles import Row, batch_of, save_spans, stored_rows, truth_rows
 
 from core.fetched import FetchedSpan
 from core.gaps import Gap
-from core.ranges import Span
+from core.ranges import Span, TimeRange
 from core.series import Series
 from core.sources import AllowedSources, Source
 from core.times import to_datetime
@@ -23,11 +23,13 @@ from db.schema import create_table_if_not_exists
 from demo.candle_store import CandleStore
 from demo.clock import ReplayClock
 from demo.server import ReplayExchange
-from fetcher.binance.exchange import Exchange, ExchangeAddresses
+from fetcher.addresses import ExchangeAddresses
+from fetcher.binance.exchange import BinanceExchange
 from logic.gaps.rechecks import GapRecheck
 from logic.gaps.series_check import SeriesCheck, check_series
-from logic.planning.listing import KnownLife
-from logic.planning.series_plan import plan_series
+from logic.planning.listing import StoredCoverage
+from logic.planning.series_plan import FetchPolicy, plan_series
+from logic.series_session import SeriesSession
 
 
 @dataclass
@@ -36,7 +38,8 @@ class StoredSeries:
 
     database: Database
     replay: ReplayExchange
-    exchange: Exchange
+    addresses: ExchangeAddresses
+    exchange: BinanceExchange
     series: Series
     span: Span
     series_id: int
@@ -62,14 +65,26 @@ class StoredSeries:
     def delete(self, times: Sequence[int]) -> None:
         self.execute("delete from {table} where time = any(%s)", ([to_datetime(ms) for ms in times],))
 
-    def look(self, choice: AllowedSources = AllowedSources.AUTO) -> GapRecheck:
-        """Return what a heal or a look at gaps works with, by the exchange's clock as it is now."""
-        if choice is not AllowedSources.ARCHIVE:
-            self.exchange.rest(self.series.market).synchronize_clock()
-        facts = None if choice is AllowedSources.ARCHIVE else self.exchange.open_market(self.series.market, None)
+    def begin_run(self, allowed: AllowedSources = AllowedSources.AUTO) -> None:
+        """Take the exchange's time and symbols anew, as every run does."""
+        self.exchange = BinanceExchange(self.addresses, lambda _seconds: None, self.replay.clock.now_ms)
+        if allowed.rest:
+            self.exchange.open_market(self.series.market, None)
+
+    def session(self, run_id: str) -> SeriesSession:
+        """Return what the steps of a run about this series need."""
+        return SeriesSession(
+            self.database, self.exchange, self.series, self.series_id, run_id, self.replay.clock.now_ms()
+        )
+
+    def recheck(self, allowed: AllowedSources = AllowedSources.AUTO) -> GapRecheck:
+        """Return what a heal or a recheck of gaps works with, by the exchange's clock as it is now."""
+        self.begin_run(allowed)
+        symbols = self.exchange.open_market(self.series.market, None) if allowed.rest else None
         wanted = WantedSeries(self.series, self.span.start_ms, self.span.end_ms)
-        plan = plan_series(wanted, facts, KnownLife(), [self.span], self.exchange, choice, 1)
-        return GapRecheck(self.database, self.exchange, plan, self.series_id, "heal", self.replay.clock.now_ms())
+        stored = StoredCoverage(covered=[self.span])
+        plan = plan_series(wanted, symbols, stored, self.exchange, FetchPolicy(allowed, chunk_days=1))
+        return GapRecheck(self.session("heal"), plan.options)
 
     def gaps(self) -> list[Gap]:
         """Return the open gaps."""
@@ -84,7 +99,8 @@ class StoredSeries:
         """Return what `check` says of the range."""
         row = self.catalog_row()
         with self.database.transaction("check") as tx:
-            return check_series(tx, row, self.span.start_ms, self.span.end_ms, self.replay.clock.now_ms())
+            asked = TimeRange(self.span.start_ms, self.span.end_ms)
+            return check_series(tx, row, asked, self.replay.clock.now_ms())
 
 
 @contextmanager
@@ -115,6 +131,6 @@ def stored_series(
             2,
             folder,
         )
-        exchange = Exchange(addresses, lambda _seconds: None, replay.clock.now_ms)
+        exchange = BinanceExchange(addresses, lambda _seconds: None, replay.clock.now_ms)
         exchange.open_market(series.market, None)
-        yield StoredSeries(database, replay, exchange, series, span, series_id)
+        yield StoredSeries(database, replay, addresses, exchange, series, span, series_id)

@@ -1,1 +1,1 @@
-"""Facts of Binance: paths, weights, page rules, archive names. Pure."""
+"""Pure facts of Binance (docs/binance.md): paths, weights, page rules, archive names."""

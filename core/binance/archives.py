@@ -14,12 +14,12 @@ _MARKET_PATH = {Market.SPOT: "spot", Market.UM: "futures/um", Market.CM: "future
 
 
 def file_stem(series: Series, period: Period) -> str:
-    """Return `BTCUSDT-1m-2023-01`, the name of the zip and of the CSV inside without their endings."""
+    """Return `BTCUSDT-1m-2023-01`: the name of the zip and of the CSV in it, without the extension."""
     return f"{series.symbol}-{series.interval.name}-{period.text}"
 
 
 def folder(series: Series, cadence: Cadence) -> str:
-    """Return the path below the archive host, ending in `/`."""
+    """Return the folder on the archive host, ending in `/` and without one at the start."""
     return f"data/{_MARKET_PATH[series.market]}/{cadence}/klines/{series.symbol}/{series.interval.name}/"
 
 
@@ -27,7 +27,7 @@ _PERIOD = re.compile(r"-([0-9]{4})-([0-9]{2})(?:-([0-9]{2}))?\.zip\Z")
 
 
 def period_of_file(name: str) -> Period | None:
-    """Return the period in an archive file's name, or None when it has none (CHECKSUM files)."""
+    """Return the period that an archive file is named after; None for other files, such as CHECKSUM."""
     match = _PERIOD.search(name)
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""The 12-item row in which Binance gives a candle, the same by REST and in archives (docs/binance.md, Klines)."""
+"""The row of 12 items that Binance sends for a candle, the same in REST and archives (docs/binance.md, Rows)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Binance's kline pages may ask for and cost, and when its archives appear (docs/binance.md, Klines, Archives)."""
+"""Page limits and weights of Binance's klines, and when its archives appear (docs/binance.md, Klines, Archives)."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from core.series import Series
 from core.times import MS_PER_DAY, MS_PER_HOUR
 
 MAX_ROWS = {Market.SPOT: 1000, Market.UM: 1500, Market.CM: 1500}
-# Most rows per weight: spot pays 2 whatever the page holds; futures pay 2 up to 499 rows, 10 for 1500.
+# The most rows per weight: on spot every page costs 2; on futures 499 rows cost 2 and 1500 cost 10.
 BEST_ROWS = {Market.SPOT: 1000, Market.UM: 499, Market.CM: 499}
-# Published budgets per minute (docs/binance.md, Weight); the live figure is read from exchangeInfo.
+# Published limits per minute (docs/binance.md, Weight and bans); the present one is read from exchangeInfo.
 PUBLISHED_WEIGHT_PER_MINUTE = {Market.SPOT: 6000, Market.UM: 2400, Market.CM: 2400}
-# COIN-M refuses a longer start..end (-4088, "Maximum time interval is 200 days").
+# COIN-M refuses a longer range (error -4088, "Maximum time interval is 200 days").
 COIN_M_MAX_SPAN_MS = 200 * MS_PER_DAY
 
 
-# Daily files stop at 1d; 3d, 1w and 1mo are monthly only.
+# These intervals have no daily files.
 _MONTHLY_ONLY = frozenset({"3d", "1w", "1M"})
 # A file is held in memory and committed at once; a month of 1s is 2.6 million candles.
 _MAX_ROWS_PER_FILE = 100_000
-# Daily files appear the next day, seen up to 08:40; monthly ones by "the first Monday" but at worst mid-month.
+# Daily files appear the next day, seen as late as 08:40; monthly ones by "the first Monday", at worst mid-month.
 _DUE_AFTER_MS = {Cadence.DAILY: MS_PER_DAY, Cadence.MONTHLY: 15 * MS_PER_DAY}
-# Daily files were seen from 02:50 on the next day; months come days later.
+# Daily files were seen from 02:50 on the next day; monthly ones come days later.
 _POSSIBLE_AFTER_MS = {Cadence.DAILY: 3 * MS_PER_HOUR, Cadence.MONTHLY: MS_PER_DAY}
 
 
 def page_rows(market: Market, wanted: int | None) -> int:
-    """Return the page size to ask for: `wanted` clamped to the market's maximum, or the best one."""
+    """Return the page size: `wanted` within the market's limits; for None the one with the most rows per weight."""
     return BEST_ROWS[market] if wanted is None else max(1, min(wanted, MAX_ROWS[market]))
 
 
@@ -53,7 +53,7 @@ def has_daily_files(interval: Interval) -> bool:
 
 
 def has_usable_monthly_files(interval: Interval) -> bool:
-    """Whether monthly files of the interval are small enough to be used; 1s goes by the day."""
+    """Whether monthly files of the interval are small enough to be used; those of 1s are not."""
     return interval.count(0, 31 * MS_PER_DAY) <= _MAX_ROWS_PER_FILE
 
 
@@ -66,12 +66,12 @@ class BinanceRules:
 
     @property
     def interval(self) -> Interval:
-        """The series' interval."""
+        """The candle interval of the series."""
         return self.series.interval
 
     @property
     def weight_per_minute(self) -> int:
-        """The published budget; spot and futures have one each."""
+        """The published limit of request weight per minute: one for spot, one for futures."""
         return PUBLISHED_WEIGHT_PER_MINUTE[self.series.market]
 
     @property
@@ -81,18 +81,18 @@ class BinanceRules:
 
     @property
     def has_monthly_archives(self) -> bool:
-        """False for 1s, which goes by the day: its months are too large."""
+        """False for 1s: its monthly files are too large, daily ones are used."""
         return has_usable_monthly_files(self.series.interval)
 
     def page_weight(self, rows: int) -> int:
-        """Return the request weight of a kline page that asks for `rows`."""
+        """Return the request weight of a kline page with a limit of `rows`."""
         return page_weight(self.series.market, rows)
 
     def pages(self, span: Span) -> Iterator[Span]:
         """Yield the windows that cover `span`, each holding at most a page's grid open times.
 
         A window never holds more candles than a page, so the answer is complete whether the market
-        counts rows from the start (spot, USD-M) or from the end of the range (COIN-M).
+        returns the oldest rows of a range (spot, USD-M) or the newest (COIN-M).
         """
         interval = self.series.interval
         cursor = span.start_ms
@@ -104,9 +104,9 @@ class BinanceRules:
             cursor = end_ms
 
     def archive_due_ms(self, period: Period) -> int:
-        """Return when the file of `period` should be out at the latest."""
+        """Return the time (epoch ms) by which the file of `period` should be published."""
         return period.span.end_ms + _DUE_AFTER_MS[period.cadence]
 
     def archive_possible_ms(self, period: Period) -> int:
-        """Return when the file of `period` can be out at the earliest."""
+        """Return the earliest time (epoch ms) at which the file of `period` may be published."""
         return period.span.end_ms + _POSSIBLE_AFTER_MS[period.cadence]

@@ -1,4 +1,4 @@
-"""The first and the last candle of a series, as each of Binance's markets can be asked (docs/binance.md, Klines)."""
+"""Finds the first and the last candle of a series on each of Binance's markets (docs/binance.md, Ranges)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def any_candle_in(span: Span) -> Asking[int | None]:
 def first_candle(series: Series, from_ms: int, now_ms: int) -> Asking[int | None]:
     """Return the open time of the series' first candle from `from_ms` on, or None. Times are epoch ms."""
     if series.market is not Market.CM:
-        # The oldest candle from a start before any listing. One may open between question and answer.
+        # The window ends in the future: a first candle may open between request and answer.
         window = Span(from_ms, max(from_ms, now_ms) + MS_PER_DAY)
         return first_by_quorum(Question(window, 1, Bounds.START, may_be_open=True))
     return _first_by_stretches(series, from_ms, now_ms)
 
 
 def _first_by_stretches(series: Series, from_ms: int, now_ms: int) -> Asking[int | None]:
-    """COIN-M answers the newest rows of at most 200 days: find the first stretch that has any, then halve it.
+    """Find the first stretch of 200 days that has a candle, then search it: COIN-M returns the newest rows of a range.
 
-    The onboard date is of no use here: a month's candle opens before it.
+    The onboard date cannot be the start: the first 1M candle opens before it.
     """
     cursor = max(from_ms, series.interval.floor(_COIN_M_BEGINS_MS))
     while cursor < now_ms:
@@ -43,10 +43,10 @@ def _first_by_stretches(series: Series, from_ms: int, now_ms: int) -> Asking[int
 
 
 def last_candle(series: Series, listing_ms: int | None, now_ms: int) -> Asking[int | None]:
-    """Return the open time of the newest candle, finished or not, or None.
+    """Return the open time of the newest candle, closed or not, or None. Times are epoch ms.
 
-    COIN-M is searched backwards from now, 200 days at a time, to `listing_ms` (None: to the market's beginning):
-    there a question without bounds reaches back 200 days only.
+    COIN-M is searched backwards from now, 200 days at a time, to `listing_ms` (None: to the start of the market),
+    because there a request without bounds reaches back only 200 days.
     """
     if series.market is Market.CM:
         return _last_by_stretches(series, listing_ms, now_ms)
@@ -55,7 +55,7 @@ def last_candle(series: Series, listing_ms: int | None, now_ms: int) -> Asking[i
 
 def _last_by_stretches(series: Series, listing_ms: int | None, now_ms: int) -> Asking[int | None]:
     begins_ms = series.interval.floor(_COIN_M_BEGINS_MS if listing_ms is None else listing_ms)
-    end_ms = now_ms + 1  # a candle may have opened this very moment
+    end_ms = now_ms + 1  # exclusive: a candle may open at `now_ms`
     while end_ms > begins_ms:
         stretch = Span(max(begins_ms, end_ms - COIN_M_MAX_SPAN_MS), end_ms)
         newest_ms = yield from any_candle_in(stretch)

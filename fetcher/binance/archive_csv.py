@@ -108,7 +108,9 @@ class _Bounded(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """Return up to `size` bytes. Raises ArchiveUnavailable past the limit."""
-        block, self._waiting = self._waiting or self._stream.read(size), b""
+        # The head alone would make a first block of a few rows, which costs as much as one of thousands.
+        rest = max(size - len(self._waiting), 0) if self._waiting else size
+        block, self._waiting = self._waiting + self._stream.read(rest), b""
         self._taken += len(block)
         if self._taken > self._limit:
             raise ArchiveUnavailable(f"archive {self._name}.zip unpacks to more than {self._limit} bytes")

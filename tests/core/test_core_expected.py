@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.closing import CLOSE_SETTLE_MS
-from core.expected import SeriesBounds, expected_spans
+from core.expected import expected_spans
 from core.intervals import INTERVALS, Interval
-from core.ranges import Span, merge
+from core.listing import ListingPeriod
+from core.ranges import Span, TimeRange, merge
 from core.times import MS_PER_DAY, MS_PER_HOUR, parse_time
 
 HOUR = INTERVALS["1h"]
 DAY_0 = parse_time("2024-01-15")
 NOW = DAY_0 + 40 * MS_PER_HOUR
 SLOTS = 40  # of which the property tests speak
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesBounds:
+    """Where a series' candles are looked for: its listing, and what an unattended run wants of it."""
+
+    listing_ms: int | None
+    end_ms: int | None
+    wanted_from_ms: int | None = None
+    wanted_until_ms: int | None = None
+    is_active: bool = True  # an unattended run takes it
+
+    @property
+    def listing(self) -> ListingPeriod:
+        return ListingPeriod(self.listing_ms, self.end_ms)
+
+    @property
+    def wanted(self) -> TimeRange | None:
+        return TimeRange(self.wanted_from_ms, self.wanted_until_ms) if self.is_active else None
+
+
 NOTHING_KNOWN = SeriesBounds(None, None)
 
 
@@ -29,6 +51,12 @@ def hours(start: float, end: float) -> Span:
     return Span(hour(start), hour(end))
 
 
+def expected_in(
+    interval: Interval, bounds: SeriesBounds, covered: list[Span], asked: TimeRange, now_ms: int
+) -> list[Span]:
+    return expected_spans(interval, bounds.listing, bounds.wanted, covered, asked, now_ms)
+
+
 def expected(
     bounds: SeriesBounds,
     covered: list[Span],
@@ -36,7 +64,7 @@ def expected(
     end_ms: int | None = None,
     now_ms: int = NOW,
 ) -> list[Span]:
-    return expected_spans(HOUR, bounds, covered, start_ms, end_ms, now_ms)
+    return expected_in(HOUR, bounds, covered, TimeRange(start_ms, end_ms), now_ms)
 
 
 def test_of_an_active_series_everything_from_its_listing_to_the_end_of_what_was_fetched_is_expected() -> None:
@@ -137,12 +165,12 @@ def test_the_candle_in_which_a_series_ended_is_not_expected_before_it_has_closed
     bounds = SeriesBounds(parse_time("2024-01-01"), week.add(monday, 1))
     covered = [Span(parse_time("2024-01-01"), monday)]
     wednesday = monday + 2 * MS_PER_DAY
-    assert expected_spans(week, bounds, covered, None, None, wednesday) == covered
-    assert expected_spans(week, bounds, covered, parse_time("2024-01-08"), None, wednesday) == [
+    assert expected_in(week, bounds, covered, TimeRange(), wednesday) == covered
+    assert expected_in(week, bounds, covered, TimeRange(parse_time("2024-01-08"), None), wednesday) == [
         Span(parse_time("2024-01-08"), monday)
     ]
     next_wednesday = wednesday + 7 * MS_PER_DAY
-    assert expected_spans(week, bounds, covered, None, None, next_wednesday) == [
+    assert expected_in(week, bounds, covered, TimeRange(), next_wednesday) == [
         Span(parse_time("2024-01-01"), week.add(monday, 1))
     ]
 
@@ -185,12 +213,12 @@ class Grid:
         """Return the numbers of the expected slots, slot by slot."""
         is_whole = start is None and end is None
         wanted_from, wanted_until = bounds.wanted_from_ms, bounds.wanted_until_ms
-        lives_to_the_end = bounds.is_active and bounds.delisting_ms is not None
+        lives_to_the_end = bounds.is_active and bounds.end_ms is not None
 
         def is_expected(number: int) -> bool:
             opens, closes = self.open_of(number), self.open_of(number + 1)
             is_listed = bounds.listing_ms is None or closes > bounds.listing_ms
-            if not is_listed or (bounds.delisting_ms is not None and opens >= bounds.delisting_ms):
+            if not is_listed or (bounds.end_ms is not None and opens >= bounds.end_ms):
                 return False
             if number in fetched and is_whole:
                 return True
@@ -201,10 +229,10 @@ class Grid:
             else:
                 begun = any(other <= number for other in fetched)
             if end is not None:
-                alive = bounds.delisting_ms is None or opens < bounds.delisting_ms
+                alive = bounds.end_ms is None or opens < bounds.end_ms
                 goes_on = opens < end and alive and closes + CLOSE_SETTLE_MS <= now
             elif lives_to_the_end:
-                goes_on = opens < bounds.delisting_ms and (wanted_until is None or opens < wanted_until)
+                goes_on = opens < bounds.end_ms and (wanted_until is None or opens < wanted_until)
             else:
                 goes_on = any(other >= number for other in fetched)
             return begun and goes_on
@@ -227,7 +255,7 @@ def test_expected_slots_are_those_of_a_model_slot_by_slot(
     covered = grid.covered(ranges)
     start_ms, end_ms = grid.place(start), grid.place(end)
     now_ms = grid.open_of(SLOTS + 8 + later) + 1000  # when all that was fetched has closed
-    found = expected_spans(interval, bounds, covered, start_ms, end_ms, now_ms)
+    found = expected_in(interval, bounds, covered, TimeRange(start_ms, end_ms), now_ms)
     assert grid.numbers(found) == grid.model(bounds, grid.numbers(covered), start_ms, end_ms, now_ms)
     assert found == merge(found)
     assert all(interval.floor(ms) == ms for span in found for ms in (span.start_ms, span.end_ms))
@@ -246,7 +274,7 @@ def test_ranges_of_the_operator_end_with_the_closed_candles(
     now_ms = min(grid.open_of(now) + inside_ms, grid.open_of(now + 1) - 1)
     bounds = SeriesBounds(grid.place(listing), None)
     covered = grid.covered(ranges)
-    found = expected_spans(interval, bounds, covered, grid.open_of(start), grid.open_of(SLOTS), now_ms)
+    found = expected_in(interval, bounds, covered, TimeRange(grid.open_of(start), grid.open_of(SLOTS)), now_ms)
     assert grid.numbers(found) == grid.model(
         bounds, grid.numbers(covered), grid.open_of(start), grid.open_of(SLOTS), now_ms
     )

@@ -39,7 +39,8 @@ DEMO_NAMES = {
     "core.errors": {"ConfigurationError"},
     "core.intervals": {"INTERVALS", "Interval"},
     "core.ranges": {"Span", "merge", "subtract"},
-    "core.series": {"Market", "Series", "make_series"},
+    "core.instrument": {"Market"},
+    "core.series": {"Series", "make_series"},
     "core.times": {"MS_PER_DAY", "MS_PER_HOUR", "MS_PER_MINUTE", "MS_PER_SECOND"}
     | {"add_months", "first_of_month", "parse_time", "to_datetime"},
 }

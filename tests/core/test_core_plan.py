@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.archives import NO_ARCHIVES, ArchiveIndex, day_of, month_of
-from core.binance.rules import page_rows, pages
+from core.binance.rules import BinanceRules, page_rows
 from core.instrument import Market
 from core.intervals import INTERVALS
-from core.plan import NOTHING, Chunk, Estimate, Plan, PlanRules, estimate, finer_chunks, make_plan, rest_chunk_rows
+from core.plan import NOTHING, Chunk, Estimate, FetchOptions, Plan, estimate, finer_chunks, make_plan, rest_chunk_rows
 from core.ranges import Span, merge, total_ms
 from core.series import Series, parse_series
 from core.sources import AllowedSources, Source
@@ -28,7 +29,21 @@ ONLY_MONTHS = ArchiveIndex(EVERYTHING.months, frozenset())
 
 BTC = parse_series("BTCUSDT/1m")
 UM_BTC = parse_series("um:BTCUSDT/1m")
-RULES = PlanRules(AUTO, page_rows=1000, chunk_days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """FetchOptions for any series."""
+
+    allowed: AllowedSources
+    page_rows: int
+    chunk_days: int
+
+    def of(self, series: Series) -> FetchOptions:
+        return FetchOptions(series, BinanceRules(series, self.page_rows), self.allowed, self.chunk_days)
+
+
+RULES = Choice(AUTO, page_rows=1000, chunk_days=1)
 
 instants = st.integers(0, (LAST_DAY - FIRST_DAY) // MS_PER_MINUTE).map(lambda n: FIRST_DAY + n * MS_PER_MINUTE)
 spans = st.tuples(instants, instants).filter(lambda ends: ends[0] != ends[1]).map(lambda ends: Span(*sorted(ends)))
@@ -62,8 +77,8 @@ any_series = st.sampled_from(
 ).map(parse_series)
 
 
-def rules_for(*choices: AllowedSources) -> st.SearchStrategy[PlanRules]:
-    return st.builds(PlanRules, st.sampled_from(choices), st.sampled_from([1, 499, 1000, 1500]), st.integers(1, 31))
+def rules_for(*choices: AllowedSources) -> st.SearchStrategy[Choice]:
+    return st.builds(Choice, st.sampled_from(choices), st.sampled_from([1, 499, 1000, 1500]), st.integers(1, 31))
 
 
 any_rules = rules_for(*AllowedSources)
@@ -79,18 +94,18 @@ def sources(plan: Plan) -> list[Source]:
 
 @given(any_series, missing, published_files, rules_for(AUTO, REST))
 def test_chunks_cover_exactly_what_is_missing(
-    series: Series, uncovered: list[Span], published: ArchiveIndex, rules: PlanRules
+    series: Series, uncovered: list[Span], published: ArchiveIndex, rules: Choice
 ) -> None:
-    plan = make_plan(series, uncovered, published, rules)
+    plan = make_plan(rules.of(series), uncovered, published)
     assert merge(chunk.span for chunk in plan.chunks) == merge(uncovered)
     assert plan.unserved == ()
 
 
 @given(any_series, missing, published_files, rules_for(ARCHIVE))
 def test_from_archives_alone_chunks_and_unserved_cover_exactly_what_is_missing(
-    series: Series, uncovered: list[Span], published: ArchiveIndex, rules: PlanRules
+    series: Series, uncovered: list[Span], published: ArchiveIndex, rules: Choice
 ) -> None:
-    plan = make_plan(series, uncovered, published, rules)
+    plan = make_plan(rules.of(series), uncovered, published)
     pieces = [chunk.span for chunk in plan.chunks] + list(plan.unserved)
     assert merge(pieces) == merge(uncovered)
     assert total_ms(pieces) == total_ms(merge(uncovered))
@@ -99,17 +114,17 @@ def test_from_archives_alone_chunks_and_unserved_cover_exactly_what_is_missing(
 
 @given(any_series, missing, published_files, any_rules)
 def test_chunks_are_ordered_and_disjoint(
-    series: Series, uncovered: list[Span], published: ArchiveIndex, rules: PlanRules
+    series: Series, uncovered: list[Span], published: ArchiveIndex, rules: Choice
 ) -> None:
-    chunks = make_plan(series, uncovered, published, rules).chunks
+    chunks = make_plan(rules.of(series), uncovered, published).chunks
     assert all(left.span.end_ms <= right.span.start_ms for left, right in itertools.pairwise(chunks))
 
 
 @given(any_series, missing, published_files, any_rules)
 def test_archive_chunks_use_published_files_and_stay_inside_them(
-    series: Series, uncovered: list[Span], published: ArchiveIndex, rules: PlanRules
+    series: Series, uncovered: list[Span], published: ArchiveIndex, rules: Choice
 ) -> None:
-    for chunk in make_plan(series, uncovered, published, rules).chunks:
+    for chunk in make_plan(rules.of(series), uncovered, published).chunks:
         if chunk.source is Source.REST:
             assert chunk.period is None
             continue
@@ -121,33 +136,33 @@ def test_archive_chunks_use_published_files_and_stay_inside_them(
 
 @given(any_series, missing, published_files, any_rules)
 def test_rest_alone_never_takes_a_file(
-    series: Series, uncovered: list[Span], published: ArchiveIndex, rules: PlanRules
+    series: Series, uncovered: list[Span], published: ArchiveIndex, rules: Choice
 ) -> None:
-    only_rest = PlanRules(REST, rules.page_rows, rules.chunk_days)
-    assert set(sources(make_plan(series, uncovered, published, only_rest))) <= {Source.REST}
+    only_rest = Choice(REST, rules.page_rows, rules.chunk_days)
+    assert set(sources(make_plan(only_rest.of(series), uncovered, published))) <= {Source.REST}
 
 
 @given(st.sampled_from(["BTCUSDT/1s", "BTCUSDT/1m"]).map(parse_series), missing, rules_for(AUTO, REST))
 def test_rest_chunks_of_minutes_are_at_most_chunk_days_and_a_page_long(
-    series: Series, uncovered: list[Span], rules: PlanRules
+    series: Series, uncovered: list[Span], rules: Choice
 ) -> None:
-    for chunk in make_plan(series, uncovered, NO_ARCHIVES, rules).chunks:
+    for chunk in make_plan(rules.of(series), uncovered, NO_ARCHIVES).chunks:
         page_ms = rules.page_rows * series.interval.typical_ms
         assert chunk.span.end_ms - chunk.span.start_ms < rules.chunk_days * MS_PER_DAY + page_ms
 
 
 @given(any_series, missing, any_rules)
-def test_planning_what_is_planned_changes_nothing(series: Series, uncovered: list[Span], rules: PlanRules) -> None:
-    assert make_plan(series, iter(uncovered), EVERYTHING, rules) == make_plan(
-        series, merge(uncovered), EVERYTHING, rules
+def test_planning_what_is_planned_changes_nothing(series: Series, uncovered: list[Span], rules: Choice) -> None:
+    assert make_plan(rules.of(series), iter(uncovered), EVERYTHING) == make_plan(
+        rules.of(series), merge(uncovered), EVERYTHING
     )
 
 
 def test_eight_years_of_days_are_a_handful_of_chunks() -> None:
     years = span("2017-08-17", "2025-08-17")
-    plan = make_plan(parse_series("BTCUSDT/1d"), [years], NO_ARCHIVES, RULES)
+    plan = make_plan(RULES.of(parse_series("BTCUSDT/1d")), [years], NO_ARCHIVES)
     assert len(plan.chunks) == 3
-    assert estimate(parse_series("BTCUSDT/1d"), plan.chunks, RULES).requests == 3
+    assert estimate(RULES.of(parse_series("BTCUSDT/1d")), plan.chunks).requests == 3
 
 
 @pytest.mark.parametrize(
@@ -163,7 +178,7 @@ def test_eight_years_of_days_are_a_handful_of_chunks() -> None:
     ],
 )
 def test_a_rest_chunk_holds_chunk_days_in_whole_pages(code: str, page_rows: int, chunk_days: int, rows: int) -> None:
-    assert rest_chunk_rows(INTERVALS[code], PlanRules(REST, page_rows, chunk_days)) == rows
+    assert rest_chunk_rows(Choice(REST, page_rows, chunk_days).of(parse_series(f"BTCUSDT/{code}"))) == rows
 
 
 @given(
@@ -178,11 +193,11 @@ def test_every_page_of_a_rest_plan_is_full_but_the_last(market: Market, code: st
     start_ms = interval.add(interval.ceil(parse_time("2020-01-01")), first)
     whole = Span(start_ms, interval.add(start_ms, rows))
     per_page = page_rows(market, None)
-    plan = make_plan(series, [whole], NO_ARCHIVES, PlanRules(REST, per_page, 1))
+    plan = make_plan(Choice(REST, per_page, 1).of(series), [whole], NO_ARCHIVES)
     held = [
         interval.count(page.start_ms, page.end_ms)
         for chunk in plan.chunks
-        for page in pages(market, interval, chunk.span, per_page)
+        for page in BinanceRules(series, per_page).pages(chunk.span)
     ]
     assert sum(held) == rows
     if market is not Market.CM or code not in ("1h", "1d"):  # COIN-M allows 200 days at most
@@ -191,65 +206,65 @@ def test_every_page_of_a_rest_plan_is_full_but_the_last(market: Market, code: st
 
 def test_a_two_hour_hole_in_an_old_month_goes_by_rest() -> None:
     hole = span("2023-11-24T12:00", "2023-11-24T14:00")
-    assert make_plan(BTC, [hole], EVERYTHING, RULES) == Plan((Chunk(hole, Source.REST),))
+    assert make_plan(RULES.of(BTC), [hole], EVERYTHING) == Plan((Chunk(hole, Source.REST),))
 
 
 @pytest.mark.parametrize("series", [BTC, UM_BTC])
 def test_a_whole_past_month_goes_by_its_monthly_file(series: Series) -> None:
     month = month_of(parse_time("2024-01-01"))
-    plan = make_plan(series, [month.span], EVERYTHING, RULES)
+    plan = make_plan(RULES.of(series), [month.span], EVERYTHING)
     assert plan.chunks == (Chunk(month.span, Source.ARCHIVE_MONTHLY, month),)
 
 
 def test_most_of_a_month_goes_by_its_monthly_file_and_takes_no_more_than_is_missing() -> None:
     most = span("2024-01-04T07:00", "2024-01-31T12:00")
-    plan = make_plan(BTC, [most], EVERYTHING, RULES)
+    plan = make_plan(RULES.of(BTC), [most], EVERYTHING)
     assert plan.chunks == (Chunk(most, Source.ARCHIVE_MONTHLY, month_of(most.start_ms)),)
 
 
 def test_three_months_and_two_days_are_three_monthly_files_and_two_daily_ones() -> None:
     published = ArchiveIndex(frozenset(ALL_MONTHS[:3]), EVERYTHING.days)
-    plan = make_plan(BTC, [span("2023-11-01", "2024-02-03")], published, RULES)
+    plan = make_plan(RULES.of(BTC), [span("2023-11-01", "2024-02-03")], published)
     assert sources(plan) == [Source.ARCHIVE_MONTHLY] * 3 + [Source.ARCHIVE_DAILY] * 2
 
 
 def test_a_past_day_of_minutes_goes_by_its_daily_file_while_the_months_file_is_not_out() -> None:
     day = day_of(parse_time("2024-02-07"))
-    assert make_plan(BTC, [day.span], ONLY_DAYS, RULES).chunks == (Chunk(day.span, Source.ARCHIVE_DAILY, day),)
+    assert make_plan(RULES.of(BTC), [day.span], ONLY_DAYS).chunks == (Chunk(day.span, Source.ARCHIVE_DAILY, day),)
 
 
 def test_a_day_whose_file_is_not_out_goes_by_rest() -> None:
     published = ArchiveIndex(frozenset(), frozenset({parse_time("2024-02-06")}))
-    plan = make_plan(BTC, [span("2024-02-06", "2024-02-08")], published, RULES)
+    plan = make_plan(RULES.of(BTC), [span("2024-02-06", "2024-02-08")], published)
     assert sources(plan) == [Source.ARCHIVE_DAILY, Source.REST]
 
 
 def test_seconds_never_go_by_monthly_files() -> None:
     seconds = parse_series("BTCUSDT/1s")
     january = span("2024-01-01", "2024-02-01")
-    assert sources(make_plan(seconds, [january], EVERYTHING, RULES)) == [Source.ARCHIVE_DAILY] * 31
-    assert sources(make_plan(seconds, [january], ONLY_MONTHS, RULES)) == [Source.REST] * 31
-    only_archives = PlanRules(ARCHIVE, 1000, 1)
-    assert make_plan(seconds, [january], ONLY_MONTHS, only_archives) == Plan((), (january,))
+    assert sources(make_plan(RULES.of(seconds), [january], EVERYTHING)) == [Source.ARCHIVE_DAILY] * 31
+    assert sources(make_plan(RULES.of(seconds), [january], ONLY_MONTHS)) == [Source.REST] * 31
+    only_archives = Choice(ARCHIVE, 1000, 1)
+    assert make_plan(only_archives.of(seconds), [january], ONLY_MONTHS) == Plan((), (january,))
 
 
 def test_a_month_of_days_goes_by_rest_where_one_page_holds_years() -> None:
-    plan = make_plan(parse_series("BTCUSDT/1d"), [span("2024-01-01", "2024-02-01")], EVERYTHING, RULES)
+    plan = make_plan(RULES.of(parse_series("BTCUSDT/1d")), [span("2024-01-01", "2024-02-01")], EVERYTHING)
     assert sources(plan) == [Source.REST]
 
 
 def test_from_archives_alone_a_two_hour_hole_takes_a_file_all_the_same() -> None:
     hole = span("2023-11-24T12:00", "2023-11-24T14:00")
-    only_archives = PlanRules(ARCHIVE, 1000, 1)
+    only_archives = Choice(ARCHIVE, 1000, 1)
     day = day_of(hole.start_ms)
-    assert make_plan(BTC, [hole], EVERYTHING, only_archives).chunks == (Chunk(hole, Source.ARCHIVE_DAILY, day),)
+    assert make_plan(only_archives.of(BTC), [hole], EVERYTHING).chunks == (Chunk(hole, Source.ARCHIVE_DAILY, day),)
     month = month_of(hole.start_ms)
-    assert make_plan(BTC, [hole], ONLY_MONTHS, only_archives).chunks == (Chunk(hole, Source.ARCHIVE_MONTHLY, month),)
-    assert make_plan(BTC, [hole], NO_ARCHIVES, only_archives) == Plan((), (hole,))
+    assert make_plan(only_archives.of(BTC), [hole], ONLY_MONTHS).chunks == (Chunk(hole, Source.ARCHIVE_MONTHLY, month),)
+    assert make_plan(only_archives.of(BTC), [hole], NO_ARCHIVES) == Plan((), (hole,))
 
 
 def test_nothing_missing_is_nothing_to_do() -> None:
-    assert make_plan(BTC, [], EVERYTHING, RULES) == Plan(())
+    assert make_plan(RULES.of(BTC), [], EVERYTHING) == Plan(())
 
 
 def test_a_chunk_reads_as_its_span_and_source() -> None:
@@ -262,46 +277,46 @@ def monthly(month: str) -> Chunk:
 
 
 def test_a_monthly_file_that_cannot_be_used_is_replaced_by_days() -> None:
-    plan = finer_chunks(monthly("2024-02-01"), BTC, EVERYTHING, RULES)
+    plan = finer_chunks(RULES.of(BTC), monthly("2024-02-01"), EVERYTHING)
     assert sources(plan) == [Source.ARCHIVE_DAILY] * 29
     assert merge(chunk.span for chunk in plan.chunks) == [monthly("2024-02-01").span]
 
 
 def test_the_days_of_a_bad_monthly_file_are_tried_though_they_were_not_listed() -> None:
-    plan = finer_chunks(monthly("2024-02-01"), BTC, ONLY_MONTHS, RULES)
+    plan = finer_chunks(RULES.of(BTC), monthly("2024-02-01"), ONLY_MONTHS)
     assert sources(plan) == [Source.ARCHIVE_DAILY] * 29
 
 
 def test_a_daily_file_that_cannot_be_used_is_replaced_by_rest() -> None:
     day = day_of(parse_time("2024-02-07"))
     chunk = Chunk(day.span, Source.ARCHIVE_DAILY, day)
-    assert finer_chunks(chunk, BTC, EVERYTHING, RULES) == Plan((Chunk(day.span, Source.REST),))
-    assert finer_chunks(chunk, BTC, EVERYTHING, PlanRules(ARCHIVE, 1000, 1)) == Plan((), (day.span,))
+    assert finer_chunks(RULES.of(BTC), chunk, EVERYTHING) == Plan((Chunk(day.span, Source.REST),))
+    assert finer_chunks(Choice(ARCHIVE, 1000, 1).of(BTC), chunk, EVERYTHING) == Plan((), (day.span,))
 
 
 @given(any_series, missing, published_files, any_rules)
 def test_finer_chunks_cover_the_chunk_they_replace_without_its_file(
-    series: Series, uncovered: list[Span], published: ArchiveIndex, rules: PlanRules
+    series: Series, uncovered: list[Span], published: ArchiveIndex, rules: Choice
 ) -> None:
-    for chunk in make_plan(series, uncovered, published, rules).chunks[:3]:
-        finer = finer_chunks(chunk, series, published, rules)
+    for chunk in make_plan(rules.of(series), uncovered, published).chunks[:3]:
+        finer = finer_chunks(rules.of(series), chunk, published)
         assert merge([*(one.span for one in finer.chunks), *finer.unserved]) == [chunk.span]
         assert chunk.source is Source.REST or all(one.period != chunk.period for one in finer.chunks)
 
 
 @given(any_series, missing, published_files, any_rules, st.integers(0, 10))
 def test_estimates_add_up(
-    series: Series, uncovered: list[Span], published: ArchiveIndex, rules: PlanRules, cut: int
+    series: Series, uncovered: list[Span], published: ArchiveIndex, rules: Choice, cut: int
 ) -> None:
-    chunks = make_plan(series, uncovered, published, rules).chunks
-    total = estimate(series, chunks, rules)
-    assert total == estimate(series, chunks[:cut], rules) + estimate(series, chunks[cut:], rules)
+    chunks = make_plan(rules.of(series), uncovered, published).chunks
+    total = estimate(rules.of(series), chunks)
+    assert total == estimate(rules.of(series), chunks[:cut]) + estimate(rules.of(series), chunks[cut:])
     assert sum(total.chunks.values()) == len(chunks)
     assert total.rows == sum(series.interval.count(one.span.start_ms, one.span.end_ms) for one in chunks)
 
 
 def test_no_chunks_cost_nothing() -> None:
-    assert estimate(BTC, [], RULES) == NOTHING
+    assert estimate(RULES.of(BTC), []) == NOTHING
     assert NOTHING.seconds(4800, workers=4) == 0
 
 
@@ -324,13 +339,13 @@ def test_rest_costs_the_weight_of_the_contract(
     series = parse_series(text)
     start_ms = parse_time("2024-02-07")
     chunk = Chunk(Span(start_ms, start_ms + hours * MS_PER_HOUR), Source.REST)
-    cost = estimate(series, [chunk], PlanRules(REST, page_rows, 1))
+    cost = estimate(Choice(REST, page_rows, 1).of(series), [chunk])
     assert (cost.requests, cost.weight, cost.rows) == (requests, weight, hours * 60)
     assert cost.chunks == {"rest": 1}
 
 
 def test_archives_cost_two_requests_and_no_weight() -> None:
-    cost = estimate(BTC, [monthly("2024-01-01")], RULES)
+    cost = estimate(RULES.of(BTC), [monthly("2024-01-01")])
     assert (cost.chunks, cost.requests, cost.weight, cost.rows) == ({"archive-monthly": 1}, 2, 0, 44_640)
     assert 2_000_000 < cost.bytes < 2_500_000  # as measured: 2.2 MB
 

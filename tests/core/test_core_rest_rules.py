@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.binance.rules import BEST_ROWS, MAX_ROWS, page_rows, page_weight, pages
-from core.instrument import Market
+from core.binance.rules import BEST_ROWS, MAX_ROWS, BinanceRules, page_rows, page_weight
+from core.instrument import ExchangeName, Instrument, Market
 from core.intervals import INTERVALS
 from core.ranges import Span
+from core.series import Series, parse_series
 from core.times import MS_PER_DAY, MS_PER_MINUTE, parse_time
 
-MINUTE, DAY = INTERVALS["1m"], INTERVALS["1d"]
 NEW_YEAR = parse_time("2024-01-01")
 
 
@@ -69,7 +69,8 @@ def test_windows_are_disjoint_cover_exactly_and_fit_a_page(
     interval = INTERVALS[code]
     length = interval.typical_ms
     span = Span(start_ms, start_ms + slots * length + extra_ms % length + 1)
-    windows = list(pages(market, interval, span, rows))
+    series = Series(Instrument(ExchangeName.BINANCE, market, "BTCUSDT"), interval)
+    windows = list(BinanceRules(series, rows).pages(span))
     assert windows[0].start_ms == span.start_ms
     assert windows[-1].end_ms == span.end_ms
     assert all(left.end_ms == right.start_ms for left, right in itertools.pairwise(windows))
@@ -80,17 +81,22 @@ def test_windows_are_disjoint_cover_exactly_and_fit_a_page(
 
 def test_a_day_of_spot_minutes_is_two_pages() -> None:
     day = Span(NEW_YEAR, NEW_YEAR + MS_PER_DAY)
-    lengths = [(w.end_ms - w.start_ms) // MS_PER_MINUTE for w in pages(Market.SPOT, MINUTE, day, 1000)]
+    lengths = [
+        (w.end_ms - w.start_ms) // MS_PER_MINUTE for w in BinanceRules(parse_series("BTCUSDT/1m"), 1000).pages(day)
+    ]
     assert lengths == [1000, 440]
 
 
 def test_a_day_of_futures_minutes_is_three_cheap_pages() -> None:
     day = Span(NEW_YEAR, NEW_YEAR + MS_PER_DAY)
-    lengths = [(w.end_ms - w.start_ms) // MS_PER_MINUTE for w in pages(Market.UM, MINUTE, day, 499)]
+    lengths = [
+        (w.end_ms - w.start_ms) // MS_PER_MINUTE for w in BinanceRules(parse_series("um:BTCUSDT/1m"), 499).pages(day)
+    ]
     assert lengths == [499, 499, 442]
 
 
 def test_only_coin_m_windows_end_after_200_days() -> None:
     years = Span(parse_time("2021-01-01"), parse_time("2024-01-01"))
-    assert len(list(pages(Market.UM, DAY, years, 1500))) == 1
-    assert [w.end_ms - w.start_ms for w in pages(Market.CM, DAY, years, 1500)][:-1] == [200 * MS_PER_DAY] * 5
+    assert len(list(BinanceRules(parse_series("um:BTCUSDT/1d"), 1500).pages(years))) == 1
+    windows = BinanceRules(parse_series("cm:BTCUSD_PERP/1d"), 1500).pages(years)
+    assert [w.end_ms - w.start_ms for w in windows][:-1] == [200 * MS_PER_DAY] * 5

@@ -170,10 +170,10 @@ def test_any_text_is_a_series_or_a_configuration_error(text: str) -> None:
 
 
 def test_candles_of_one_second_exist_on_spot_only() -> None:
-    assert parse_interval("1s", Market.SPOT) is INTERVALS["1s"]
+    assert parse_interval("1s", Market.SPOT, ExchangeName.BINANCE) is INTERVALS["1s"]
     for market in (Market.UM, Market.CM):
         with pytest.raises(ConfigurationError, match="interval 1s does not exist on market"):
-            parse_interval("1s", market)
+            parse_interval("1s", market, ExchangeName.BINANCE)
 
 
 @pytest.mark.parametrize(

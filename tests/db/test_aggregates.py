@@ -7,6 +7,7 @@ from random import Random
 import pytest
 from candles import batch_of
 
+from core.columns import VALUE_NAMES
 from core.instrument import Market
 from core.intervals import INTERVALS, Interval
 from core.ranges import Span
@@ -15,7 +16,7 @@ from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time, to_da
 from db.aggregates import AggregateDifference, find_aggregate_differences
 from db.connection import Database
 from db.operations import insert_candles
-from db.schema import VALUE_COLUMNS, create_table_if_not_exists
+from db.schema import create_table_if_not_exists
 from demo.aggregation import FINER, all_intervals
 from demo.candle_rows import Row
 from demo.decimal_text import SCALES, write_row
@@ -128,7 +129,7 @@ def test_each_altered_candle_is_found_whatever_the_interval(database: Database, 
     assert (compared, [found.time_ms for found in differences]) == (len(rows), altered)
 
 
-@pytest.mark.parametrize("name", [name for name, _ in VALUE_COLUMNS])
+@pytest.mark.parametrize("name", VALUE_NAMES)
 @pytest.mark.parametrize("side", ["longer", "minute"])
 def test_each_altered_value_is_found_and_named(morning: Database, name: str, side: str) -> None:
     time_ms = MORNING.start_ms + 2 * MS_PER_HOUR

@@ -16,12 +16,11 @@ from db.checks import (
     count_doubles,
     count_rows_in_each,
     count_rows_within,
-    faults_of_shape,
     find_off_grid,
 )
 from db.connection import Database
 from db.operations import insert_candles
-from db.schema import create_table_if_not_exists, has_key
+from db.schema import create_table_if_not_exists, find_tables, has_key
 from demo.generated_market import generate_series
 
 BTC = parse_series("BTCUSDT")
@@ -60,7 +59,7 @@ def execute(database: Database, *statements: str) -> None:
 
 def faults(database: Database) -> list[str]:
     with database.transaction("look") as tx:
-        return faults_of_shape(tx, TABLE)
+        return [fault.text for fault in find_tables(tx, [TABLE])[TABLE].faults]
 
 
 def keyed(database: Database) -> bool:
@@ -167,24 +166,23 @@ def test_a_table_as_it_was_created_has_no_faults(database: Database, text: str) 
     series = parse_series(text)
     with database.transaction("create") as tx:
         create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
-        assert faults_of_shape(tx, series.table_name) == []
+        assert find_tables(tx, [series.table_name])[series.table_name].faults == []
         assert has_key(tx, series.table_name)
 
 
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
-        (["rename column close to closing"], COLUMNS.replace("close", "closing")),
-        (["rename column trades to count"], COLUMNS.replace("trades", "count")),
+        (["rename column close to closing", "alter column closing drop not null"], COLUMNS.replace("close, ", "")),
+        (["rename column trades to count", "alter column count set default 0"], COLUMNS.replace("trades, ", "")),
         (
             ["rename column open to x", "rename column close to open", "rename column x to close"],
             COLUMNS.replace("open, high, low, close", "close, high, low, open"),
         ),
         (["drop column quote_volume"], COLUMNS.replace("quote_volume, trades", "trades")),
-        (["add column remark text"], f"{COLUMNS}, remark"),
         (["drop column open", "add column open numeric"], f"{COLUMNS.replace('open, ', '', 1)}, open"),
     ],
-    ids=["renamed", "also renamed", "swapped", "missing", "added", "moved"],
+    ids=["renamed", "also renamed", "swapped", "missing", "moved"],
 )
 def test_other_columns_than_those_created_are_a_fault(table: Database, changes: list[str], found: str) -> None:
     execute(table, *(f"alter table public.{TABLE} {change}" for change in changes))
@@ -217,7 +215,7 @@ def test_a_fault_of_type_names_the_type(table: Database) -> None:
     assert "double precision" in fault
 
 
-NO_KEY = ["it has no primary key on time"]
+NO_KEY = ["it has lost its primary key on time; verify --repair gives it back"]
 DROP_KEY = f"alter table public.{TABLE} drop constraint {TABLE}_pkey"
 
 
@@ -285,4 +283,31 @@ def test_an_index_that_could_not_be_built_is_no_key(table: Database, database_ur
 
 def test_all_faults_are_told_together(table: Database) -> None:
     execute(table, f"alter table public.{TABLE} rename column time to moment")
-    assert len(faults(table)) == 2
+    columns, to_fill, key = faults(table)
+    assert columns.startswith("its columns are open numeric, high numeric,")
+    assert to_fill.startswith("column moment has to be filled")
+    assert [key] == NO_KEY
+
+
+FURTHER = {
+    "null": "remark text",
+    "with a default": "remark text not null default 'mine'",
+    "generated": "range numeric generated always as (high - low) stored",
+    "identity": "number bigint generated always as identity",
+}
+
+
+@pytest.mark.parametrize("column", FURTHER.values(), ids=FURTHER)
+def test_a_further_column_that_fills_itself_is_no_fault(table: Database, column: str) -> None:
+    execute(table, f"alter table public.{TABLE} add column {column}")
+    assert faults(table) == []
+
+
+def test_a_further_column_that_has_to_be_filled_is_a_fault_that_says_what_to_do(table: Database) -> None:
+    execute(
+        table,
+        f"alter table public.{TABLE} add column remark text not null default ''",
+        f"alter table public.{TABLE} alter column remark drop default",
+    )
+    why = "column remark has to be filled, and no candle has it; drop its NOT NULL or give a default"
+    assert faults(table) == [why]

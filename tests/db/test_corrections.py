@@ -16,6 +16,7 @@ from core.times import MS_PER_MINUTE, parse_time, to_datetime
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols
 from db.checks import count_doubles
+from db.commit import CommitContext
 from db.connection import Database
 from db.corrections import correct_candles, load_corrected, restore_key, undo_corrections
 from db.ledger import load_entries
@@ -66,12 +67,12 @@ def correct(
 ) -> None:
     with database.transaction("correct") as tx:
         batch = batch_of(rows) if rows else CandleBatch.empty()
-        correct_candles(tx, series_id, series.table_name, times, batch, "rest", run_id, NOW_MS)
+        correct_candles(tx, CommitContext(series_id, series.table_name, run_id, NOW_MS), times, batch, "rest")
 
 
 def undo(database: Database, series_id: int, run_id: str = "repair", new_run_id: str = "undo") -> int:
     with database.transaction("undo") as tx:
-        return undo_corrections(tx, series_id, BTC.table_name, run_id, new_run_id, NOW_MS + 1)
+        return undo_corrections(tx, CommitContext(series_id, BTC.table_name, new_run_id, NOW_MS + 1), run_id)
 
 
 def stored(database: Database, series: Series = BTC) -> list[Row]:
@@ -176,7 +177,8 @@ def test_a_correction_that_is_rolled_back_leaves_neither_candle_nor_record(datab
 
     def fail() -> None:
         with database.transaction("correct") as tx:
-            correct_candles(tx, series_id, BTC.table_name, [at(5)], CandleBatch.empty(), "rest", "repair", NOW_MS)
+            repair = CommitContext(series_id, BTC.table_name, "repair", NOW_MS)
+            correct_candles(tx, repair, [at(5)], CandleBatch.empty(), "rest")
             raise SeriesError("something else")
 
     with pytest.raises(SeriesError, match="something else"):
@@ -190,8 +192,8 @@ def test_several_corrections_in_one_transaction_are_kept_apart(database: Databas
     eth_rows = list(generate_series(ETH, HALF_HOUR, 1))
     with database.transaction("correct") as tx:
         for series_id, series, minute in ((btc_id, BTC, 1), (eth_id, ETH, 2), (btc_id, BTC, 3)):
-            batch = CandleBatch.empty()
-            correct_candles(tx, series_id, series.table_name, [at(minute)], batch, "rest", "repair", NOW_MS)
+            repair = CommitContext(series_id, series.table_name, "repair", NOW_MS)
+            correct_candles(tx, repair, [at(minute)], CandleBatch.empty(), "rest")
         assert load_corrected(tx, "repair") == [(btc_id, 2), (eth_id, 1)]
     assert stored(database) == truth_rows([row for row in ROWS if row[0] not in (at(1), at(3))])
     assert stored(database, ETH) == truth_rows([row for row in eth_rows if row[0] != at(2)])
@@ -364,6 +366,7 @@ def test_a_hand_that_follows_an_own_correction_in_the_same_session_is_noted(data
     execute(database, "update public.ohlcv_btcusdt set close = close where time = '2024-03-01 00:07Z'")
     assert external_changes(database) == 1
     with database.transaction("both") as tx:
-        correct_candles(tx, series_id, BTC.table_name, [at(6)], CandleBatch.empty(), "rest", "repair", NOW_MS)
+        repair = CommitContext(series_id, BTC.table_name, "repair", NOW_MS)
+        correct_candles(tx, repair, [at(6)], CandleBatch.empty(), "rest")
         tx.cursor.execute("delete from public.ohlcv_btcusdt where time = %s", (to_datetime(at(8)),))
     assert external_changes(database) == 2

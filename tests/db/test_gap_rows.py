@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.gaps import Answer, Event, Gap, GapStatus, Reason, apply_answers, new_gap
+from core.binance.rules import BinanceRules
+from core.gaps import Answer, Event, EventKind, Gap, GapStatus, Reason, apply_answers, new_gap
 from core.ranges import Span
 from core.series import Series, parse_series
 from core.sources import Source
@@ -28,7 +29,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 answers = st.builds(
     Answer, st.sampled_from(Source), spans, moments, moments, st.integers(1, 2**31 - 1), st.none() | texts
 )
-events = st.builds(Event, moments, texts)
+events = st.builds(Event, moments, st.sampled_from(EventKind), texts)
 gaps_of_any_kind = st.builds(
     Gap,
     spans,
@@ -103,7 +104,7 @@ def test_a_gaps_life_is_readable_for_whoever_looks_at_the_row(database: Database
                     "archive_checksum": "abc",
                 }
             ],
-            [{"at": "2024-03-05T12:34:56.789Z", "event": "found"}],
+            [{"at": "2024-03-05T12:34:56.789Z", "kind": "found", "event": "found"}],
         )
 
 
@@ -185,7 +186,7 @@ def test_a_gap_that_is_healed_in_its_middle_becomes_three_rows_of_which_the_firs
 ) -> None:
     series_id = enter(database)
     before = saved(database, series_id, [new_gap(minutes(0, 30), NOW_MS)])
-    after = apply_answers(before, [minutes(10, 20)], [], BTC, NOW_MS + MS_PER_HOUR, "rest, run r")
+    after = apply_answers(before, [minutes(10, 20)], [], BinanceRules(BTC, 1000), NOW_MS + MS_PER_HOUR, "rest, run r")
     with database.transaction("save") as tx:
         save_gaps(tx, series_id, before, after)
         loaded = load_open_gaps(tx, series_id)

@@ -15,6 +15,7 @@ from core.sources import Source
 from core.times import MS_PER_MINUTE, parse_time, to_datetime
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols
+from db.commit import CommitContext
 from db.connection import Database
 from db.healing import save_healed
 from db.ledger import LedgerEntry, hash_stored, load_entries
@@ -63,7 +64,7 @@ def heal(
 ) -> SaveResult:
     fetched = [FetchedSpan(span, truth.within(span), Source.REST) for span in spans]
     with database.transaction("heal") as tx:
-        return save_healed(tx, series_id, series.table_name, fetched, "heal", NOW_MS + 1, came_late)
+        return save_healed(tx, CommitContext(series_id, series.table_name, "heal", NOW_MS + 1), fetched, came_late)
 
 
 def entries(database: Database, series_id: int, series: Series = BTC) -> list[LedgerEntry]:
@@ -72,7 +73,7 @@ def entries(database: Database, series_id: int, series: Series = BTC) -> list[Le
 
 
 def lose(database: Database, *spans: Span) -> None:
-    """Delete candles as a foreign hand would."""
+    """Delete candles as somebody else would, by hand."""
     for span in spans:
         execute(database, "delete from public.ohlcv_btcusdt where time >= %s and time < %s", span.start_ms, span.end_ms)
 

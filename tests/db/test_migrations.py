@@ -16,13 +16,13 @@ from core.sources import Source
 from core.times import MS_PER_MINUTE, parse_time
 from core.wanted import WantedSeries
 from db.catalog import load_catalog, load_symbols_from_db, sync_symbols
-from db.checks import faults_of_shape, is_watched
+from db.checks import is_watched
 from db.connection import Database
 from db.gaps import load_open_gaps
 from db.ledger import load_entries, set_hash_checked, snapshot_of
 from db.migrate import applied_versions, is_migrated, migrate
 from db.operations import insert_candles
-from db.schema import create_table_if_not_exists, refresh_all_series_view
+from db.schema import create_table_if_not_exists, find_tables, refresh_all_series_view
 from demo.generated_market import generate_series
 
 BTC = parse_series("BTCUSDT")
@@ -37,6 +37,7 @@ TABLES = {
     "ohlcv_corrections",
     "ohlcv_external_changes",
     "ohlcv_weight",
+    "fetch_clock",
     "ohlcv_migrations",
 }
 
@@ -118,13 +119,13 @@ def test_a_version_1_database_keeps_what_it_has(first_version: Database) -> None
         assert is_migrated(tx)
         assert stored_rows(tx, BTC.table_name) == truth_rows(ROWS)
         (row,) = load_catalog(tx)
-        assert (row.series, row.active, row.listing_ms, row.status) == (
+        assert (row.series, row.active, row.listing.first_ms, row.listing.status) == (
             BTC,
             True,
             parse_time("2017-08-17T04:00"),
             "TRADING",
         )
-        assert (row.note, row.checked_at_ms) == (None, None)
+        assert (row.listing.notes, row.checked_at_ms) == ((), None)
         assert load_symbols_from_db(tx) == [WantedSeries(BTC)]
         assert load_open_gaps(tx, row.id) == []
         (entry,) = load_entries(tx, row.id, BTC.table_name)
@@ -148,7 +149,7 @@ def test_version_1_and_an_empty_database_end_with_the_same_tables(first_version:
         create_table_if_not_exists(tx, BTC, timescale=False, compress_after_days=0)
     assert columns(first_version) == columns(database)
     with first_version.transaction("look") as tx:
-        assert faults_of_shape(tx, BTC.table_name) == []
+        assert find_tables(tx, [BTC.table_name])[BTC.table_name].faults == []
         assert is_watched(tx, BTC.table_name)
 
 

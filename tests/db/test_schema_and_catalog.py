@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import psycopg2
 import pytest
 
 from core.errors import ConfigurationError, DatabaseUnavailable
+from core.listing import ListingPeriod
 from core.series import parse_series
 from core.times import parse_time
 from core.wanted import WantedSeries
-from db.catalog import load_catalog, load_symbols_from_db, sync_symbols, update_life
+from db.catalog import load_catalog, load_symbols_from_db, sync_symbols, update_listing
 from db.connection import Database
 from db.locks import try_lock_series
 from db.migrate import applied_versions, migrate
@@ -127,39 +129,32 @@ def test_rows_written_by_hand_are_read_and_checked(database: Database) -> None:
             load_symbols_from_db(tx)
 
 
-def test_an_unknown_listing_does_not_erase_a_known_one(database: Database) -> None:
-    with database.transaction("sync") as tx:
-        series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
-        update_life(tx, series_id, 1_502_942_400_000, None, "TRADING", None)
-        update_life(tx, series_id, None, 1_700_000_000_000, "BREAK", None)
-        row = load_catalog(tx)[0]
-    assert (row.listing_ms, row.delisting_ms, row.status) == (1_502_942_400_000, 1_700_000_000_000, "BREAK")
-
-
-def test_a_note_is_written_as_given_and_may_be_cleared(database: Database) -> None:
-    with database.transaction("sync") as tx:
-        series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
-        update_life(tx, series_id, 1_502_942_400_000, None, "TRADING", "ticker used before")
-        tx.cursor.execute("update public.symbols set checked_at = '2024-01-01Z'")
-        noted = load_catalog(tx)[0]
-        update_life(tx, series_id, None, None, "TRADING", None)
-        cleared = load_catalog(tx)[0]
-    assert (noted.note, noted.checked_at_ms) == ("ticker used before", parse_time("2024-01-01"))
-    assert (cleared.note, cleared.listing_ms) == (None, 1_502_942_400_000)
-
-
-def test_when_a_silent_symbol_was_asked_about_is_written_as_given(database: Database) -> None:
+def test_what_is_known_of_a_listing_is_written_and_read_as_given(database: Database) -> None:
+    known = ListingPeriod(1_502_942_400_000, 1_700_000_000_000, "TRADING", False, ("ticker used before", "a; b"))
     asked_ms = parse_time("2025-01-09T12:34:20.123")
-    known = (1_502_942_400_000, 1_700_000_000_000, "TRADING", "ticker used before")
+    periods = [
+        ListingPeriod(1_502_942_400_000, None, "TRADING"),
+        replace(known, dormant_checked_ms=asked_ms),
+        replace(known, dormant_checked_ms=asked_ms + 1),
+        known,
+        ListingPeriod(None, 1_700_000_000_000, "PRE_TRADING", is_pending=True),
+        ListingPeriod(),
+    ]
     with database.transaction("sync") as tx:
         series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
-        asked = []
-        for ms in (asked_ms, asked_ms + 1, None):  # nothing else changes
-            update_life(tx, series_id, *known, ms)
+        tx.cursor.execute("update public.symbols set checked_at = '2024-01-01Z'")
+        for period in periods:
+            update_listing(tx, series_id, period)
             [row] = load_catalog(tx)
-            assert (row.listing_ms, row.delisting_ms, row.status, row.note) == known
-            asked.append(row.silence_asked_ms)
-    assert asked == [asked_ms, asked_ms + 1, None]
+            assert row.listing == period
+            assert row.checked_at_ms == parse_time("2024-01-01")
+
+
+def test_an_unknown_beginning_does_not_erase_a_known_one() -> None:
+    known = ListingPeriod(1_502_942_400_000, None, "TRADING", notes=("a word",))
+    learned = ListingPeriod(None, 1_700_000_000_000, "BREAK")
+    assert known.updated_by(learned) == ListingPeriod(1_502_942_400_000, 1_700_000_000_000, "BREAK")
+    assert known.updated_by(ListingPeriod(5)).first_ms == 5
 
 
 def test_a_lock_is_exclusive_and_ends_with_its_session(database: Database, database_url: str) -> None:

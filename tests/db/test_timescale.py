@@ -12,19 +12,20 @@ from candles import generated_batch, save_spans, stored_rows
 
 from core.candles import content_hash
 from core.fetched import FetchedSpan
-from core.ranges import Span
+from core.ranges import Span, TimeRange
 from core.series import parse_series
 from core.sources import Source
 from core.times import MS_PER_MINUTE, parse_time, to_datetime
 from core.wanted import WantedSeries
 from db.catalog import load_catalog, sync_symbols
-from db.checks import faults_of_shape, is_watched
+from db.checks import is_watched
+from db.commit import CommitContext
 from db.connection import Database
 from db.corrections import correct_candles, undo_corrections
 from db.ledger import hash_stored
 from db.migrate import migrate
 from db.operations import SaveResult
-from db.schema import create_table_if_not_exists, refresh_all_series_view
+from db.schema import create_table_if_not_exists, find_tables, refresh_all_series_view
 from db.timescale import use_timescale_if_there
 from logic.gaps.series_check import check_series
 
@@ -122,22 +123,22 @@ def test_hands_in_compressed_chunks_are_seen_and_corrected(timescale: Database) 
         save_spans(tx, series_id, BTC.table_name, [FetchedSpan(TWO_MONTHS, batch, Source.REST)], "a", 0)
     with timescale.transaction("compress") as tx:
         tx.cursor.execute("select compress_chunk(c) from show_chunks('public.ohlcv_btcusdt') c")
-        assert faults_of_shape(tx, BTC.table_name) == []
+        assert find_tables(tx, [BTC.table_name])[BTC.table_name].faults == []
         assert is_watched(tx, BTC.table_name)
     with timescale.transaction("check") as tx:
         row = next(one for one in load_catalog(tx) if one.series == BTC)
-        assert check_series(tx, row, None, None, TWO_MONTHS.end_ms).is_complete
+        assert check_series(tx, row, TimeRange(), TWO_MONTHS.end_ms).is_complete
     noon_ms = parse_time("2024-01-10T12:00")
     with timescale.transaction("by hand") as tx:
         tx.cursor.execute("update public.ohlcv_btcusdt set close = close + 1 where time = %s", (to_datetime(noon_ms),))
     with timescale.transaction("check") as tx:
-        assert check_series(tx, row, None, None, TWO_MONTHS.end_ms).altered == (TWO_MONTHS,)
+        assert check_series(tx, row, TimeRange(), TWO_MONTHS.end_ms).altered == (TWO_MONTHS,)
     with timescale.transaction("correct") as tx:
         right = batch.at([noon_ms])
-        correct_candles(tx, series_id, BTC.table_name, [noon_ms], right, "rest", "repair", 0)
+        correct_candles(tx, CommitContext(series_id, BTC.table_name, "repair", 0), [noon_ms], right, "rest")
         assert hash_stored(tx, BTC.table_name, TWO_MONTHS) == (batch.rows, content_hash(batch))
     with timescale.transaction("undo") as tx:
-        assert undo_corrections(tx, series_id, BTC.table_name, "repair", "undo", 0) == 1
+        assert undo_corrections(tx, CommitContext(series_id, BTC.table_name, "undo", 0), "repair") == 1
         assert hash_stored(tx, BTC.table_name, TWO_MONTHS) != (batch.rows, content_hash(batch))
 
 

@@ -72,7 +72,7 @@ def test_a_symbols_listing_is_the_first_candle_of_its_finest_series() -> None:
 def test_facts_are_an_ordinary_symbols_until_they_are_set() -> None:
     store = CandleStore()
     assert store.facts(Market.SPOT, "BTCUSDT").status == "TRADING"
-    store.set_facts(Market.SPOT, "BTCUSDT", SymbolFacts(status="BREAK"))
+    store.set_facts(Market.SPOT, "BTCUSDT", SymbolFacts("BREAK"))
     assert store.facts(Market.SPOT, "BTCUSDT").status == "BREAK"
 
 

@@ -10,7 +10,7 @@ import requests
 
 from core.instrument import Market
 from core.series import parse_series
-from demo.candle_store import CandleStore, SymbolInfo
+from demo.candle_store import CandleStore, SymbolFacts
 from demo.server import ReplayExchange
 
 Run = Callable[..., ReplayExchange]
@@ -25,7 +25,7 @@ def unlisted(make_store: MakeStore, run: Run) -> Callable[[str], ReplayExchange]
     def start(notation: str) -> ReplayExchange:
         store = make_store(notation, "2024-03-01", "2024-04-01")
         series = parse_series(notation)
-        store.set_facts(series.market, series.symbol, SymbolInfo(listed=False))
+        store.set_facts(series.market, series.symbol, SymbolFacts(listed=False))
         return run(store, NOW)
 
     return start
@@ -58,7 +58,7 @@ def test_its_archives_stay(
 
 def test_listed_again_it_is_there_again(unlisted: Callable[[str], ReplayExchange], http: requests.Session) -> None:
     exchange = unlisted("GONEUSDT/1h")
-    exchange.store.set_facts(Market.SPOT, "GONEUSDT", SymbolInfo())
+    exchange.store.set_facts(Market.SPOT, "GONEUSDT", SymbolFacts())
     assert exchange.store.listed_symbols(Market.SPOT) == ["GONEUSDT"]
     params = {"symbol": "GONEUSDT", "interval": "1h"}
     assert len(http.get(f"{exchange.url}/api/v3/klines", params=params).json()) == 500

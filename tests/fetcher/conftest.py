@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import responses
-from fetcher_helpers import SHARED_DATA, FakeTime
+from fetcher_helpers import SHARED_DATA, FakeTime, rest_of
 
 from core.binance.rules import PUBLISHED_WEIGHT_PER_MINUTE
 from core.instrument import Market
@@ -18,7 +18,6 @@ from demo.server import ReplayExchange
 from fetcher.ban_file import BanFile
 from fetcher.binance.archive import ArchiveClient
 from fetcher.binance.rest import BinanceRest
-from fetcher.exchange_clock import ExchangeClock
 from fetcher.weight_budget import WeightBudget
 
 
@@ -45,15 +44,8 @@ def make_rest(fake_time: FakeTime, ban_path: Path) -> Callable[..., BinanceRest]
 
     def make(market: Market, url: str, *, limit: int | None = None, budget: WeightBudget | None = None) -> BinanceRest:
         weight = PUBLISHED_WEIGHT_PER_MINUTE[market]
-        return BinanceRest(
-            market,
-            url,
-            budget or WeightBudget(weight, 1.0, fake_time.now_ms, fake_time.monotonic_s, fake_time.sleep),
-            BanFile(ban_path, fake_time.now_ms),
-            ExchangeClock(fake_time.now_ms, fake_time.monotonic_s),
-            limit=limit,
-            sleep=fake_time.sleep,
-        )
+        budget = budget or WeightBudget(weight, 1.0, fake_time.now_ms, fake_time.monotonic_s, fake_time.sleep)
+        return rest_of(market, url, budget, BanFile(ban_path, fake_time.now_ms), fake_time, limit=limit)
 
     return make
 

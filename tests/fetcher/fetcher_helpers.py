@@ -13,13 +13,23 @@ from typing import Any
 from core.binance.row import ROW_POSITIONS
 from core.candles import CandleBatch
 from core.columns import SCHEMA
+from core.instrument import Market
 from core.ranges import Span
 from core.series import Series
 from core.times import parse_time
 from demo.clock import ReplayClock
 from demo.generated_market import generate_series
+from fetcher.ban_file import BanFile
+from fetcher.binance.exchange import POOLS
+from fetcher.binance.rest import BinanceRest
+from fetcher.binance.rest_client import RestClient
+from fetcher.exchange_clock import ExchangeClock
+from fetcher.gate import Gate
+from fetcher.http import Sleep
+from fetcher.weight_budget import WeightBudget
 
 Row = Sequence[Any]
+_PATHS = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1", Market.CM: "/dapi/v1"}
 NOW_MS = parse_time("2024-06-01T12:00")
 SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"  # recordings, not part of the project
 
@@ -42,6 +52,28 @@ class FakeTime:
         assert seconds >= 0
         self.waits.append(seconds)
         self.clock.advance(math.ceil(seconds * 1000))
+
+
+def rest_of(
+    market: Market,
+    url: str,
+    budget: WeightBudget,
+    bans: BanFile,
+    time: FakeTime,
+    *,
+    clock: ExchangeClock | None = None,
+    limit: int | None = None,
+    sleep: Sleep | None = None,
+) -> BinanceRest:
+    """Return one market's REST API at `url` on the fake clock."""
+    clock = clock or ExchangeClock(time.now_ms, time.monotonic_s)
+    gate = Gate(POOLS[market], budget, bans, sleep or time.sleep)
+    client = RestClient(url + _PATHS[market], gate, clock, sleep or time.sleep, connections=4)
+    return BinanceRest(market, client, clock, limit, time.monotonic_s)
+
+
+def budget_of(rest: BinanceRest) -> WeightBudget:
+    return rest._client.gate._budget
 
 
 def generated(series: Series, start: str, count: int) -> tuple[Span, list[Row]]:

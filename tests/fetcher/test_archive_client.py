@@ -26,7 +26,7 @@ from demo.candle_store import CandleStore, RecordedFile
 from demo.faults import Action, AlterBody, Answer, CutBody, Reset
 from demo.recordings import identify, read_rows
 from demo.server import ReplayExchange
-from fetcher import archive
+from fetcher.binance import archive
 from fetcher.binance.archive import ArchiveClient
 
 Run = Callable[..., ReplayExchange]

@@ -10,11 +10,11 @@ import responses
 from fetcher_helpers import NOW_MS, generated
 
 from core.binance.rules import COIN_M_MAX_SPAN_MS
+from core.binance.symbol_status import symbol_info
 from core.errors import SeriesError
 from core.instrument import Market
 from core.ranges import Span
 from core.series import Series, parse_series
-from core.symbol_info import SymbolInfo
 from core.times import MS_PER_DAY, MS_PER_HOUR, format_ms, parse_time
 from demo.candle_store import CandleStore
 from demo.faults import AlterRows
@@ -128,7 +128,7 @@ class TestTheFirstCandleFromATimeOn:
     ) -> None:
         series = parse_series(notation)
         exchange = run(self.store(series))
-        found = make_rest(series.market, exchange.url).find_listing(series, parse_time(start))
+        found = make_rest(series.market, exchange.url).find_first_candle(series, parse_time(start))
         assert found == (None if first is None else parse_time(first))
 
     @pytest.mark.parametrize("notation", NOTATIONS)
@@ -154,4 +154,4 @@ def test_a_date_that_is_no_time_counts_as_not_said(
     }
     http.get("https://any.test/fapi/v1/exchangeInfo", json=body)
     symbols, _ = make_rest(Market.UM, "https://any.test").load_symbols(None)
-    assert symbols == {"BTCUSDT": SymbolInfo("BTCUSDT", "TRADING", None, None)}
+    assert symbols == {"BTCUSDT": symbol_info("BTCUSDT", "TRADING")}

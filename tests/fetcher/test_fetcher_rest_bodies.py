@@ -141,7 +141,7 @@ class TestAnAnswerThatIsNotAListOfCandles:
         self, rest: BinanceRest, http: responses.RequestsMock, body: str
     ) -> None:
         http.get(KLINES, body=body.encode(), content_type="application/json")
-        with pytest.raises(UnusableAnswer, match="BTCUSDT/1m, 2024-03-01"):
+        with pytest.raises(UnusableAnswer, match="BTCUSDT/1m: 2024-03-01"):
             fetch(rest)
         assert len(http.calls) == ATTEMPTS
 
@@ -160,7 +160,7 @@ class TestAPageWithABadRow:
         self, rest: BinanceRest, http: responses.RequestsMock, rows: list[Any]
     ) -> None:
         http.get(KLINES, json=rows)
-        with pytest.raises(UnusableAnswer, match="BTCUSDT/1m, 2024-03-01"):
+        with pytest.raises(UnusableAnswer, match="BTCUSDT/1m: 2024-03-01"):
             fetch(rest)
         assert len(http.calls) == ATTEMPTS
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fetcher_helpers import NOW_MS, FakeTime, Row, columns_of, generated, rows_of
+from fetcher_helpers import NOW_MS, FakeTime, Row, budget_of, columns_of, generated, rest_of, rows_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.binance.rules import COIN_M_MAX_SPAN_MS, pages
+from core.binance.rules import COIN_M_MAX_SPAN_MS, BinanceRules
 from core.errors import ExchangeUnavailable, SeriesError, UnusableAnswer
 from core.instrument import Market
 from core.intervals import INTERVALS
@@ -24,7 +24,6 @@ from demo.server import ReplayExchange
 from demo.weights import WeightLimits
 from fetcher.ban_file import BanFile
 from fetcher.binance.rest import BinanceRest
-from fetcher.exchange_clock import ExchangeClock
 from fetcher.weight_budget import WeightBudget
 
 Run = Callable[..., ReplayExchange]
@@ -83,7 +82,7 @@ class TestEveryMarketAndInterval:
         served = serve(series)
         assert served.fetch() == served.truth()
         assert len(served.truth()) == 100
-        assert served.requests() == len(list(pages(series.market, series.interval, served.span, 10)))
+        assert served.requests() == len(list(BinanceRules(series, 10).pages(served.span)))
 
     @pytest.mark.parametrize("code", ["1m", "1d", "3d", "1w", "1M"])
     @pytest.mark.parametrize("market", list(Market))
@@ -440,7 +439,7 @@ class TestAnswersThatKeepChanging:
         served.exchange.faults.add("/klines", AlterRows(damage), after=3, times=2)
         assert served.fetch() == served.truth()
         served.exchange.faults.add("/klines", AlterRows(damage), after=3, times=6)
-        with pytest.raises(UnusableAnswer, match="cm:BTCUSD_PERP/1m, 2015-03-04T00:30Z"):
+        with pytest.raises(UnusableAnswer, match="cm:BTCUSD_PERP/1m: 2015-03-04T00:30Z"):
             served.fetch()
         assert served.exchange.faults.pending() == 0
 
@@ -493,7 +492,7 @@ class TestTroubleOnTheWay:
     def test_an_unknown_symbol_is_an_error_of_the_series(self, serve: Serve) -> None:
         served = serve(MINUTES[Market.SPOT])
         unknown = parse_series("NOSUCHUSDT")
-        with pytest.raises(SeriesError, match="NOSUCHUSDT/1m, .*Invalid symbol"):
+        with pytest.raises(SeriesError, match="NOSUCHUSDT/1m: .*Invalid symbol"):
             served.rest.fetch_binance_ohlcv(unknown, served.span.start_ms, served.span.end_ms)
         assert served.requests() == 1
 
@@ -517,10 +516,10 @@ class TestWeight:
     ) -> None:
         series = parse_series(notation)
         served = serve(series, limit=limit, count=1500)
-        served.fetch(0, served.rest.rows)
+        served.fetch(0, served.rest.page_rows)
         [record] = served.exchange.requests
         assert record.weight == weight
-        assert served.rest.budget.total_used == weight
+        assert budget_of(served.rest).total_used == weight
 
     def test_the_best_page_of_futures_holds_499_rows(self, serve: Serve) -> None:
         served = serve(parse_series("um:BTCUSDT"), limit=None, count=1500)
@@ -530,8 +529,8 @@ class TestWeight:
 
     @pytest.mark.parametrize(("market", "most"), [(Market.SPOT, 1000), (Market.UM, 1500), (Market.CM, 1500)])
     def test_a_page_never_exceeds_the_markets_maximum(self, make_rest: MakeRest, market: Market, most: int) -> None:
-        assert make_rest(market, "http://any.test", limit=100_000).rows == most
-        assert make_rest(market, "http://any.test", limit=0).rows == 1
+        assert make_rest(market, "http://any.test", limit=100_000).page_rows == most
+        assert make_rest(market, "http://any.test", limit=0).page_rows == 1
 
     def test_both_futures_markets_together_stay_inside_one_budget(
         self, run: Run, make_rest: MakeRest, fake_time: FakeTime
@@ -608,21 +607,14 @@ def test_what_is_fetched_is_exactly_what_the_exchange_has(
         start_ms = first_ms + first * MS_PER_MINUTE
         exchange.store.remove(series, Span(start_ms, start_ms + length * MS_PER_MINUTE))
     span = Span(first_ms + bounds[0] * MS_PER_MINUTE, first_ms + sum(bounds) * MS_PER_MINUTE)
-    windows = len(list(pages(market, series.interval, span, limit)))
+    windows = len(list(BinanceRules(series, limit).pages(span)))
     if short_page is not None:  # one page of the first asking lacks rows
         after, dropped = short_page
         change = AlterRows(lambda rows: [row for n, row in enumerate(rows) if n not in dropped])
         exchange.faults.add("/klines", change, after=after % windows)
     time = FakeTime()
-    rest = BinanceRest(
-        market,
-        exchange.url,
-        WeightBudget(10**9, 1.0, time.now_ms, time.monotonic_s, time.sleep),
-        BanFile(ban_path, time.now_ms),
-        ExchangeClock(time.now_ms, time.monotonic_s),
-        limit=limit,
-        sleep=time.sleep,
-    )
+    budget = WeightBudget(10**9, 1.0, time.now_ms, time.monotonic_s, time.sleep)
+    rest = rest_of(market, exchange.url, budget, BanFile(ban_path, time.now_ms), time, limit=limit)
     try:
         batch = rest.fetch_binance_ohlcv(series, span.start_ms, span.end_ms)
         assert rows_of(batch) == columns_of(exchange.store.rows(series, span.start_ms, span.end_ms))

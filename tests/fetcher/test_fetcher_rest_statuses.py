@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 import responses
-from fetcher_helpers import NOW_MS, SHARED_DATA, FakeTime, columns_of, generated, rows_of
+from fetcher_helpers import NOW_MS, SHARED_DATA, FakeTime, budget_of, columns_of, generated, rest_of, rows_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -182,14 +182,8 @@ class TestTooManyRequests:
             raise Stopped
 
         budget = WeightBudget(2400, 1.0, fake_time.now_ms, fake_time.monotonic_s, fake_time.sleep)
-        usd_m = BinanceRest(
-            Market.UM,
-            FUTURES_URL,
-            budget,
-            BanFile(ban_path, fake_time.now_ms),
-            ExchangeClock(fake_time.now_ms, fake_time.monotonic_s),
-            sleep=stop,
-        )
+        bans = BanFile(ban_path, fake_time.now_ms)
+        usd_m = rest_of(Market.UM, FUTURES_URL, budget, bans, fake_time, sleep=stop)
         http.get(f"{FUTURES_URL}/fapi/v1/klines", json=TOO_MUCH, status=429, headers={"Retry-After": "25"})
         http.get(f"{FUTURES_URL}/dapi/v1/klines", json=ROWS)
         with pytest.raises(Stopped):
@@ -387,8 +381,7 @@ class TestABan:
             bans.record("spot", 300_000)  # another thread was told
 
         budget = WeightBudget(2, 1.0, fake_time.now_ms, fake_time.monotonic_s, sleep)
-        clock = ExchangeClock(fake_time.now_ms, fake_time.monotonic_s)
-        rest = BinanceRest(Market.SPOT, SPOT_URL, budget, bans, clock, sleep=sleep)
+        rest = rest_of(Market.SPOT, SPOT_URL, budget, bans, fake_time, sleep=sleep)
         budget.acquire(2)
         with pytest.raises(ExchangeBanned):
             fetch(rest)
@@ -465,7 +458,7 @@ class TestServerFaults:
         answer(500, times=3)
         answer(200, ROWS)
         fetch(rest)
-        assert rest.budget.total_used == 4 * 2
+        assert budget_of(rest).total_used == 4 * 2
 
 
 class TestARefusedSeries:
@@ -606,7 +599,7 @@ class TestTheClock:
         clock = ExchangeClock(fake_time.now_ms, fake_time.monotonic_s)
         budget = WeightBudget(100, 1.0, clock.now_ms, fake_time.monotonic_s, fake_time.sleep)
         bans = BanFile(ban_path, fake_time.now_ms)
-        BinanceRest(Market.UM, FUTURES_URL, budget, bans, clock, sleep=fake_time.sleep).synchronize_clock()
+        rest_of(Market.UM, FUTURES_URL, budget, bans, fake_time, clock=clock).synchronize_clock()
         assert clock.now_ms() == NOW_MS + 4321
         assert budget.total_used == 1
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 import responses
-from fetcher_helpers import NOW_MS, FakeTime, Row, generated
+from fetcher_helpers import NOW_MS, FakeTime, Row, budget_of, generated
 
 from core.binance.rules import COIN_M_MAX_SPAN_MS
+from core.binance.symbol_status import symbol_info
 from core.errors import ExchangeUnavailable, SeriesError
 from core.instrument import Market
 from core.ranges import Span
 from core.series import parse_series
-from core.symbol_info import SymbolInfo
 from core.times import MS_PER_DAY, MS_PER_HOUR, format_ms, parse_time
 from demo.candle_store import CandleStore
 from demo.candle_store import SymbolFacts as ServedFacts
@@ -32,7 +32,7 @@ MakeRest = Callable[..., BinanceRest]
 Change = Callable[[list[Row]], list[Row]]
 
 PERP = "cm:BTCUSD_PERP"
-NO_FACTS = SymbolInfo("BTCUSDT", "TRADING")
+NO_FACTS = symbol_info("BTCUSDT", "TRADING")
 
 
 def store_of(*what: tuple[str, str, int]) -> CandleStore:
@@ -92,14 +92,14 @@ class TestTheSymbolList:
         store.set_facts(market, symbol, ServedFacts("PRE_SETTLE", onboard_ms=1_597_042_800_000, delivery_ms=NOW_MS))
         exchange = run(store)
         loaded = make_rest(market, exchange.url).load_symbols({symbol})
-        assert loaded == ({symbol: SymbolInfo(symbol, "PRE_SETTLE", 1_597_042_800_000, NOW_MS)}, True)
+        assert loaded == ({symbol: symbol_info(symbol, "PRE_SETTLE", 1_597_042_800_000, NOW_MS)}, True)
         assert exchange.requests[0].params == {}
 
     def test_spot_has_a_status_and_no_dates(self, run: Run, make_rest: MakeRest) -> None:
         store = store_of(*self.STORE)
         store.set_facts(Market.SPOT, "ETHUSDT", ServedFacts("BREAK"))
         symbols, _ = make_rest(Market.SPOT, run(store).url).load_symbols({"ETHUSDT"})
-        assert symbols == {"ETHUSDT": SymbolInfo("ETHUSDT", "BREAK", None, None)}
+        assert symbols == {"ETHUSDT": symbol_info("ETHUSDT", "BREAK")}
 
     @pytest.mark.parametrize(("market", "weight"), [(Market.SPOT, 20), (Market.UM, 1), (Market.CM, 1)])
     def test_it_costs_what_the_exchange_counts(
@@ -108,15 +108,15 @@ class TestTheSymbolList:
         exchange = run(store_of(*self.STORE))
         rest = make_rest(market, exchange.url)
         rest.load_symbols(None)
-        assert rest.budget.total_used == exchange.requests[0].weight == weight
+        assert budget_of(rest).total_used == exchange.requests[0].weight == weight
 
     @pytest.mark.parametrize("market", list(Market))
     def test_the_published_limit_is_taken_over(self, run: Run, make_rest: MakeRest, market: Market) -> None:
         exchange = run(store_of(*self.STORE), weight_limits=WeightLimits(spot=777, futures=777))
         rest = make_rest(market, exchange.url)
-        assert rest.budget.allowed_per_minute in (6000, 2400)
+        assert budget_of(rest).allowed_per_minute in (6000, 2400)
         rest.load_symbols(None)
-        assert rest.budget.allowed_per_minute == 777
+        assert budget_of(rest).allowed_per_minute == 777
 
     @pytest.mark.parametrize(
         ("name", "market", "limit", "counts"),
@@ -143,7 +143,7 @@ class TestTheSymbolList:
         rest = make_rest(market, "https://any.test")
         symbols, are_all = rest.load_symbols(None)
         assert are_all
-        assert rest.budget.allowed_per_minute == limit
+        assert budget_of(rest).allowed_per_minute == limit
         statuses = [facts.status for facts in symbols.values()]
         assert "None" not in statuses
         if counts is not None:
@@ -172,7 +172,7 @@ class TestTheSymbolList:
         rest = make_rest(Market.UM, "https://any.test")
         with pytest.raises(ExchangeUnavailable, match="market um"):
             rest.load_symbols(None)
-        assert rest.budget.allowed_per_minute == 2400
+        assert budget_of(rest).allowed_per_minute == 2400
 
     def test_a_list_without_a_limit_leaves_the_published_one(
         self, make_rest: MakeRest, http: responses.RequestsMock
@@ -181,7 +181,7 @@ class TestTheSymbolList:
         http.get("https://any.test/fapi/v1/exchangeInfo", json=body)
         rest = make_rest(Market.UM, "https://any.test")
         assert rest.load_symbols(None)[0] == {"BTCUSDT": NO_FACTS}
-        assert rest.budget.allowed_per_minute == 2400
+        assert budget_of(rest).allowed_per_minute == 2400
 
 
 class TestTheFirstCandle:
@@ -194,7 +194,7 @@ class TestTheFirstCandle:
         store = store_of((notation, "2019-09-08", 20))
         series, exchange = parse_series(notation), run(store)
         rest = make_rest(series.market, exchange.url)
-        assert rest.find_listing(series) == store.open_times(series)[0]
+        assert rest.find_first_candle(series) == store.open_times(series)[0]
         assert [(r.params["startTime"], r.params["limit"]) for r in exchange.requests] == [("0", "1")] * 2
         assert all("endTime" not in r.params for r in exchange.requests)
 
@@ -202,7 +202,7 @@ class TestTheFirstCandle:
     def test_there_is_none_before_trading_has_begun(self, run: Run, make_rest: MakeRest, notation: str) -> None:
         store = store_of((f"{notation}/1m", "2024-06-05", 10))  # after the fake now
         series, exchange = parse_series(notation), run(store)
-        assert make_rest(series.market, exchange.url).find_listing(series) is None
+        assert make_rest(series.market, exchange.url).find_first_candle(series) is None
         stretches = -(-(NOW_MS - parse_time("2020-01-01")) // COIN_M_MAX_SPAN_MS) if notation == PERP else 1
         # That there is none is believed when it was said three times in a row.
         assert [times for _, times in in_a_row(exchange.requests)] == [3] * stretches
@@ -211,7 +211,7 @@ class TestTheFirstCandle:
     def test_of_an_unknown_symbol_is_an_error_of_the_series(self, run: Run, make_rest: MakeRest, notation: str) -> None:
         series = parse_series(notation)
         with pytest.raises(SeriesError, match="Invalid symbol"):
-            make_rest(series.market, run(CandleStore()).url).find_listing(series)
+            make_rest(series.market, run(CandleStore()).url).find_first_candle(series)
 
     @pytest.mark.parametrize("market", ["spot", "um"])
     @pytest.mark.parametrize(("wrong", "requests"), [(1, 3), (2, 4)])
@@ -225,7 +225,7 @@ class TestTheFirstCandle:
         exchange = run(store)
         change: Change = (lambda rows: []) if answer == "nothing" else (lambda rows: [later])
         exchange.faults.add("/klines", AlterRows(change), after=wrong - 1)
-        assert make_rest(series.market, exchange.url).find_listing(series) == store.open_times(series)[0]
+        assert make_rest(series.market, exchange.url).find_first_candle(series) == store.open_times(series)[0]
         assert exchange.faults.pending() == 0
         assert len(exchange.requests) == requests
 
@@ -238,7 +238,7 @@ class TestTheFirstCandle:
         store = store_of((str(series), "2019-09-08", 20))
         exchange = run(store)
         exchange.faults.add("/klines", AlterRows(lambda rows: []), after=first_wrong - 1, times=2)
-        assert make_rest(series.market, exchange.url).find_listing(series) == store.open_times(series)[0]
+        assert make_rest(series.market, exchange.url).find_first_candle(series) == store.open_times(series)[0]
         assert exchange.faults.pending() == 0
         assert len(exchange.requests) == requests
 
@@ -250,7 +250,7 @@ class TestTheFirstCandle:
         series = parse_series(f"{market}:BTCUSDT/1h")
         exchange = run(store_of((str(series), "2019-09-08", 20)))
         exchange.faults.add("/klines", AlterRows(lambda rows: []), times=3)
-        assert make_rest(series.market, exchange.url).find_listing(series) is None
+        assert make_rest(series.market, exchange.url).find_first_candle(series) is None
         assert len(exchange.requests) == 3
 
     @pytest.mark.parametrize("market", ["spot", "um"])
@@ -261,7 +261,7 @@ class TestTheFirstCandle:
         stranger = generated(series, "2024-01-01", 1)[1]
         exchange = run(store_of((str(series), "2024-06-05", 10)))  # after the fake now
         exchange.faults.add("/klines", AlterRows(lambda rows: stranger))
-        assert make_rest(series.market, exchange.url).find_listing(series) is None
+        assert make_rest(series.market, exchange.url).find_first_candle(series) is None
         assert len(exchange.requests) == 4
 
     @pytest.mark.parametrize("notation", ["BTCUSDT/1h", "um:BTCUSDT/1h", f"{PERP}/1h"])
@@ -273,7 +273,7 @@ class TestTheFirstCandle:
         for after in range(0, 10, 2):
             exchange.faults.add("/klines", AlterRows(lambda rows: []), after=after)
         with pytest.raises(SeriesError, match="about the first or last candle keep changing"):
-            make_rest(series.market, exchange.url).find_listing(series)
+            make_rest(series.market, exchange.url).find_first_candle(series)
         assert len(exchange.requests) == 9
 
     @pytest.mark.parametrize("notation", ["BTCUSDT/1h", "um:BTCUSDT/1h", f"{PERP}/1h"])
@@ -282,14 +282,14 @@ class TestTheFirstCandle:
         series = parse_series(notation)
         exchange = run(store_of((notation, "2024-06-01T12:00", 1)))
         exchange.clock.advance(1)
-        assert make_rest(series.market, exchange.url).find_listing(series) == NOW_MS
+        assert make_rest(series.market, exchange.url).find_first_candle(series) == NOW_MS
 
     @pytest.mark.parametrize("notation", ["BTCUSDT/1h", "um:BTCUSDT/1h", f"{PERP}/1h"])
     def test_a_candle_that_opens_this_very_moment_is_no_error(
         self, run: Run, make_rest: MakeRest, notation: str, fake_time: FakeTime
     ) -> None:
         series, exchange = parse_series(notation), run(store_of((notation, "2024-06-01T12:00", 1)))
-        assert make_rest(series.market, exchange.url).find_listing(series) in (None, NOW_MS)
+        assert make_rest(series.market, exchange.url).find_first_candle(series) in (None, NOW_MS)
         assert fake_time.waits == []
 
 
@@ -299,7 +299,7 @@ class TestTheFirstCandleOfCoinM:
     def find(self, store: CandleStore, run: Run, make_rest: MakeRest, code: str, **options: Any) -> int | None:
         series = parse_series(f"{PERP}/{code}")
         self.exchange = run(store)
-        found = make_rest(Market.CM, self.exchange.url, **options).find_listing(series)
+        found = make_rest(Market.CM, self.exchange.url, **options).find_first_candle(series)
         for record in self.exchange.requests:
             assert record.status == 200
             assert int(record.params["endTime"]) - int(record.params["startTime"]) <= COIN_M_MAX_SPAN_MS
@@ -386,7 +386,7 @@ class TestTheFirstCandleOfCoinM:
         store = store_of((f"{PERP}/1m", "2020-08-10T06:00", 500), (f"{PERP}/1m", "2021-01-05", 500))
         exchange = run(store)
         exchange.faults.add("/klines", AlterRows(lambda rows: []), after=wrong - 1)
-        assert make_rest(Market.CM, exchange.url).find_listing(series) == start
+        assert make_rest(Market.CM, exchange.url).find_first_candle(series) == start
         assert exchange.faults.pending() == 0
 
     @pytest.mark.parametrize("code", ["1m", "1h", "1d", "3d", "1w", "1M"])
@@ -400,7 +400,7 @@ class TestTheFirstCandleOfCoinM:
         first = store.open_times(series)[0]
         exchange = run(store)
         exchange.faults.add("/klines", AlterRows(lambda rows: []), after=wrong - 1)
-        assert make_rest(Market.CM, exchange.url).find_listing(series) == first
+        assert make_rest(Market.CM, exchange.url).find_first_candle(series) == first
         assert exchange.faults.pending() == 0
 
     @pytest.mark.parametrize("first_wrong", range(1, 46))
@@ -412,7 +412,7 @@ class TestTheFirstCandleOfCoinM:
         store = store_of((f"{PERP}/1m", "2020-08-10T06:00", 500), (f"{PERP}/1m", "2021-01-05", 500))
         exchange = run(store)
         exchange.faults.add("/klines", AlterRows(lambda rows: []), after=first_wrong - 1, times=2)
-        assert make_rest(Market.CM, exchange.url).find_listing(series) == parse_time("2020-08-10T06:00")
+        assert make_rest(Market.CM, exchange.url).find_first_candle(series) == parse_time("2020-08-10T06:00")
         assert exchange.faults.pending() == 0
 
     @pytest.mark.parametrize("code", ["1m", "1h", "1d", "3d", "1w", "1M"])
@@ -424,7 +424,7 @@ class TestTheFirstCandleOfCoinM:
         store = store_of((f"{PERP}/{code}", "2020-02-03", 30))
         exchange = run(store)
         exchange.faults.add("/klines", AlterRows(lambda rows: []), after=first_wrong - 1, times=2)
-        assert make_rest(Market.CM, exchange.url).find_listing(series) == store.open_times(series)[0]
+        assert make_rest(Market.CM, exchange.url).find_first_candle(series) == store.open_times(series)[0]
         assert exchange.faults.pending() == 0
 
     def test_with_holes_behind_it(self, run: Run, make_rest: MakeRest) -> None:

@@ -37,6 +37,7 @@ from fetcher.binance.rest_page import read_page
 from logic.state_files import SeriesState, load_state, save_state, state_path
 
 SERIES = parse_series("BTCUSDT/1h")
+USD_M = parse_series("um:BTCUSDT/1h")  # spot has no earlier contracts
 DAY = day_of(parse_time("2024-03-01"))
 ROWS = [list(row) for row in generate_series(SERIES, DAY.span)]
 CSV = "".join(",".join(map(str, row)) + "\n" for row in ROWS).encode()
@@ -248,7 +249,7 @@ def list_days(content: bytes, folder: Path) -> object:
 
 def test_the_listing_that_the_damage_starts_from_is_read(tmp_path: Path) -> None:
     assert client_told(BUCKET, tmp_path).list_published(SERIES, DAY.span).has(DAY)
-    assert client_told(BUCKET, tmp_path).list_earlier_contracts(SERIES) == ["BTCUSDTSETTLED"]
+    assert client_told(BUCKET, tmp_path).list_earlier_contracts(USD_M) == ["BTCUSDTSETTLED"]
 
 
 @given(content=nearly(BUCKET) | st.binary(max_size=200))
@@ -259,7 +260,7 @@ def test_the_listing_that_the_damage_starts_from_is_read(tmp_path: Path) -> None
 @example(content=b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>' + BUCKET.replace(b"data<", b"&a;<"))
 def test_any_listing_is_refused_or_read(tmp_path: Path, content: bytes) -> None:
     only_own_errors(lambda: list_days(content, tmp_path))
-    only_own_errors(lambda: client_told(content, tmp_path).list_earlier_contracts(SERIES))
+    only_own_errors(lambda: client_told(content, tmp_path).list_earlier_contracts(USD_M))
 
 
 # symbols.yml

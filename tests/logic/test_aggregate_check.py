@@ -12,12 +12,13 @@ from core.exit_codes import EXIT_INCOMPLETE, EXIT_OK
 from core.fetched import FetchedSpan
 from core.gaps import Gap, GapStatus, Reason
 from core.intervals import INTERVALS
+from core.listing import ListingPeriod
 from core.ranges import Span
 from core.series import Series, parse_series
 from core.sources import Source
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time, to_datetime
 from core.wanted import WantedSeries
-from db.catalog import CatalogRow, load_catalog, sync_symbols, update_life
+from db.catalog import CatalogRow, load_catalog, sync_symbols, update_listing
 from db.connection import Database
 from db.gaps import save_gaps
 from db.schema import create_table_if_not_exists
@@ -102,11 +103,11 @@ def test_a_month_that_holds_the_listing_is_judged(database: Database) -> None:
         create_table_if_not_exists(tx, MINUTES, timescale=False, compress_after_days=0)
         fetched = FetchedSpan(listed, batch_of(made["1m"]), Source.REST)
         save_spans(tx, minute_id, MINUTES.table_name, [fetched], "run", NOW_MS)
-    assert rows["1M"].listing_ms is None
+    assert rows["1M"].listing.first_ms is None
     results, _ = judge(database)
     assert (results["1M"].compared, results["1M"].not_judged) == (1, 1)
     with database.transaction("list") as tx:
-        update_life(tx, minute_id, listed.start_ms, None, "TRADING", None)
+        update_listing(tx, minute_id, ListingPeriod(listed.start_ms, None, "TRADING"))
     results, exit_code = judge(database)
     assert (results["1M"].compared, results["1M"].not_judged, exit_code) == (2, 0, EXIT_OK)
 

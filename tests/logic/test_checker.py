@@ -53,9 +53,9 @@ def test_random_deletions_are_found_and_healed_exactly(
         assert found == missing_spans(left, series.interval, span)
         assert stored.check().is_complete is (not deleted and not absent)
 
-        healed = fill_missing(stored.look(), [span])
+        healed = fill_missing(stored.recheck(), [span])
         stored.replay.clock.advance(31 * MS_PER_MINUTE)
-        again = fill_missing(stored.look(), [span])
+        again = fill_missing(stored.recheck(), [span])
         assert (healed.healed, again.healed) == (len(deleted), 0)
         assert healed.not_at_exchange + again.not_at_exchange == absent
         assert again.unexplained == 0

@@ -29,10 +29,11 @@ from demo.clock import ReplayClock
 from demo.faults import AlterBody, AlterRows, Answer
 from demo.generated_market import generate_series
 from demo.server import ReplayExchange
-from fetcher.binance.exchange import Exchange, ExchangeAddresses
+from fetcher.addresses import ExchangeAddresses
+from fetcher.binance.exchange import BinanceExchange
 from logic.fetching.chunk_fetch import fetch_chunk
-from logic.planning.listing import KnownLife
-from logic.planning.series_plan import SeriesPlan, plan_series
+from logic.planning.listing import StoredCoverage
+from logic.planning.series_plan import FetchPolicy, SeriesPlan, plan_series
 
 BTC = parse_series("BTCUSDT")
 MONTH = Span(parse_time("2024-03-01"), parse_time("2024-04-01"))
@@ -47,7 +48,7 @@ def replay() -> Iterator[ReplayExchange]:
         yield exchange
 
 
-def exchange_of(replay: ReplayExchange, tmp_path: Path) -> Exchange:
+def exchange_of(replay: ReplayExchange, tmp_path: Path) -> BinanceExchange:
     addresses = ExchangeAddresses(
         api_urls=dict.fromkeys(("spot", "um", "cm"), replay.url),
         archive_url=replay.archive_url,
@@ -57,27 +58,36 @@ def exchange_of(replay: ReplayExchange, tmp_path: Path) -> Exchange:
         workers=2,
         state_dir=tmp_path,
     )
-    exchange = Exchange(addresses, sleep=lambda _seconds: None, local_now_ms=replay.clock.now_ms)
+    exchange = BinanceExchange(addresses, sleep=lambda _seconds: None, local_now_ms=replay.clock.now_ms)
     exchange.open_market(Market.SPOT, None)
     return exchange
 
 
 def plan_of(
-    exchange: Exchange, span: Span, choice: AllowedSources = AllowedSources.AUTO, series: Series = BTC
+    exchange: BinanceExchange, span: Span, allowed: AllowedSources = AllowedSources.AUTO, series: Series = BTC
 ) -> SeriesPlan:
-    facts = None if choice is AllowedSources.ARCHIVE else exchange.open_market(series.market, None)
+    symbols = exchange.open_market(series.market, None) if allowed.rest else None
     wanted = WantedSeries(series, span.start_ms, span.end_ms)
-    return plan_series(wanted, facts, KnownLife(), (), exchange, choice, chunk_days=1)
+    return plan_series(wanted, symbols, StoredCoverage(), exchange, FetchPolicy(allowed, chunk_days=1))
 
 
-def fetch_all(exchange: Exchange, plan: SeriesPlan) -> tuple[list[FetchedSpan], list[Span]]:
-    parts: list[FetchedChunk] = [fetch_chunk(plan, chunk, exchange) for chunk in plan.chunks]
+def fetched_chunks(exchange: BinanceExchange, plan: SeriesPlan) -> list[FetchedChunk]:
+    """Return what the plan's chunks bring, without the edges that are no gaps: what a backfill commits."""
+    edges = plan.edges
+    assert edges is not None
+    now_ms = exchange.now_ms(BTC.market)
+    parts = [fetch_chunk(plan.options, chunk, plan.published, exchange) for chunk in plan.chunks]
+    return [edges.exclude(part, now_ms) for part in parts]
+
+
+def fetch_all(exchange: BinanceExchange, plan: SeriesPlan) -> tuple[list[FetchedSpan], list[Span]]:
+    parts = fetched_chunks(exchange, plan)
     return [span for part in parts for span in part.spans], [hole for part in parts for hole in part.uncovered]
 
 
-def holes_of(exchange: Exchange, plan: SeriesPlan) -> list[tuple[Span, set[str]]]:
+def holes_of(exchange: BinanceExchange, plan: SeriesPlan) -> list[tuple[Span, set[str]]]:
     """Return the holes of a plan's chunks and which sources were asked about them."""
-    parts = [fetch_chunk(plan, chunk, exchange) for chunk in plan.chunks]
+    parts = fetched_chunks(exchange, plan)
     return [(hole.span, {str(answer.source) for answer in hole.answers}) for part in parts for hole in part.holes]
 
 

@@ -80,9 +80,9 @@ def store_other(stored: StoredSeries, series: Series, span: Span, halts: tuple[S
 def judge(stored: StoredSeries, choice: AllowedSources = AllowedSources.AUTO) -> Gap:
     """Return the only gap after two looks."""
     for _ in range(2):
-        fill_missing(stored.look(choice), [stored.span])
+        fill_missing(stored.recheck(choice), [stored.span])
         stored.replay.clock.advance(31 * MS_PER_MINUTE)
-        stored.exchange.rest(stored.series.market).synchronize_clock()
+        stored.begin_run()
     [gap] = stored.gaps()
     assert gap.status is GapStatus.NOT_AT_EXCHANGE
     return gap
@@ -190,8 +190,8 @@ def test_a_reason_is_asked_for_once(database: Database, tmp_path: Path) -> None:
         stored.replay.clear_requests()
         for _ in range(3):
             stored.replay.clock.advance(MS_PER_HOUR)
-            stored.exchange.rest(BTC.market).synchronize_clock()
-            fill_missing(stored.look(), [SPAN])
+            stored.begin_run()
+            fill_missing(stored.recheck(), [SPAN])
         assert [record for record in stored.replay.requests if record.params.get("interval") == "1h"] == []
 
 

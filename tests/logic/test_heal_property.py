@@ -81,7 +81,7 @@ class World:
 
     def pass_time(self, ms: int) -> None:
         self.stored.replay.clock.advance(ms)
-        self.stored.exchange.rest(self.stored.series.market).synchronize_clock()
+        self.stored.begin_run()
 
     def heal(self) -> None:
         """Search everything, or a part of it."""
@@ -89,11 +89,11 @@ class World:
         count = interval.count(span.start_ms, span.end_ms)
         first, last = sorted(self.dice.sample(range(count + 1), 2))
         part = Span(interval.add(span.start_ms, first), interval.add(span.start_ms, last))
-        fill_missing(self.stored.look(self.choice), [self.dice.choice((span, part))])
+        fill_missing(self.stored.recheck(self.choice), [self.dice.choice((span, part))])
 
     def run(self) -> None:
         """Do what every run does."""
-        recheck = self.stored.look(self.choice)
+        recheck = self.stored.recheck(self.choice)
         due = [gap for gap in self.stored.gaps() if recheck.wants(gap)]
         if due:
             recheck_gaps(recheck, due)
@@ -171,7 +171,7 @@ def test_any_deletions_publications_and_heals_end_in_exactly_the_truth(
         choice = dice.choice([AllowedSources.AUTO, AllowedSources.AUTO, AllowedSources.REST])
         world = World(stored, dice, late, choice)
         world.first_lacking = world.lacking()
-        fill_missing(stored.look(choice), [span])  # a backfill notes holes as it commits them
+        fill_missing(stored.recheck(choice), [span])  # a backfill notes holes as it commits them
         for _ in range(14):
             world.step()
             world.hold_against_truth()
@@ -179,10 +179,10 @@ def test_any_deletions_publications_and_heals_end_in_exactly_the_truth(
             world.publish()
         for _ in range(3):
             world.pass_time(32 * MS_PER_DAY)
-            fill_missing(stored.look(choice), [span])
+            fill_missing(stored.recheck(choice), [span])
             world.hold_against_truth()
         world.pass_time(31 * MS_PER_MINUTE)
-        fill_missing(stored.look(choice), [span])
+        fill_missing(stored.recheck(choice), [span])
         assert stored.rows() == stored.truth(), world.done
         lacking = world.lacking()
         assert len(stored.rows()) == len(rows) - len(for_good)

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from stored_series import StoredSeries, stored_series
 
-from core.ranges import Span
+from core.listing import ListingPeriod
+from core.ranges import Span, TimeRange
 from core.series import Series, parse_series
 from core.sources import Source
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time, to_datetime
-from db.catalog import update_life
+from db.catalog import update_listing
 from db.connection import Database, Transaction
 from db.ledger import load_entries, set_hash_checked, snapshot_of
 from demo.candle_store import CandleStore
@@ -230,7 +231,7 @@ def sound(database: Database, tmp_path: Path, text: str) -> AbstractContextManag
 
 def explain_all(stored: StoredSeries) -> None:
     for _ in range(2):
-        fill_missing(stored.look(), [stored.span])
+        fill_missing(stored.recheck(), [stored.span])
         stored.replay.clock.advance(31 * MS_PER_MINUTE)
 
 
@@ -238,7 +239,7 @@ def checks(tx: Transaction, stored: StoredSeries, row: object) -> list[SeriesChe
     """Return what is said of the whole series, and of the same range given by hand."""
     now_ms = stored.replay.clock.now_ms()
     spans = ((None, None), (stored.span.start_ms, stored.span.end_ms))
-    return [check_series(tx, row, start, end, now_ms) for start, end in spans]
+    return [check_series(tx, row, TimeRange(start, end), now_ms) for start, end in spans]
 
 
 @pytest.mark.parametrize("text", list(CASES))
@@ -283,12 +284,17 @@ def test_damage_is_named_for_what_it_is(database: Database, tmp_path: Path, text
                 return checks(tx, stored, row)[0]
 
             check = after(missing)
-            assert (check.lost, check.missing, check.altered) == ((Span(slot_ms, interval.add(slot_ms, 1)),), 1, ())
+            assert (check.unexplained, check.missing, check.altered) == (
+                (Span(slot_ms, interval.add(slot_ms, 1)),),
+                1,
+                (),
+            )
             check = after(altered)
             assert (check.altered, check.missing, check.extra_rows) == ((piece,), 0, 0)
             assert check.external_change is not None and check.external_change.startswith("update by ")
             check = after(doubled)
-            assert (check.doubled, check.faults) == (1, ("it has no primary key on time",))
+            assert check.doubled == 1
+            assert check.faults == ("it has lost its primary key on time; verify --repair gives it back",)
             check = after(extra_between_two_slots)
             assert (check.extra, check.extra_rows, check.missing) == ((piece,), 1, 0)
             check = after(extra_behind_the_last)
@@ -311,7 +317,7 @@ def test_a_row_too_many_is_noticed_in_a_range_that_cuts_through_what_was_committ
         with database.transaction("damage and check") as tx:
             extra_between_two_slots(tx, stored)
             start_ms, end_ms = (interval.add(interval.floor(middle(stored)), count) for count in (-3, 3))
-            check = check_series(tx, row, start_ms, end_ms, NOW_MS)
+            check = check_series(tx, row, TimeRange(start_ms, end_ms), NOW_MS)
             assert not check.is_complete
 
 
@@ -322,12 +328,14 @@ def test_holes_that_no_gap_tells_of_are_missing_and_nothing_is_extra(database: D
         assert (check.missing, check.extra_rows, check.altered) == (26, 0, ())
 
 
-def test_rows_inside_a_gap_that_is_absent_are_not_taken_for_candles(database: Database, tmp_path: Path) -> None:
+def test_rows_inside_a_gap_that_is_not_at_the_exchange_are_not_taken_for_candles(
+    database: Database, tmp_path: Path
+) -> None:
     with sound(database, tmp_path, "BTCUSDT") as stored:
         explain_all(stored)
         with database.transaction("damage and check") as tx:
             insert_copy(tx, stored, stored.span.start_ms, HALT.start_ms + 2 * MS_PER_MINUTE)
-        fill_missing(stored.look(), [stored.span])
+        fill_missing(stored.recheck(), [stored.span])
         check = stored.check()
         assert (check.extra_rows, check.is_complete) == (1, False)
         assert any(gap.span.start_ms <= HALT.start_ms and gap.span.end_ms >= HALT.end_ms for gap in stored.gaps())
@@ -337,10 +345,10 @@ def test_rows_before_the_listing_and_after_the_delisting_are_too_many(database: 
     with sound(database, tmp_path, "um:BTCUSDT/1h") as stored:
         life = (stored.span.start_ms + 2 * MS_PER_HOUR, stored.span.end_ms - 3 * MS_PER_HOUR)
         with database.transaction("delist") as tx:
-            update_life(tx, stored.series_id, *life, "SETTLING", None)
+            update_listing(tx, stored.series_id, ListingPeriod(*life, "SETTLING"))
         row = stored.catalog_row()
         with database.transaction("check") as tx:
-            check = check_series(tx, row, None, None, NOW_MS)
+            check = check_series(tx, row, TimeRange(), NOW_MS)
         assert check.extra_rows == 5
 
 
@@ -368,5 +376,5 @@ def test_a_halt_outside_the_range_is_no_row_too_many_inside_it(database: Databas
         start_ms, end_ms = HALT.end_ms + 5 * MS_PER_MINUTE, HALT.end_ms + 50 * MS_PER_MINUTE
         stored.delete([start_ms + MS_PER_MINUTE])
         with database.transaction("check") as tx:
-            check = check_series(tx, row, start_ms, end_ms, NOW_MS)
+            check = check_series(tx, row, TimeRange(start_ms, end_ms), NOW_MS)
         assert (check.missing, check.extra_rows) == (1, 0)

@@ -17,14 +17,15 @@ from core.compare import Kind
 from core.exit_codes import EXIT_INCOMPLETE, EXIT_LOCKED
 from core.fetched import FetchedSpan
 from core.gaps import GapStatus
-from core.listing import UNLISTED
-from core.ranges import Span
+from core.listing import UNLISTED, ListingPeriod
+from core.ranges import Span, TimeRange
 from core.series import Series, parse_series
-from core.sources import Source
+from core.sources import AllowedSources, Source
 from core.subset import Part
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, MS_PER_SECOND, parse_time, to_datetime
 from core.wanted import WantedSeries
-from db.catalog import CatalogRow, load_catalog, sync_symbols, update_life
+from db.catalog import CatalogRow, load_catalog, sync_symbols, update_listing
+from db.commit import CommitContext
 from db.connection import Database
 from db.corrections import undo_corrections
 from db.ledger import LedgerEntry, load_entries
@@ -36,7 +37,6 @@ from demo.faults import AlterBody, AlterRows, Answer
 from demo.generated_market import generate_series
 from logic.gaps.checker import fill_missing
 from logic.verify.verification import SeriesVerification, VerifyObserver
-from logic.verify.verifier import Against
 from logic.verify.verify_run import VerifyOptions, VerifySummary, run_verify
 
 BTC = parse_series("BTCUSDT")
@@ -97,7 +97,7 @@ def days(span: Span = SPAN) -> list[Period]:
 
 def summary_of(
     stored: StoredSeries,
-    against: Against = Against.AUTO,
+    against: AllowedSources = AllowedSources.AUTO,
     repair: bool = False,
     rows: list[CatalogRow] | None = None,
     run_id: str = "verify",
@@ -105,15 +105,15 @@ def summary_of(
     share: Fraction | None = None,
     span: Span | None = None,
 ) -> VerifySummary:
-    stored.exchange.rest(stored.series.market).synchronize_clock()
-    bounds = (None, None) if span is None else (span.start_ms, span.end_ms)
-    options = VerifyOptions(run_id, against, repair, part, share, *bounds)
+    stored.begin_run()
+    times = TimeRange() if span is None else TimeRange(span.start_ms, span.end_ms)
+    options = VerifyOptions(run_id, against, repair, part, share, times)
     catalog = rows or [stored.catalog_row()]
     return run_verify(stored.database, stored.exchange, catalog, options, stored.replay.clock.now_ms, VerifyObserver())
 
 
 def verify(
-    stored: StoredSeries, against: Against = Against.AUTO, repair: bool = False, run_id: str = "verify"
+    stored: StoredSeries, against: AllowedSources = AllowedSources.AUTO, repair: bool = False, run_id: str = "verify"
 ) -> SeriesVerification:
     [result] = summary_of(stored, against, repair, run_id=run_id).results
     assert result.error is None
@@ -170,7 +170,7 @@ def test_a_clean_archive_costs_one_checksum_and_no_zip_and_rest_spans_cost_pages
 ) -> None:
     with committed(database, tmp_path, days()[:2]) as stored:
         result = verify(stored)
-        assert (result.chunks, result.verified, counts(result)) == (3, 3, (0, 0, 0))
+        assert (result.spans, result.verified, counts(result)) == (3, 3, (0, 0, 0))
         checksums, zips, pages = asked(stored)
         # The day that came by REST may be held against its archive or against REST.
         assert checksums <= 3 and zips <= 1 and pages <= 4
@@ -203,14 +203,14 @@ def test_missing_extra_and_different_are_told_apart_digit_for_digit(database: Da
         assert snapshot(stored) == before
 
 
-@pytest.mark.parametrize("against", list(Against))
+@pytest.mark.parametrize("against", list(AllowedSources))
 @pytest.mark.parametrize("text", ["BTCUSDT", "um:BTCUSDT/1h", "BTCUSDT/1d", "cm:BTCUSD_PERP/5m", "BTCUSDT/1w"])
 def test_every_source_finds_and_repairs_the_same(
-    database: Database, tmp_path: Path, text: str, against: Against
+    database: Database, tmp_path: Path, text: str, against: AllowedSources
 ) -> None:
     series = parse_series(text)
     interval = series.interval
-    if series.interval.code == "1w" and against is Against.ARCHIVE:
+    if series.interval.code == "1w" and against is AllowedSources.ARCHIVE:
         pytest.skip("a week that runs into the next month is whole in no file")
     span = SPAN
     if interval.typical_ms >= MS_PER_HOUR:
@@ -257,7 +257,7 @@ def test_repair_keeps_old_rows_and_undo_puts_exactly_the_old_state_back(database
         ]
         assert [is_gone for _, _, is_gone, _ in kept] == [False, False, False, False, True]
         with database.transaction("undo") as tx:
-            assert undo_corrections(tx, stored.series_id, stored.table, "verify", "undo", NOW_MS) == 5
+            assert undo_corrections(tx, CommitContext(stored.series_id, stored.table, "undo", NOW_MS), "verify") == 5
         assert stored.rows() == damaged
         assert not stored.check().is_complete
         result = verify(stored, run_id="second")
@@ -274,7 +274,7 @@ def test_a_correction_that_was_corrected_again_is_not_undone(database: Database,
         change(stored, "close = 2", minute(4, "03:00"))
         verify(stored, repair=True, run_id="second")
         with database.transaction("undo") as tx:
-            assert undo_corrections(tx, stored.series_id, stored.table, "first", "undo", NOW_MS) == 1
+            assert undo_corrections(tx, CommitContext(stored.series_id, stored.table, "undo", NOW_MS), "first") == 1
         stored_now = {row[0]: row for row in stored.rows()}
         assert stored_now[minute(4, "04:00")][4] == "1"
         assert stored_now[minute(4, "03:00")] == {row[0]: row for row in stored.truth()}[minute(4, "03:00")]
@@ -305,7 +305,7 @@ def test_an_archive_that_was_published_anew_is_noticed_and_compared(database: Da
         [row] = stored.replay.store.rows(BTC, changed, changed + 1)
         stored.replay.store.add(BTC, [[*row[:8], int(row[8]) + 3, *row[9:]]])
         result = verify(stored)
-        assert result.replaced_archives == ["BTCUSDT-1m-2024-03-05.zip"]
+        assert result.replaced_archives == ["BTCUSDT/1m 2024-03-05"]
         assert (counts(result), result.verified) == ((0, 0, 1), 2)
         assert verify(stored, repair=True).is_clean
         assert stored.rows() == stored.truth()
@@ -329,9 +329,9 @@ def test_an_archive_packed_anew_with_the_same_candles_is_compared_once(database:
         assert asked(stored)[1] == 0
 
 
-@pytest.mark.parametrize("against", [Against.REST, Against.ARCHIVE])
+@pytest.mark.parametrize("against", [AllowedSources.REST, AllowedSources.ARCHIVE])
 def test_verifying_against_another_source_leaves_the_ledger_as_cheap_as_it_was(
-    database: Database, tmp_path: Path, against: Against
+    database: Database, tmp_path: Path, against: AllowedSources
 ) -> None:
     with committed(database, tmp_path, days()) as stored:
         before = [(one.span, one.source, one.archive_checksum) for one in entries(stored)]
@@ -385,11 +385,9 @@ def test_a_candle_that_only_an_archive_has_is_not_extra(database: Database, tmp_
         assert stored.rows() == stored.truth()
 
 
-def test_candles_that_came_after_all_are_missing_and_the_gap_is_no_longer_absent(
-    database: Database, tmp_path: Path
-) -> None:
+def test_candles_that_came_after_all_are_missing_and_the_gap_is_open_again(database: Database, tmp_path: Path) -> None:
     with committed(database, tmp_path, days()) as stored:
-        fill_missing(stored.look(), [SPAN])
+        fill_missing(stored.recheck(), [SPAN])
         [gap] = stored.gaps()
         assert gap.status is GapStatus.NOT_AT_EXCHANGE
         # Its looks are over: only verify asks for it now.
@@ -400,7 +398,7 @@ def test_candles_that_came_after_all_are_missing_and_the_gap_is_no_longer_absent
         assert (counts(result), result.missing) == ((90, 0, 0), [HALT])
         [gap] = stored.gaps()
         assert gap.status is GapStatus.MISSING
-        assert fill_missing(stored.look(), [SPAN]).healed == 90
+        assert fill_missing(stored.recheck(), [SPAN]).healed == 90
         assert stored.rows() == stored.truth()
         assert stored.check().is_complete
         assert verify(stored).is_clean
@@ -410,7 +408,7 @@ def test_late_candles_are_noticed_by_verify_where_rest_alone_has_them(database: 
     """The archive is not published anew, so its checksum says nothing."""
     with committed(database, tmp_path, days()) as stored:
         checksums = {one.archive_checksum for one in entries(stored)}
-        fill_missing(stored.look(), [SPAN])
+        fill_missing(stored.recheck(), [SPAN])
         stored.execute("update public.ohlcv_gaps set next_recheck = null, rechecks = 3")
         old = {period: zip_of(stored.replay.store, period) for period in days()}
         for period, (content, text) in old.items():
@@ -425,11 +423,11 @@ def test_late_candles_are_noticed_by_verify_where_rest_alone_has_them(database: 
         assert None not in checksums
 
 
-def test_a_row_made_up_inside_a_halt_is_extra_and_repaired_and_the_gap_stays_absent(
+def test_a_row_made_up_inside_a_halt_is_extra_and_repaired_and_the_gap_stays_as_it_is(
     database: Database, tmp_path: Path
 ) -> None:
     with committed(database, tmp_path, days()) as stored:
-        fill_missing(stored.look(), [SPAN])
+        fill_missing(stored.recheck(), [SPAN])
         insert(stored, HALT.start_ms + 5 * MS_PER_MINUTE, SPAN.start_ms)
         assert not stored.check().is_complete
         result = verify(stored, repair=True)
@@ -450,7 +448,7 @@ def test_a_candle_that_the_exchange_withdrew_is_extra_and_its_repair_leaves_a_ga
         assert stored.rows() == stored.truth()
         [gap] = stored.gaps()
         assert gap.span == gone
-        fill_missing(stored.look(), [SPAN])
+        fill_missing(stored.recheck(), [SPAN])
         [gap] = stored.gaps()
         assert gap.status is GapStatus.NOT_AT_EXCHANGE
         assert stored.check().is_complete
@@ -460,7 +458,7 @@ def test_an_exchange_that_answers_nothing_changes_nothing_even_with_repair(datab
     with committed(database, tmp_path) as stored:
         change(stored, "close = 1", minute(4, "03:00"))
         before = snapshot(stored)
-        stored.exchange.rest(BTC.market).synchronize_clock()
+        stored.begin_run()
         stored.replay.faults.add("/data/", Answer(404), times=MANY)
         stored.replay.faults.add("/api/v3/klines", Answer(400, {"code": -1121, "msg": "Invalid symbol."}), times=MANY)
         summary = summary_of(stored, repair=True)
@@ -472,7 +470,7 @@ def test_an_exchange_that_answers_nothing_changes_nothing_even_with_repair(datab
 def test_archives_alone_cannot_verify_what_is_not_out_and_say_so(database: Database, tmp_path: Path) -> None:
     with committed(database, tmp_path) as stored:
         stored.replay.faults.add("/data/", Answer(404), times=MANY)
-        summary = summary_of(stored, Against.ARCHIVE)
+        summary = summary_of(stored, AllowedSources.ARCHIVE)
         [result] = summary.results
         assert (result.verified, summary.exit_code) == (0, EXIT_INCOMPLETE)
         assert "rest" in result.unverifiable[0][1]
@@ -487,7 +485,7 @@ def test_months_of_a_symbol_that_is_gone_can_still_be_verified_by_their_archives
     span = Span(parse_time("2023-01-01"), parse_time("2024-01-01"))
     with committed(database, tmp_path, span=span, halts=(), series=series) as stored:
         with database.transaction("note") as tx:
-            update_life(tx, stored.series_id, span.start_ms, span.end_ms, UNLISTED, None)
+            update_listing(tx, stored.series_id, ListingPeriod(span.start_ms, span.end_ms, UNLISTED))
         assert verify(stored).is_clean
         change(stored, "close = 1", parse_time("2023-06-01"))
         assert counts(verify(stored)) == (0, 0, 1)
@@ -513,7 +511,7 @@ def test_parts_cover_every_span_once_and_the_longest_unverified_come_first(datab
     span = Span(parse_time("2024-03-04"), parse_time("2024-03-12"))
     with committed(database, tmp_path, days(span), span=span, halts=()) as stored:
         chunks = [summary_of(stored, part=Part(number, 5)).results for number in range(1, 6)]
-        assert sum(result.chunks for results in chunks for result in results) == 8
+        assert sum(result.spans for results in chunks for result in results) == 8
         assert all(entry.verified_ms is not None for entry in entries(stored))
         stored.execute("update public.ohlcv_ledger set verified_at = null")
         for seen in range(1, 9):
@@ -535,7 +533,7 @@ def test_a_series_that_another_run_works_on_is_left_out(database: Database, data
             assert snapshot(stored) == before
             assert asked(stored) == (0, 0, 0)
             with other.transaction("unlock") as tx:
-                unlock_series(tx, stored.series_id)
+                unlock_series(tx, [stored.series_id])
             assert verify(stored, repair=True).is_clean
             with other.transaction("lock") as tx:  # a verification gives its lock back
                 assert try_lock_series(tx, [stored.series_id])
@@ -566,20 +564,20 @@ def test_a_span_that_grew_while_other_series_were_verified_is_verified_as_it_is_
 
             def commit_meanwhile(rows: list[list[object]]) -> list[list[object]]:
                 with other.transaction("commit") as theirs:
-                    theirs.execute(
+                    theirs.cursor.execute(
                         f"update public.{eth.table_name} set close = %s where time = %s",
                         (stored.replay.store.rows(eth)[0][4], to_datetime(hour.start_ms)),
                     )
-                    theirs.execute("delete from public.ohlcv_ledger where series_id = %s", (eth_id,))
+                    theirs.cursor.execute("delete from public.ohlcv_ledger where series_id = %s", (eth_id,))
                     whole = rest_span(stored.replay.store, eth, Span(hour.start_ms, later.end_ms))
                     save_spans(theirs, eth_id, eth.table_name, [whole], "run", NOW_MS)
                 return rows
 
             with database.transaction("read") as tx:
                 catalog = sorted(load_catalog(tx), key=lambda row: row.series.symbol)
-            stored.exchange.rest(BTC.market).synchronize_clock()
+            stored.begin_run()
             stored.replay.faults.add("symbol=BTCUSDT", AlterRows(commit_meanwhile))
-            summary = summary_of(stored, Against.REST, rows=catalog)
+            summary = summary_of(stored, AllowedSources.REST, rows=catalog)
             print(summary)
             with database.transaction("read") as tx:
                 spans = [entry.span for entry in load_entries(tx, eth_id, eth.table_name)]
@@ -648,7 +646,7 @@ def test_one_wrong_answer_of_rest_does_not_pass_for_a_wrong_table(
     with committed(database, tmp_path) as stored:
         before = stored.rows()
         stored.replay.faults.add("limit=1000", AlterRows(wrong), times=1)
-        result = verify(stored, Against.REST, repair=True)
+        result = verify(stored, AllowedSources.REST, repair=True)
         assert (result.repaired, result.differing) == (0, 0)
         # A candle that is left out is asked for again at once; another value is not stored, nor called verified.
         assert result.is_clean is bool(change)
@@ -656,5 +654,5 @@ def test_one_wrong_answer_of_rest_does_not_pass_for_a_wrong_table(
             [] if change else [result.unverifiable[0][1]]
         )
         assert stored.rows() == before
-        again = verify(stored, Against.REST, repair=True)
+        again = verify(stored, AllowedSources.REST, repair=True)
         assert again.is_clean and not again.repaired

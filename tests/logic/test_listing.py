@@ -11,22 +11,21 @@ import pytest
 
 from core.errors import SeriesError
 from core.instrument import Market
-from core.listing import UNLISTED
+from core.listing import UNLISTED, ListingPeriod
 from core.ranges import Span
 from core.series import Series, parse_series
 from core.sources import AllowedSources, Source
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time
 from core.wanted import WantedSeries
-from db.catalog import CatalogRow
 from demo.candle_store import CandleStore, SymbolFacts
 from demo.clock import ReplayClock
 from demo.faults import AlterBody, AlterRows, Answer
 from demo.generated_market import generate_series
 from demo.server import ReplayExchange
-from fetcher.binance.exchange import Exchange, ExchangeAddresses
-from logic.planning.listing import KnownLife, SeriesLife, known_life, learn_life
-from logic.planning.series_plan import SeriesPlan, plan_series
-from logic.state_files import SeriesState
+from fetcher.addresses import ExchangeAddresses
+from fetcher.binance.exchange import BinanceExchange
+from logic.planning.listing import StoredCoverage, resolve_listing
+from logic.planning.series_plan import FetchPolicy, SeriesPlan, plan_series
 
 NOW_MS = parse_time("2024-06-20T12:00")
 LISTED_MS = parse_time("2024-03-05T06:00")
@@ -50,7 +49,7 @@ class World:
     def say(self, series: Series, **facts: object) -> None:
         self.replay.store.set_facts(series.market, series.symbol, SymbolFacts(**facts))
 
-    def exchange(self, market: Market) -> Exchange:
+    def exchange(self, market: Market) -> BinanceExchange:
         """Return an exchange whose market is open; requests are counted from here on."""
         addresses = ExchangeAddresses(
             dict.fromkeys(("spot", "um", "cm"), self.replay.url),
@@ -61,7 +60,7 @@ class World:
             workers=2,
             state_dir=self.state_dir,
         )
-        exchange = Exchange(addresses, lambda _seconds: None, self.replay.clock.now_ms)
+        exchange = BinanceExchange(addresses, lambda _seconds: None, self.replay.clock.now_ms)
         exchange.open_market(market, None)
         self.replay.clear_requests()
         return exchange
@@ -69,17 +68,17 @@ class World:
     def learn(
         self,
         series: Series,
-        known: KnownLife | None = None,
+        known: ListingPeriod | None = None,
         covered: Sequence[Span] = (),
-        choice: AllowedSources = AllowedSources.AUTO,
-        start: str | None = None,
-        end: str | None = None,
-    ) -> SeriesLife:
-        times = [None if text is None else parse_time(text) for text in (start, end)]
+        allowed: AllowedSources = AllowedSources.AUTO,
+        times: tuple[str | None, str | None] = (None, None),
+        last_candle_ms: int | None = None,
+    ) -> ListingPeriod:
         exchange = self.exchange(series.market)
-        facts = exchange.open_market(series.market, None)
-        wanted = WantedSeries(series, *times)
-        return learn_life(wanted, facts, known or KnownLife(), covered, exchange, choice)
+        symbols = exchange.open_market(series.market, None)
+        wanted = WantedSeries(series, *(None if text is None else parse_time(text) for text in times))
+        stored = StoredCoverage(known or ListingPeriod(), covered, last_candle_ms)
+        return resolve_listing(wanted, symbols, stored, exchange, allowed)
 
     def asked(self) -> tuple[int, int]:
         """Return how many klines and how many archive listings were asked for."""
@@ -105,7 +104,7 @@ def delisted(world: World) -> World:
 
 
 @pytest.fixture
-def silent(world: World) -> World:
+def dormant(world: World) -> World:
     """Listed as trading, without a candle for six weeks."""
     for series in (SPOT, UM, CM):
         world.add(series, LISTED_MS, ENDED_MS)
@@ -113,7 +112,7 @@ def silent(world: World) -> World:
 
 
 @pytest.fixture
-def vanished(world: World) -> World:
+def unlisted(world: World) -> World:
     for series in (SPOT, UM, CM):
         world.add(series, LISTED_MS, ENDED_MS)
         world.say(series, listed=False)
@@ -129,41 +128,36 @@ def to(end_ms: int) -> list[Span]:
 
 
 EACH = pytest.mark.parametrize("series", [SPOT, UM, CM], ids=NOTATIONS)
-SILENCE = (
+DORMANCY = (
     "no candle since 2024-05-10T10:00Z although the exchange lists it as TRADING; "
     "it counts as delisted and is asked about once a week"
 )
 
 
-def learned(life: SeriesLife) -> KnownLife:
-    """Return what the next run knows after one that learned `life`."""
-    return KnownLife(life.listing_ms, life.delisting_ms, life.status, life.note, life.silence_asked_ms)
-
-
-def assert_silent(life: SeriesLife, asked_ms: int, status: str = "TRADING", note: str | None = None) -> None:
-    """Assert that it is silent since ENDED_MS and that this was asked at `asked_ms`, but for the run's own time."""
-    assert life.silence_asked_ms is not None
-    assert asked_ms <= life.silence_asked_ms < asked_ms + MS_PER_MINUTE
-    assert replace(life, silence_asked_ms=None) == SeriesLife(LISTED_MS, ENDED_MS, status, note)
+def assert_dormant(period: ListingPeriod, asked_ms: int, status: str = "TRADING", notes: tuple[str, ...] = ()) -> None:
+    """Assert that it is dormant since ENDED_MS and that this was asked at `asked_ms`, but for the run's own time."""
+    assert period.dormant_checked_ms is not None
+    assert asked_ms <= period.dormant_checked_ms < asked_ms + MS_PER_MINUTE
+    assert replace(period, dormant_checked_ms=None) == ListingPeriod(LISTED_MS, ENDED_MS, status, notes=notes)
 
 
 class TestTheListing:
     @EACH
     def test_is_the_exchanges_first_candle_and_not_the_first_wanted_one(self, world: World, series: Series) -> None:
         world.add(series, LISTED_MS, NOW_MS)
-        assert world.learn(series, start="2024-06-18") == SeriesLife(LISTED_MS, None, "TRADING")
+        assert world.learn(series, times=("2024-06-18", None)) == ListingPeriod(LISTED_MS, None, "TRADING")
 
     @EACH
     def test_is_asked_for_once(self, world: World, series: Series) -> None:
         world.add(series, LISTED_MS, NOW_MS)
-        known = KnownLife(LISTED_MS, None, "TRADING")
-        assert world.learn(series, known, to(NOW_MS - MS_PER_DAY)).listing_ms == LISTED_MS
+        known = ListingPeriod(LISTED_MS, None, "TRADING")
+        assert world.learn(series, known, to(NOW_MS - MS_PER_DAY)).first_ms == LISTED_MS
         assert world.asked() == (0, 0)
 
     def test_there_is_none_before_trading_begins(self, world: World) -> None:
         world.add(SPOT, NOW_MS + MS_PER_DAY, NOW_MS + 2 * MS_PER_DAY)
         world.say(SPOT, status="PRE_TRADING")
-        assert world.learn(SPOT) == SeriesLife(None, None, "PRE_TRADING")
+        assert world.learn(SPOT) == ListingPeriod(None, None, "PRE_TRADING", is_pending=True)
         assert world.asked() == (0, 0)
 
     def test_a_symbol_without_any_candle_is_an_error(self, world: World) -> None:
@@ -175,23 +169,23 @@ class TestTheListing:
 class TestAnEndThatTheExchangeSays:
     @EACH
     def test_is_the_end_of_the_last_candle(self, delisted: World, series: Series) -> None:
-        assert delisted.learn(series) == SeriesLife(LISTED_MS, ENDED_MS, status_of(series))
+        assert delisted.learn(series) == ListingPeriod(LISTED_MS, ENDED_MS, status_of(series))
 
     @pytest.mark.parametrize("series", [UM, CM], ids=NOTATIONS[1:])
     def test_may_be_a_delivery_date_alone(self, delisted: World, series: Series) -> None:
         delisted.say(series, status="TRADING", delivery_ms=NOW_MS)
-        assert delisted.learn(series) == SeriesLife(LISTED_MS, ENDED_MS, "TRADING")
+        assert delisted.learn(series) == ListingPeriod(LISTED_MS, ENDED_MS, "TRADING")
 
     @pytest.mark.parametrize("series", [UM, CM], ids=NOTATIONS[1:])
     def test_is_not_reached_before_the_delivery_date(self, world: World, series: Series) -> None:
         world.add(series, WHOLE.start_ms, WHOLE.end_ms)
         world.say(series, status="TRADING", delivery_ms=NOW_MS + MS_PER_HOUR)
-        assert world.learn(series).delisting_ms is None
+        assert world.learn(series).end_ms is None
 
     @EACH
     def test_once_known_and_covered_is_asked_for_no_more(self, delisted: World, series: Series) -> None:
-        known = KnownLife(LISTED_MS, ENDED_MS, status_of(series))
-        assert delisted.learn(series, known, to(ENDED_MS)) == SeriesLife(LISTED_MS, ENDED_MS, status_of(series))
+        known = ListingPeriod(LISTED_MS, ENDED_MS, status_of(series))
+        assert delisted.learn(series, known, to(ENDED_MS)) == ListingPeriod(LISTED_MS, ENDED_MS, status_of(series))
         assert delisted.asked() == (0, 0)
 
     @EACH
@@ -208,162 +202,169 @@ class TestAnEndThatTheExchangeSays:
         self, delisted: World, series: Series, status: str | None, covered_to: int, days_later: int
     ) -> None:
         delisted.replay.clock.advance(ENDED_MS + days_later * MS_PER_DAY - NOW_MS)
-        known = KnownLife(LISTED_MS, ENDED_MS, status_of(series) if status == "same" else status)
-        assert delisted.learn(series, known, to(covered_to)).delisting_ms == ENDED_MS
+        known = ListingPeriod(LISTED_MS, ENDED_MS, status_of(series) if status == "same" else status)
+        assert delisted.learn(series, known, to(covered_to)).end_ms == ENDED_MS
         assert delisted.asked()[0] == 2
 
     def test_a_wanted_range_that_ends_earlier_needs_no_more_than_that(self, delisted: World) -> None:
-        known = KnownLife(LISTED_MS, ENDED_MS, "BREAK")
-        assert delisted.learn(SPOT, known, to(parse_time("2024-04-01")), end="2024-04-01").delisting_ms == ENDED_MS
-        assert delisted.learn(SPOT, known, (), start="2024-06-01").delisting_ms == ENDED_MS
+        known = ListingPeriod(LISTED_MS, ENDED_MS, "BREAK")
+        assert delisted.learn(SPOT, known, to(parse_time("2024-04-01")), times=(None, "2024-04-01")).end_ms == ENDED_MS
+        assert delisted.learn(SPOT, known, (), times=("2024-06-01", None)).end_ms == ENDED_MS
         assert delisted.asked() == (0, 0)
 
     def test_a_candle_that_came_late_moves_it(self, delisted: World) -> None:
         delisted.replay.clock.advance(ENDED_MS + 2 * MS_PER_DAY - NOW_MS)
         delisted.add(SPOT, ENDED_MS, ENDED_MS + MS_PER_HOUR)
-        known = KnownLife(LISTED_MS, ENDED_MS, "BREAK")
-        assert delisted.learn(SPOT, known, to(ENDED_MS)).delisting_ms == ENDED_MS + MS_PER_HOUR
+        known = ListingPeriod(LISTED_MS, ENDED_MS, "BREAK")
+        assert delisted.learn(SPOT, known, to(ENDED_MS)).end_ms == ENDED_MS + MS_PER_HOUR
 
     @EACH
     def test_is_lost_when_the_status_returns_to_trading(self, world: World, series: Series) -> None:
         world.add(series, LISTED_MS, ENDED_MS)
         world.add(series, NOW_MS - MS_PER_DAY, NOW_MS)
-        known = KnownLife(LISTED_MS, ENDED_MS, status_of(series))
-        assert world.learn(series, known, to(ENDED_MS)) == SeriesLife(LISTED_MS, None, "TRADING")
+        known = ListingPeriod(LISTED_MS, ENDED_MS, status_of(series))
+        assert world.learn(series, known, to(ENDED_MS)) == ListingPeriod(LISTED_MS, None, "TRADING")
 
     @EACH
     def test_an_exchange_that_has_no_candle_any_more_changes_nothing(self, delisted: World, series: Series) -> None:
         delisted.replay.faults.add("/klines", AlterRows(lambda rows: []), times=99)
-        known = KnownLife(LISTED_MS, ENDED_MS, status_of(series))
-        assert delisted.learn(series, known).delisting_ms == ENDED_MS
+        known = ListingPeriod(LISTED_MS, ENDED_MS, status_of(series))
+        assert delisted.learn(series, known).end_ms == ENDED_MS
 
 
-class TestASilentSymbol:
+class TestADormantSymbol:
     @EACH
     @pytest.mark.parametrize("covered", [to(ENDED_MS), ()], ids=["stored", "new"])
     def test_has_ended_though_it_is_listed_as_trading(
-        self, silent: World, series: Series, covered: Sequence[Span]
+        self, dormant: World, series: Series, covered: Sequence[Span]
     ) -> None:
-        known = KnownLife(LISTED_MS, None, "TRADING") if covered else None
-        assert_silent(silent.learn(series, known, covered), NOW_MS)
+        known = ListingPeriod(LISTED_MS, None, "TRADING") if covered else None
+        assert_dormant(dormant.learn(series, known, covered), NOW_MS)
 
     @pytest.mark.parametrize("hours_more", [0, 1])
-    def test_is_given_seven_days(self, silent: World, hours_more: int) -> None:
-        silent.replay.clock.advance(ENDED_MS + 7 * MS_PER_DAY + hours_more * MS_PER_HOUR - NOW_MS)
-        silent.replay.clock.advance(10_000)
-        found = silent.learn(SPOT, KnownLife(LISTED_MS, None, "TRADING"), to(ENDED_MS)).delisting_ms
+    def test_is_given_seven_days(self, dormant: World, hours_more: int) -> None:
+        dormant.replay.clock.advance(ENDED_MS + 7 * MS_PER_DAY + hours_more * MS_PER_HOUR - NOW_MS)
+        dormant.replay.clock.advance(10_000)
+        found = dormant.learn(SPOT, ListingPeriod(LISTED_MS, None, "TRADING"), to(ENDED_MS)).end_ms
         assert (found is None) == (hours_more == 0)
 
-    @pytest.mark.parametrize(("weeks", "is_silent"), [(2, False), (3, False), (4, True)])
-    def test_is_given_three_candles(self, world: World, weeks: int, is_silent: bool) -> None:
+    @pytest.mark.parametrize(("weeks", "is_dormant"), [(2, False), (3, False), (4, True)])
+    def test_is_given_three_candles(self, world: World, weeks: int, is_dormant: bool) -> None:
         weekly = parse_series("GONEUSDT/1w")
         last_ms = weekly.interval.floor(NOW_MS) - (weeks + 1) * 7 * MS_PER_DAY
         world.add(weekly, "2024-01-01", last_ms + 1)
-        life = world.learn(weekly)
-        assert (life.delisting_ms == last_ms + 7 * MS_PER_DAY) is is_silent
+        period = world.learn(weekly)
+        assert (period.end_ms == last_ms + 7 * MS_PER_DAY) is is_dormant
 
     def test_is_not_suspected_when_it_is_kept_up(self, world: World) -> None:
         world.add(SPOT, LISTED_MS, NOW_MS)
-        known = KnownLife(LISTED_MS, None, "TRADING", last_candle_ms=NOW_MS - 6 * MS_PER_DAY)
-        assert world.learn(SPOT, known, to(NOW_MS - 5 * MS_PER_DAY)).delisting_ms is None
+        known = ListingPeriod(LISTED_MS, None, "TRADING")
+        period = world.learn(SPOT, known, to(NOW_MS - 5 * MS_PER_DAY), last_candle_ms=NOW_MS - 6 * MS_PER_DAY)
+        assert period.end_ms is None
         assert world.asked() == (0, 0)
 
     def test_is_not_suspected_over_a_short_range(self, world: World) -> None:
         world.add(SPOT, LISTED_MS, NOW_MS)
-        assert world.learn(SPOT, KnownLife(LISTED_MS), start="2024-06-14").delisting_ms is None
-        assert world.learn(SPOT, KnownLife(LISTED_MS), end="2024-03-11").delisting_ms is None
+        assert world.learn(SPOT, ListingPeriod(LISTED_MS), times=("2024-06-14", None)).end_ms is None
+        assert world.learn(SPOT, ListingPeriod(LISTED_MS), times=(None, "2024-03-11")).end_ms is None
         assert world.asked() == (0, 0)
 
     def test_is_not_suspected_when_nothing_is_left_to_fetch(self, world: World) -> None:
         world.add(SPOT, LISTED_MS, NOW_MS)
-        known = KnownLife(LISTED_MS, None, "TRADING", last_candle_ms=LISTED_MS)
-        assert world.learn(SPOT, known, to(parse_time("2024-05-01")), end="2024-05-01").delisting_ms is None
+        known = ListingPeriod(LISTED_MS, None, "TRADING")
+        covered = to(parse_time("2024-05-01"))
+        period = world.learn(SPOT, known, covered, times=(None, "2024-05-01"), last_candle_ms=LISTED_MS)
+        assert period.end_ms is None
         assert world.asked() == (0, 0)
 
     @EACH
     def test_is_told_from_one_that_lags(self, world: World, series: Series) -> None:
         world.add(series, LISTED_MS, NOW_MS - 3 * MS_PER_DAY)
-        known = KnownLife(LISTED_MS, None, "TRADING")
-        assert world.learn(series, known, to(parse_time("2024-05-01"))) == SeriesLife(LISTED_MS, None, "TRADING")
+        known = ListingPeriod(LISTED_MS, None, "TRADING")
+        assert world.learn(series, known, to(parse_time("2024-05-01"))) == ListingPeriod(LISTED_MS, None, "TRADING")
         assert world.asked()[0] == 2
 
-    def test_is_found_though_its_empty_slots_count_as_covered(self, silent: World) -> None:
+    def test_is_found_though_its_empty_slots_count_as_covered(self, dormant: World) -> None:
         """A run every day covers, one by one, the days that have no candle."""
-        known = KnownLife(LISTED_MS, None, "TRADING", last_candle_ms=ENDED_MS - MS_PER_HOUR)
-        assert silent.learn(SPOT, known, to(NOW_MS - MS_PER_DAY)).delisting_ms == ENDED_MS
+        known = ListingPeriod(LISTED_MS, None, "TRADING")
+        period = dormant.learn(SPOT, known, to(NOW_MS - MS_PER_DAY), last_candle_ms=ENDED_MS - MS_PER_HOUR)
+        assert period.end_ms == ENDED_MS
 
     @pytest.mark.parametrize("last_ms", [-(10**30), 10**30])
-    def test_a_senseless_state_file_does_no_harm(self, silent: World, last_ms: int) -> None:
+    def test_a_senseless_state_file_does_no_harm(self, dormant: World, last_ms: int) -> None:
         monthly = parse_series("GONEUSDT/1M")
-        silent.add(monthly, "2023-01-01", "2024-05-01")
-        known = KnownLife(parse_time("2023-01-01"), None, "TRADING", last_candle_ms=last_ms)
-        silent.learn(monthly, known, [Span(parse_time("2023-01-01"), parse_time("2024-05-01"))])
+        dormant.add(monthly, "2023-01-01", "2024-05-01")
+        known = ListingPeriod(parse_time("2023-01-01"), None, "TRADING")
+        covered = [Span(parse_time("2023-01-01"), parse_time("2024-05-01"))]
+        dormant.learn(monthly, known, covered, last_candle_ms=last_ms)
 
-    KNOWN = KnownLife(LISTED_MS, ENDED_MS, "TRADING", None, NOW_MS)
+    KNOWN = ListingPeriod(LISTED_MS, ENDED_MS, "TRADING", dormant_checked_ms=NOW_MS)
 
     @EACH
     @pytest.mark.parametrize("covered_to", [ENDED_MS, NOW_MS - MS_PER_DAY])
-    def test_is_asked_about_once_a_week(self, silent: World, series: Series, covered_to: int) -> None:
+    def test_is_asked_about_once_a_week(self, dormant: World, series: Series, covered_to: int) -> None:
         week_ms = 7 * MS_PER_DAY
         for later_ms in (*range(0, week_ms, MS_PER_DAY), week_ms - MS_PER_MINUTE):
-            silent.replay.clock.set(NOW_MS + later_ms)
-            life = silent.learn(series, self.KNOWN, to(covered_to))
-            assert life == SeriesLife(LISTED_MS, ENDED_MS, "TRADING", None, NOW_MS)
-            assert silent.asked() == (0, 0), later_ms
-        silent.replay.clock.set(NOW_MS + week_ms)
-        assert_silent(silent.learn(series, self.KNOWN, to(covered_to)), NOW_MS + week_ms)
-        assert silent.asked() == (2, 0)
+            dormant.replay.clock.set(NOW_MS + later_ms)
+            period = dormant.learn(series, self.KNOWN, to(covered_to))
+            assert period == ListingPeriod(LISTED_MS, ENDED_MS, "TRADING", dormant_checked_ms=NOW_MS)
+            assert dormant.asked() == (0, 0), later_ms
+        dormant.replay.clock.set(NOW_MS + week_ms)
+        assert_dormant(dormant.learn(series, self.KNOWN, to(covered_to)), NOW_MS + week_ms)
+        assert dormant.asked() == (2, 0)
 
-    def test_is_asked_about_when_that_was_last_done_in_the_future(self, silent: World) -> None:
-        known = replace(self.KNOWN, silence_asked_ms=NOW_MS + MS_PER_DAY)
-        assert_silent(silent.learn(SPOT, known, to(ENDED_MS)), NOW_MS)
-        assert silent.asked() == (2, 0)
+    def test_is_asked_about_when_that_was_last_done_in_the_future(self, dormant: World) -> None:
+        known = replace(self.KNOWN, dormant_checked_ms=NOW_MS + MS_PER_DAY)
+        assert_dormant(dormant.learn(SPOT, known, to(ENDED_MS)), NOW_MS)
+        assert dormant.asked() == (2, 0)
 
     @EACH
-    def test_may_come_back(self, silent: World, series: Series) -> None:
-        silent.add(series, NOW_MS + 5 * MS_PER_DAY, NOW_MS + 9 * MS_PER_DAY)
-        silent.replay.clock.advance(8 * MS_PER_DAY)
-        assert silent.learn(series, self.KNOWN, to(ENDED_MS)) == SeriesLife(LISTED_MS, None, "TRADING")
+    def test_may_come_back(self, dormant: World, series: Series) -> None:
+        dormant.add(series, NOW_MS + 5 * MS_PER_DAY, NOW_MS + 9 * MS_PER_DAY)
+        dormant.replay.clock.advance(8 * MS_PER_DAY)
+        assert dormant.learn(series, self.KNOWN, to(ENDED_MS)) == ListingPeriod(LISTED_MS, None, "TRADING")
 
-    def test_is_asked_about_when_it_is_not_known_when_that_was_last_done(self, silent: World) -> None:
-        known = KnownLife(LISTED_MS, ENDED_MS, "TRADING")
-        assert_silent(silent.learn(SPOT, known, to(ENDED_MS)), NOW_MS)
+    def test_is_asked_about_when_it_is_not_known_when_that_was_last_done(self, dormant: World) -> None:
+        known = ListingPeriod(LISTED_MS, ENDED_MS, "TRADING")
+        assert_dormant(dormant.learn(SPOT, known, to(ENDED_MS)), NOW_MS)
 
-    def test_is_asked_about_when_its_status_has_changed(self, silent: World) -> None:
-        silent.say(UM, status="PRE_DELIVERING")
-        known = replace(self.KNOWN, silence_asked_ms=NOW_MS - MS_PER_DAY)
-        assert_silent(silent.learn(UM, known, to(ENDED_MS)), NOW_MS, "PRE_DELIVERING")
-        assert silent.asked() == (2, 0)
+    def test_is_asked_about_when_its_status_has_changed(self, dormant: World) -> None:
+        dormant.say(UM, status="PRE_DELIVERING")
+        known = replace(self.KNOWN, dormant_checked_ms=NOW_MS - MS_PER_DAY)
+        assert_dormant(dormant.learn(UM, known, to(ENDED_MS)), NOW_MS, "PRE_DELIVERING")
+        assert dormant.asked() == (2, 0)
 
-    def test_keeps_its_end_in_a_run_that_has_nothing_to_fetch(self, silent: World) -> None:
-        silent.replay.clock.advance(30 * MS_PER_DAY)
+    def test_keeps_its_end_in_a_run_that_has_nothing_to_fetch(self, dormant: World) -> None:
+        dormant.replay.clock.advance(30 * MS_PER_DAY)
         covered = to(parse_time("2024-05-01"))
-        life = silent.learn(SPOT, self.KNOWN, covered, end="2024-04-01")
-        assert life == SeriesLife(LISTED_MS, ENDED_MS, "TRADING", None, NOW_MS)
-        assert silent.asked() == (0, 0)
+        period = dormant.learn(SPOT, self.KNOWN, covered, times=(None, "2024-04-01"))
+        assert period == ListingPeriod(LISTED_MS, ENDED_MS, "TRADING", dormant_checked_ms=NOW_MS)
+        assert dormant.asked() == (0, 0)
 
     @pytest.mark.parametrize("listing_ms", [LISTED_MS, None])
-    def test_whose_status_says_so_at_last_is_silent_no_more(self, silent: World, listing_ms: int | None) -> None:
-        silent.say(SPOT, status="BREAK")
-        known = replace(self.KNOWN, listing_ms=listing_ms)
-        assert silent.learn(SPOT, known, to(ENDED_MS)) == SeriesLife(LISTED_MS, ENDED_MS, "BREAK")
+    def test_whose_status_says_so_at_last_is_dormant_no_more(self, dormant: World, listing_ms: int | None) -> None:
+        dormant.say(SPOT, status="BREAK")
+        known = replace(self.KNOWN, first_ms=listing_ms)
+        assert dormant.learn(SPOT, known, to(ENDED_MS)) == ListingPeriod(LISTED_MS, ENDED_MS, "BREAK")
 
-    def test_that_waits_for_trading_to_begin_is_silent_no_more(self, silent: World) -> None:
-        silent.say(SPOT, status="PRE_TRADING")
-        assert silent.learn(SPOT, self.KNOWN, to(ENDED_MS)) == SeriesLife(None, ENDED_MS, "PRE_TRADING")
+    def test_that_waits_for_trading_to_begin_is_dormant_no_more(self, dormant: World) -> None:
+        dormant.say(SPOT, status="PRE_TRADING")
+        assert dormant.learn(SPOT, self.KNOWN, to(ENDED_MS)) == ListingPeriod(
+            None, ENDED_MS, "PRE_TRADING", is_pending=True
+        )
 
 
-class TestAVanishedSymbol:
+class TestAnUnlistedSymbol:
     @EACH
-    def test_lives_from_the_first_archived_candle_to_the_last(self, vanished: World, series: Series) -> None:
-        assert vanished.learn(series) == SeriesLife(LISTED_MS, ENDED_MS, UNLISTED)
-        zips = [r.path for r in vanished.replay.requests if r.path.endswith(".zip")]
+    def test_reaches_from_the_first_archived_candle_to_the_last(self, unlisted: World, series: Series) -> None:
+        assert unlisted.learn(series) == ListingPeriod(LISTED_MS, ENDED_MS, UNLISTED)
+        zips = [r.path for r in unlisted.replay.requests if r.path.endswith(".zip")]
         assert len(zips) == 2
-        assert vanished.asked()[0] == 0
+        assert unlisted.asked()[0] == 0
 
     @EACH
-    def test_is_planned_from_archives_between_these_bounds(self, vanished: World, series: Series) -> None:
-        plan = plan_of(vanished, series)
+    def test_is_planned_from_archives_between_these_bounds(self, unlisted: World, series: Series) -> None:
+        plan = plan_of(unlisted, series)
         assert plan.span == Span(LISTED_MS, ENDED_MS)
         assert (plan.chunks[0].span.start_ms, plan.chunks[-1].span.end_ms) == (LISTED_MS, ENDED_MS)
         assert {chunk.source for chunk in plan.chunks} <= {Source.ARCHIVE_MONTHLY, Source.ARCHIVE_DAILY}
@@ -375,26 +376,26 @@ class TestAVanishedSymbol:
         span = Span(series.interval.floor(LISTED_MS), series.interval.floor(ENDED_MS))
         world.add(series, span.start_ms, span.end_ms)
         world.say(series, listed=False)
-        assert world.learn(series) == SeriesLife(span.start_ms, span.end_ms, UNLISTED)
+        assert world.learn(series) == ListingPeriod(span.start_ms, span.end_ms, UNLISTED)
 
     def test_that_lived_for_days_only_has_no_monthly_file(self, world: World) -> None:
         series = parse_series("BRIEFUSDT/1h")
         world.add(series, "2024-06-08T07:00", "2024-06-11T03:00")
         world.say(series, listed=False)
-        life = world.learn(series)
-        assert (life.listing_ms, life.delisting_ms) == (parse_time("2024-06-08T07:00"), parse_time("2024-06-11T03:00"))
+        period = world.learn(series)
+        assert (period.first_ms, period.end_ms) == (parse_time("2024-06-08T07:00"), parse_time("2024-06-11T03:00"))
 
     @EACH
     @pytest.mark.parametrize("covered", [to(ENDED_MS), ()])
-    def test_once_known_costs_nothing(self, vanished: World, series: Series, covered: Sequence[Span]) -> None:
-        known = KnownLife(LISTED_MS, ENDED_MS, UNLISTED)
-        assert vanished.learn(series, known, covered) == SeriesLife(LISTED_MS, ENDED_MS, UNLISTED)
-        assert vanished.replay.requests == []
+    def test_once_known_costs_nothing(self, unlisted: World, series: Series, covered: Sequence[Span]) -> None:
+        known = ListingPeriod(LISTED_MS, ENDED_MS, UNLISTED)
+        assert unlisted.learn(series, known, covered) == ListingPeriod(LISTED_MS, ENDED_MS, UNLISTED)
+        assert unlisted.replay.requests == []
 
-    def test_known_and_covered_needs_no_plan_and_no_listing(self, vanished: World) -> None:
-        plan = plan_of(vanished, SPOT, KnownLife(LISTED_MS, ENDED_MS, UNLISTED), to(ENDED_MS))
+    def test_known_and_covered_needs_no_plan_and_no_listing(self, unlisted: World) -> None:
+        plan = plan_of(unlisted, SPOT, ListingPeriod(LISTED_MS, ENDED_MS, UNLISTED), to(ENDED_MS))
         assert plan.chunks == ()
-        assert vanished.replay.requests == []
+        assert unlisted.replay.requests == []
 
     def test_of_which_one_young_file_is_left_is_planned_whole(self, world: World) -> None:
         """The file is younger than what would be guessed to be there."""
@@ -405,36 +406,36 @@ class TestAVanishedSymbol:
         assert [chunk.span for chunk in plan.chunks] == [Span(parse_time("2024-06-19"), ended_ms)]
         assert plan.unserved == ()
 
-    def test_is_looked_up_again_while_its_last_archives_may_be_on_their_way(self, vanished: World) -> None:
-        vanished.replay.clock.advance(ENDED_MS + 11 * MS_PER_DAY - NOW_MS)
+    def test_is_looked_up_again_while_its_last_archives_may_be_on_their_way(self, unlisted: World) -> None:
+        unlisted.replay.clock.advance(ENDED_MS + 11 * MS_PER_DAY - NOW_MS)
         earlier = ENDED_MS - 2 * MS_PER_DAY
-        known = KnownLife(LISTED_MS, earlier, UNLISTED)
-        assert vanished.learn(SPOT, known, to(earlier)).delisting_ms == ENDED_MS
-        assert len([r for r in vanished.replay.requests if r.path.endswith(".zip")]) == 1  # its first is known
+        known = ListingPeriod(LISTED_MS, earlier, UNLISTED)
+        assert unlisted.learn(SPOT, known, to(earlier)).end_ms == ENDED_MS
+        assert len([r for r in unlisted.replay.requests if r.path.endswith(".zip")]) == 1  # its first is known
 
-    def test_that_was_delisted_and_complete_before_needs_no_archive(self, vanished: World) -> None:
+    def test_that_was_delisted_and_complete_before_needs_no_archive(self, unlisted: World) -> None:
         for status, asked_ms in (("BREAK", None), ("TRADING", NOW_MS)):
-            known = KnownLife(LISTED_MS, ENDED_MS, status, None, asked_ms)
-            assert vanished.learn(SPOT, known, to(ENDED_MS)) == SeriesLife(LISTED_MS, ENDED_MS, UNLISTED)
-            assert vanished.replay.requests == []
+            known = ListingPeriod(LISTED_MS, ENDED_MS, status, dormant_checked_ms=asked_ms)
+            assert unlisted.learn(SPOT, known, to(ENDED_MS)) == ListingPeriod(LISTED_MS, ENDED_MS, UNLISTED)
+            assert unlisted.replay.requests == []
 
-    def test_that_was_trading_keeps_its_listing(self, vanished: World) -> None:
+    def test_that_was_trading_keeps_its_listing(self, unlisted: World) -> None:
         earlier = LISTED_MS - 5 * MS_PER_DAY
-        life = vanished.learn(SPOT, KnownLife(earlier, None, "TRADING"), to(ENDED_MS))
-        assert life == SeriesLife(earlier, ENDED_MS, UNLISTED)
+        period = unlisted.learn(SPOT, ListingPeriod(earlier, None, "TRADING"), to(ENDED_MS))
+        assert period == ListingPeriod(earlier, ENDED_MS, UNLISTED)
 
     @EACH
-    def test_comes_back_when_it_is_listed_again(self, vanished: World, series: Series) -> None:
-        vanished.say(series)
-        vanished.add(series, ENDED_MS, NOW_MS)
-        life = vanished.learn(series, KnownLife(LISTED_MS, ENDED_MS, UNLISTED), to(ENDED_MS))
-        assert life == SeriesLife(LISTED_MS, None, "TRADING")
+    def test_comes_back_when_it_is_listed_again(self, unlisted: World, series: Series) -> None:
+        unlisted.say(series)
+        unlisted.add(series, ENDED_MS, NOW_MS)
+        period = unlisted.learn(series, ListingPeriod(LISTED_MS, ENDED_MS, UNLISTED), to(ENDED_MS))
+        assert period == ListingPeriod(LISTED_MS, None, "TRADING")
 
     @EACH
-    def test_by_rest_alone_is_unknown(self, vanished: World, series: Series) -> None:
+    def test_by_rest_alone_is_unknown(self, unlisted: World, series: Series) -> None:
         with pytest.raises(SeriesError, match=rf"market {series.market} has no symbol {series.symbol}.*; correct"):
-            vanished.learn(series, choice=AllowedSources.REST)
-        assert vanished.replay.requests == []
+            unlisted.learn(series, allowed=AllowedSources.REST)
+        assert unlisted.replay.requests == []
 
     @pytest.mark.parametrize("notation", ["BTCUSDTT", "um:BTCUSDTT"])
     def test_a_typing_error_costs_two_listing_requests(self, world: World, notation: str) -> None:
@@ -444,26 +445,28 @@ class TestAVanishedSymbol:
         assert world.asked() == (0, 2)
         assert len(world.replay.requests) == 2
 
-    def test_archives_that_cannot_be_asked_are_named(self, vanished: World) -> None:
-        vanished.replay.faults.add("/bucket", Answer(403), times=9)
+    def test_archives_that_cannot_be_asked_are_named(self, unlisted: World) -> None:
+        unlisted.replay.faults.add("/bucket", Answer(403), times=9)
         with pytest.raises(SeriesError, match="has no symbol GONEUSDT.*whether the archives hold it is not known.*403"):
-            vanished.learn(SPOT)
+            unlisted.learn(SPOT)
 
     @pytest.mark.parametrize("file", ["2024-03.zip", "2024-05-10.zip", "2024-05.zip"])
-    def test_a_first_or_last_file_that_is_damaged_is_an_error_and_not_a_guess(self, vanished: World, file: str) -> None:
-        vanished.replay.faults.add(file, AlterBody(lambda body: body[:40]), times=99)
+    def test_a_first_or_last_file_that_is_damaged_is_an_error_and_not_a_guess(self, unlisted: World, file: str) -> None:
+        unlisted.replay.faults.add(file, AlterBody(lambda body: body[:40]), times=99)
         if file == "2024-05-10.zip":  # before the month's file is there
-            vanished.replay.clock.advance(parse_time("2024-05-25") - NOW_MS)
+            unlisted.replay.clock.advance(parse_time("2024-05-25") - NOW_MS)
         with pytest.raises(SeriesError, match="no longer lists the symbol, and the archive of .* cannot be used"):
-            vanished.learn(SPOT)
+            unlisted.learn(SPOT)
 
 
-def plan_of(world: World, series: Series, known: KnownLife | None = None, covered: Sequence[Span] = ()) -> SeriesPlan:
+def plan_of(
+    world: World, series: Series, known: ListingPeriod | None = None, covered: Sequence[Span] = ()
+) -> SeriesPlan:
     exchange = world.exchange(series.market)
-    facts = exchange.open_market(series.market, None)
-    return plan_series(
-        WantedSeries(series), facts, known or KnownLife(), covered, exchange, AllowedSources.AUTO, chunk_days=1
-    )
+    symbols = exchange.open_market(series.market, None)
+    stored = StoredCoverage(known or ListingPeriod(), covered)
+    policy = FetchPolicy(AllowedSources.AUTO, chunk_days=1)
+    return plan_series(WantedSeries(series), symbols, stored, exchange, policy)
 
 
 class TestATickerUsedBefore:
@@ -480,28 +483,30 @@ class TestATickerUsedBefore:
         return world
 
     def test_is_noted_with_the_first_plan(self, settled: World) -> None:
-        assert settled.learn(UM) == SeriesLife(LISTED_MS, None, "TRADING", self.NOTE)
+        assert settled.learn(UM) == ListingPeriod(LISTED_MS, None, "TRADING", notes=(self.NOTE,))
         assert settled.asked()[1] == 1
 
     def test_stays_noted_and_is_not_asked_for_again(self, settled: World) -> None:
-        life = settled.learn(UM, KnownLife(LISTED_MS, None, "TRADING", self.NOTE), to(NOW_MS - MS_PER_DAY))
-        assert life.note == self.NOTE
-        assert settled.learn(UM, KnownLife(LISTED_MS, None, "TRADING"), to(NOW_MS - MS_PER_DAY)).note is None
+        period = settled.learn(
+            UM, ListingPeriod(LISTED_MS, None, "TRADING", notes=(self.NOTE,)), to(NOW_MS - MS_PER_DAY)
+        )
+        assert period.notes == (self.NOTE,)
+        assert settled.learn(UM, ListingPeriod(LISTED_MS, None, "TRADING"), to(NOW_MS - MS_PER_DAY)).notes == ()
         assert settled.replay.requests == []
 
     def test_is_not_looked_for_by_rest_alone_nor_on_spot(self, settled: World) -> None:
-        assert settled.learn(UM, choice=AllowedSources.REST).note is None
+        assert settled.learn(UM, allowed=AllowedSources.REST).notes == ()
         assert settled.asked()[1] == 0
-        assert settled.learn(SPOT).note is None
+        assert settled.learn(SPOT).notes == ()
         assert settled.asked()[1] == 0
 
     def test_that_cannot_be_looked_for_is_no_failure(self, settled: World) -> None:
         settled.replay.faults.add("/bucket", Answer(403), times=9)
-        assert settled.learn(UM) == SeriesLife(LISTED_MS, None, "TRADING")
+        assert settled.learn(UM) == ListingPeriod(LISTED_MS, None, "TRADING")
 
-    def test_of_a_vanished_symbol_is_noted_as_well(self, settled: World) -> None:
+    def test_of_an_unlisted_symbol_is_noted_as_well(self, settled: World) -> None:
         settled.say(UM, listed=False)
-        assert settled.learn(UM).note == self.NOTE
+        assert settled.learn(UM).notes == (self.NOTE,)
 
 
 class TestATickerUsedAgain:
@@ -519,21 +524,21 @@ class TestATickerUsedAgain:
     @FUTURES
     def test_begins_with_its_own_listing(self, world: World, series: Series) -> None:
         self.store(world, series)
-        assert world.learn(series) == SeriesLife(LISTED_MS, None, "TRADING", self.NOTE)
+        assert world.learn(series) == ListingPeriod(LISTED_MS, None, "TRADING", notes=(self.NOTE,))
 
     @FUTURES
     def test_begins_with_the_first_candle_behind_an_onboard_date(self, world: World, series: Series) -> None:
         """The date is not on the grid, and trading began hours later."""
         self.store(world, series, onboard_ms=LISTED_MS - 5 * MS_PER_HOUR - 1)
-        life = world.learn(series)
-        assert life.listing_ms == LISTED_MS
-        assert life.note is not None and "before 2024-03-05T00:59:59.999Z" in life.note
+        period = world.learn(series)
+        assert period.first_ms == LISTED_MS
+        assert "before 2024-03-05T00:59:59.999Z" in period.notes[0]
 
     @FUTURES
     def test_is_not_asked_about_again(self, world: World, series: Series) -> None:
         self.store(world, series)
-        known = KnownLife(LISTED_MS, None, "TRADING", self.NOTE)
-        assert world.learn(series, known, to(NOW_MS - MS_PER_DAY)).note == self.NOTE
+        known = ListingPeriod(LISTED_MS, None, "TRADING", notes=(self.NOTE,))
+        assert world.learn(series, known, to(NOW_MS - MS_PER_DAY)).notes == (self.NOTE,)
         assert world.asked() == (0, 0)
 
     def test_candles_up_to_the_onboard_date_are_the_same_listings(self, world: World) -> None:
@@ -543,18 +548,18 @@ class TestATickerUsedAgain:
         world.replay.store.remove(series, WHOLE)
         world.add(series, first_ms, "2019-11-08")
         world.say(series, onboard_ms=parse_time("2019-09-25T08:00"))
-        life = world.learn(series)
-        assert life.listing_ms == first_ms
-        assert "reused" not in (life.note or "")
+        period = world.learn(series)
+        assert period.first_ms == first_ms
+        assert not any("reused" in note for note in period.notes)
 
     @FUTURES
     def test_a_break_that_ended_a_day_before_the_onboard_date_is_enough_to_be_the_same(
         self, world: World, series: Series
     ) -> None:
         self.store(world, series, before_end=LISTED_MS - 23 * MS_PER_HOUR)
-        assert world.learn(series) == SeriesLife(self.BEFORE.start_ms, None, "TRADING")
+        assert world.learn(series) == ListingPeriod(self.BEFORE.start_ms, None, "TRADING")
         world.replay.store.remove(series, Span(LISTED_MS - MS_PER_DAY, LISTED_MS))
-        assert world.learn(series) == SeriesLife(LISTED_MS, None, "TRADING", self.NOTE)
+        assert world.learn(series) == ListingPeriod(LISTED_MS, None, "TRADING", notes=(self.NOTE,))
 
     @FUTURES
     @pytest.mark.parametrize("days", [6, 7])
@@ -564,7 +569,7 @@ class TestATickerUsedAgain:
         world.add(series, LISTED_MS - days * MS_PER_DAY, LISTED_MS - days * MS_PER_DAY + MS_PER_HOUR)
         world.add(series, LISTED_MS, NOW_MS)
         world.say(series, onboard_ms=LISTED_MS)
-        assert world.learn(series) == SeriesLife(LISTED_MS - days * MS_PER_DAY, None, "TRADING")
+        assert world.learn(series) == ListingPeriod(LISTED_MS - days * MS_PER_DAY, None, "TRADING")
 
     @FUTURES
     @pytest.mark.parametrize("code", ["3d", "1w", "1M"])
@@ -575,7 +580,7 @@ class TestATickerUsedAgain:
         onboard_ms = parse_time("2024-03-29")
         world.add(longer, longer.interval.floor(onboard_ms), NOW_MS)
         world.say(longer, onboard_ms=onboard_ms)
-        assert world.learn(longer) == SeriesLife(longer.interval.floor(onboard_ms), None, "TRADING")
+        assert world.learn(longer) == ListingPeriod(longer.interval.floor(onboard_ms), None, "TRADING")
 
     @FUTURES
     @pytest.mark.parametrize("onboard", ["2024-06-19", "2024-06-21"])
@@ -584,26 +589,30 @@ class TestATickerUsedAgain:
     ) -> None:
         world.add(series, self.BEFORE.start_ms, self.BEFORE.end_ms)
         world.say(series, status="CLOSE", onboard_ms=parse_time(onboard))
-        assert world.learn(series) == SeriesLife(self.BEFORE.start_ms, self.BEFORE.end_ms, "CLOSE")
+        assert world.learn(series) == ListingPeriod(self.BEFORE.start_ms, self.BEFORE.end_ms, "CLOSE")
 
     @FUTURES
     @pytest.mark.parametrize("status", ["CLOSE", UNLISTED])
     def test_after_a_known_end_it_is_another_listing(self, world: World, series: Series, status: str) -> None:
         self.store(world, series)
-        known = KnownLife(self.BEFORE.start_ms, self.BEFORE.end_ms, status)
-        life = world.learn(series, known, [self.BEFORE])
+        known = ListingPeriod(self.BEFORE.start_ms, self.BEFORE.end_ms, status)
+        period = world.learn(series, known, [self.BEFORE])
         note = f"{self.NOTE.removesuffix(' and are not fetched')} (what is stored of them stays)"
-        assert life == SeriesLife(LISTED_MS, None, "TRADING", note)
-        again = world.learn(series, KnownLife(LISTED_MS, None, "TRADING", note), [self.BEFORE, *to(NOW_MS - 1)])
-        assert again == life
+        assert period == ListingPeriod(LISTED_MS, None, "TRADING", notes=(note,))
+        again = world.learn(
+            series, ListingPeriod(LISTED_MS, None, "TRADING", notes=(note,)), [self.BEFORE, *to(NOW_MS - 1)]
+        )
+        assert again == period
 
     @FUTURES
     def test_what_is_known_of_its_end_outlives_the_time_before_trading(self, world: World, series: Series) -> None:
         self.store(world, series)
         world.say(series, status="PENDING_TRADING", onboard_ms=NOW_MS + MS_PER_DAY)
-        known = KnownLife(self.BEFORE.start_ms, self.BEFORE.end_ms, "CLOSE", "a word by hand")
-        life = world.learn(series, known, [self.BEFORE])
-        assert life == SeriesLife(None, self.BEFORE.end_ms, "PENDING_TRADING", "a word by hand")
+        known = ListingPeriod(self.BEFORE.start_ms, self.BEFORE.end_ms, "CLOSE", notes=("a word by hand",))
+        period = world.learn(series, known, [self.BEFORE])
+        assert period == ListingPeriod(
+            None, self.BEFORE.end_ms, "PENDING_TRADING", is_pending=True, notes=("a word by hand",)
+        )
 
 
 class TestNotes:
@@ -618,39 +627,41 @@ class TestNotes:
 
         return taken
 
-    def test_a_silence_is_told_once(self, silent: World, warned: Callable[[], list[str]]) -> None:
-        known = learned(silent.learn(SPOT))
-        assert warned() == [f"GONEUSDT/1h: {SILENCE}"]
-        silent.learn(SPOT, known, to(ENDED_MS))
-        silent.replay.clock.advance(8 * MS_PER_DAY)
-        assert_silent(silent.learn(SPOT, known, to(ENDED_MS)), NOW_MS + 8 * MS_PER_DAY)
+    def test_a_dormancy_is_told_once(self, dormant: World, warned: Callable[[], list[str]]) -> None:
+        known = dormant.learn(SPOT)
+        assert warned() == [f"GONEUSDT/1h: {DORMANCY}"]
+        dormant.learn(SPOT, known, to(ENDED_MS))
+        dormant.replay.clock.advance(8 * MS_PER_DAY)
+        assert_dormant(dormant.learn(SPOT, known, to(ENDED_MS)), NOW_MS + 8 * MS_PER_DAY)
         assert warned() == []
 
-    def test_another_silence_is_told_again(self, silent: World, warned: Callable[[], list[str]]) -> None:
+    def test_another_dormancy_is_told_again(self, dormant: World, warned: Callable[[], list[str]]) -> None:
         """There were candles since, between two questions; or the exchange says something else of it."""
-        earlier = KnownLife(LISTED_MS, ENDED_MS - 20 * MS_PER_DAY, "TRADING", None, NOW_MS - 8 * MS_PER_DAY)
-        silent.learn(SPOT, earlier, to(ENDED_MS - 20 * MS_PER_DAY))
-        assert warned() == [f"GONEUSDT/1h: {SILENCE}"]
-        silent.say(UM, status="PRE_DELIVERING")
-        silent.learn(UM, KnownLife(LISTED_MS, ENDED_MS, "TRADING", None, NOW_MS), to(ENDED_MS))
-        assert warned() == [f"um:GONEUSDT/1h: {SILENCE.replace('TRADING', 'PRE_DELIVERING')}"]
+        earlier = ListingPeriod(
+            LISTED_MS, ENDED_MS - 20 * MS_PER_DAY, "TRADING", dormant_checked_ms=NOW_MS - 8 * MS_PER_DAY
+        )
+        dormant.learn(SPOT, earlier, to(ENDED_MS - 20 * MS_PER_DAY))
+        assert warned() == [f"GONEUSDT/1h: {DORMANCY}"]
+        dormant.say(UM, status="PRE_DELIVERING")
+        dormant.learn(UM, ListingPeriod(LISTED_MS, ENDED_MS, "TRADING", dormant_checked_ms=NOW_MS), to(ENDED_MS))
+        assert warned() == [f"um:GONEUSDT/1h: {DORMANCY.replace('TRADING', 'PRE_DELIVERING')}"]
 
-    def test_a_symbol_that_vanished_is_told_once(self, vanished: World, warned: Callable[[], list[str]]) -> None:
-        life = vanished.learn(SPOT)
+    def test_a_symbol_that_is_unlisted_is_told_once(self, unlisted: World, warned: Callable[[], list[str]]) -> None:
+        period = unlisted.learn(SPOT)
         assert warned() == ["GONEUSDT/1h: the exchange no longer lists the symbol; only the archives are used"]
-        vanished.learn(SPOT, KnownLife(life.listing_ms, life.delisting_ms, life.status), to(ENDED_MS))
+        unlisted.learn(SPOT, ListingPeriod(period.first_ms, period.end_ms, period.status), to(ENDED_MS))
         assert warned() == []
 
-    def test_by_hand_stay_whatever_comes_and_goes(self, silent: World, warned: Callable[[], list[str]]) -> None:
+    def test_by_hand_stay_whatever_comes_and_goes(self, dormant: World, warned: Callable[[], list[str]]) -> None:
         note = "ask Ann; or Bob"
-        life = silent.learn(SPOT, KnownLife(LISTED_MS, None, "TRADING", note), to(ENDED_MS))
-        assert_silent(life, NOW_MS, note=note)
-        again = silent.learn(SPOT, learned(life), to(ENDED_MS))
-        assert again.note == note
-        silent.say(SPOT, status="BREAK")
-        assert silent.learn(SPOT, learned(again), to(ENDED_MS)).note == note
-        silent.say(SPOT, listed=False)
-        assert silent.learn(SPOT, learned(again), to(ENDED_MS)).note == note
+        period = dormant.learn(SPOT, ListingPeriod(LISTED_MS, None, "TRADING", notes=(note,)), to(ENDED_MS))
+        assert_dormant(period, NOW_MS, notes=(note,))
+        again = dormant.learn(SPOT, period, to(ENDED_MS))
+        assert again.notes == (note,)
+        dormant.say(SPOT, status="BREAK")
+        assert dormant.learn(SPOT, again, to(ENDED_MS)).notes == (note,)
+        dormant.say(SPOT, listed=False)
+        assert dormant.learn(SPOT, again, to(ENDED_MS)).notes == (note,)
         assert [text for text in warned() if "Ann" in text or "Bob" in text] == []
 
     def test_that_are_new_are_added_and_told_once(self, world: World, warned: Callable[[], list[str]]) -> None:
@@ -659,15 +670,8 @@ class TestNotes:
         world.say(settled, listed=False)
         world.add(UM, LISTED_MS, NOW_MS)
         used = "ticker used before: the archives also hold GONEUSDTSETTLED"
-        life = world.learn(UM, KnownLife(None, None, None, "ask Ann; or Bob"))
-        assert life.note == f"ask Ann; or Bob; {used}"
+        period = world.learn(UM, ListingPeriod(None, None, None, notes=("ask Ann; or Bob",)))
+        assert period.notes == ("ask Ann; or Bob", used)
         assert warned() == [f"um:GONEUSDT/1h: {used}"]
-        again = world.learn(UM, replace(learned(life), listing_ms=None), ())  # its listing was taken away by hand
-        assert (again.note, warned()) == (life.note, [])
-
-
-def test_what_is_known_comes_from_the_catalog_and_the_state_file() -> None:
-    row = CatalogRow(1, SPOT, True, LISTED_MS, ENDED_MS, "TRADING", "a note", NOW_MS)
-    known = KnownLife(LISTED_MS, ENDED_MS, "TRADING", "a note", NOW_MS)
-    assert known_life(row) == known
-    assert known_life(row, SeriesState(last_candle_ms=5)) == replace(known, last_candle_ms=5)
+        again = world.learn(UM, replace(period, first_ms=None), ())  # its listing was taken away by hand
+        assert (again.notes, warned()) == (period.notes, [])

@@ -18,6 +18,16 @@ SHOWN = 20
 """At most this number of differences is kept and logged one by one."""
 
 
+class VerifyObserver:
+    """What a verification tells whoever watches it. Does nothing; a display overrides it."""
+
+    def chosen(self, spans: int) -> None:
+        """So many ledger spans, of all series together, will be verified."""
+
+    def verified(self, series: Series) -> None:
+        """One of them is done, whatever was found."""
+
+
 @dataclass(slots=True)
 class SeriesVerification:
     """The result of one series. Counts are candles unless a comment says otherwise."""

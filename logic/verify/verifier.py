@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.archives import month_of, period_of
 from core.candles import CandleBatch, content_hash
@@ -29,7 +29,7 @@ from logic.verify.keeping import (
     restore_lost_key,
     take_out,
 )
-from logic.verify.verification import SeriesVerification
+from logic.verify.verification import SeriesVerification, VerifyObserver
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ class Verifier:
     result: SeriesVerification
     against: AllowedSources
     may_repair: bool
+    observer: VerifyObserver = field(default_factory=VerifyObserver)
 
     def verify(self, entries: Sequence[LedgerEntry]) -> None:
         """Verify `entries` and add the findings to `result`. Raises SeriesError and ExchangeUnavailable."""
@@ -51,6 +52,7 @@ class Verifier:
                 self.result.verified += 1
             else:
                 keep_attempted(self.session, entry)
+            self.observer.verified(self.session.series)
         if self.may_repair:
             restore_lost_key(self.session)
 

@@ -22,7 +22,7 @@ from fetcher.source import ExchangeSource
 from logic.clocks import keep_clocks
 from logic.failures import SeriesEnd, failing_alone
 from logic.series_session import SeriesSession
-from logic.verify.verification import SeriesVerification
+from logic.verify.verification import SeriesVerification, VerifyObserver
 from logic.verify.verifier import Verifier
 
 _log = logging.getLogger(__name__)
@@ -68,18 +68,21 @@ def run_verify(
     rows: Sequence[CatalogRow],
     options: VerifyOptions,
     local_now_ms: Callable[[], int],
+    observer: VerifyObserver,
 ) -> VerifySummary:
     """Verify the chosen ledger spans of `rows`, one series after the other, and return the results.
 
     A series that fails does not stop the others. Raises DatabaseUnavailable and Interrupted.
     """
     chosen = _choose(database, rows, options)
+    observer.chosen(sum(len(entries) for _, entries in chosen))
     results = []
     for row, entries in chosen:
         result = SeriesVerification(row)
         results.append(result)
         session = SeriesSession(database, exchange, row.series, row.id, options.run_id, local_now_ms())
-        _verify_one(Verifier(session, result, options.against, options.repair), entries, options.takes_everything)
+        verifier = Verifier(session, result, options.against, options.repair, observer)
+        _verify_one(verifier, entries, options.takes_everything)
         _log.info(
             "%s: %d of %d spans are what the exchange has, %d candles differ, %d repaired",
             row.series,

@@ -36,7 +36,7 @@ from demo.candle_store import CandleStore
 from demo.faults import AlterBody, AlterRows, Answer
 from demo.generated_market import generate_series
 from logic.gaps.checker import fill_missing
-from logic.verify.verification import SeriesVerification
+from logic.verify.verification import SeriesVerification, VerifyObserver
 from logic.verify.verify_run import VerifyOptions, VerifySummary, run_verify
 
 BTC = parse_series("BTCUSDT")
@@ -109,7 +109,7 @@ def summary_of(
     times = TimeRange() if span is None else TimeRange(span.start_ms, span.end_ms)
     options = VerifyOptions(run_id, against, repair, part, share, times)
     catalog = rows or [stored.catalog_row()]
-    return run_verify(stored.database, stored.exchange, catalog, options, stored.replay.clock.now_ms)
+    return run_verify(stored.database, stored.exchange, catalog, options, stored.replay.clock.now_ms, VerifyObserver())
 
 
 def verify(

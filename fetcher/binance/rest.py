@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import orjson
@@ -22,7 +23,7 @@ from core.series import Series
 from core.symbol_info import SymbolInfo
 from core.times import MS_PER_SECOND, format_ms
 from fetcher.binance.exchange_info import read_exchange_info
-from fetcher.binance.rest_client import TIME_PATH, RestClient
+from fetcher.binance.rest_client import INFO_PATH, TIME_PATH, RestClient
 from fetcher.binance.rest_page import read_page
 from fetcher.deadline import Deadline
 from fetcher.exchange_clock import ExchangeClock
@@ -46,12 +47,16 @@ class BinanceRest:
         clock: ExchangeClock,
         page_limit: int | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
+        quorum_at_once: bool = False,
     ) -> None:
         self.market = market
         self.page_rows = page_rows(market, page_limit)
         self._client = client
         self._clock = clock
         self._monotonic_s = monotonic_s
+        self._quorum_at_once = (
+            quorum_at_once  # repeated questions travel together; else in an order that tests can play
+        )
 
     def synchronize_clock(self) -> None:
         """Set the exchange clock from `/time`, or from the Date header of that answer when it is earlier.
@@ -100,7 +105,7 @@ class BinanceRest:
     def _load_symbols(self, params: dict[str, str]) -> dict[str, SymbolInfo]:
         weight = _INFO_WEIGHT[self.market]
         try:
-            limit, symbols = self._client.get("/exchangeInfo", params, weight, read_exchange_info)
+            limit, symbols = self._client.get(INFO_PATH, params, weight, read_exchange_info)
         except SeriesError as error:
             if "symbols" in params:
                 raise
@@ -138,7 +143,7 @@ class BinanceRest:
         return self._ask_all(series, any_candle_in(span)) is not None
 
     def _ask_all(self, series: Series, asking: Asking[Found]) -> Found:
-        """Send the requests that `asking` yields, one after the other, and return its result.
+        """Send the requests that `asking` yields and return its result.
 
         All repetitions, for whatever reason, have one deadline together.
         """
@@ -146,13 +151,24 @@ class BinanceRest:
         try:
             questions = next(asking)
             while True:
-                questions = asking.send([self._ask(series, question, deadline) for question in questions])
+                questions = asking.send(self._ask_each(series, questions, deadline))
         except StopIteration as end:
             found: Found = end.value
             return found
         except SeriesError as error:
             error.prefix(str(series))
             raise
+
+    def _ask_each(self, series: Series, questions: Sequence[Question], deadline: Deadline) -> Sequence[CandleBatch]:
+        """Return the answers: to the same question at the same time, to different pages one after the other.
+
+        Pages are large, and other chunks are fetched at the same time anyway.
+        """
+        is_quorum = len(questions) > 1 and len({question.window for question in questions}) == 1
+        if not (is_quorum and self._quorum_at_once):
+            return [self._ask(series, question, deadline) for question in questions]
+        with ThreadPoolExecutor(len(questions), thread_name_prefix="quorum") as threads:
+            return list(threads.map(lambda question: self._ask(series, question, deadline), questions))
 
     def _ask(self, series: Series, question: Question, deadline: Deadline) -> CandleBatch:
         window = question.window

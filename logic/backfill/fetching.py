@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 # At most so many candles are fetched ahead of the database: three months of 1m, about 180 bytes each.
 _ROWS_AHEAD = 140_000
+# So many chunks a worker may be begun: a slow one must not leave the other workers without any.
+_WINDOW = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def run_full_fetch(run: BackfillRun, executor: Executor) -> None:
             fetched = plan.edges.exclude(fetched, run.exchange.now_ms(task.wanted.series.market))
         return ReadyChunk.of(fetched)
 
-    ahead = ReadAhead(executor, fetch, _rows_of, run.options.workers + 1, _ROWS_AHEAD)
+    ahead = ReadAhead(executor, fetch, _rows_of, _WINDOW * run.options.workers, _ROWS_AHEAD)
     work = [(task, task.chunks) for task in sorted(run.tasks, key=lambda task: bool(task.chunks))]
     idle: list[SeriesTask] = []
     for task, fetched in ahead.run(work):

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from core.archives import NO_ARCHIVES, ArchiveIndex, Period, day_of, days_in, month_of
+from core.archives import NO_ARCHIVES, ArchiveIndex, Cadence, Period, day_of, days_in, month_of
 from core.exchange_rules import SeriesRules
 from core.ranges import Span, merge, subtract
 from core.series import Series
@@ -98,9 +98,9 @@ def finer_chunks(options: FetchOptions, chunk: Chunk, published: ArchiveIndex) -
 
     A published month has daily files too. They may not be listed, so they are assumed to exist.
     """
-    month = chunk.period if chunk.source is Source.ARCHIVE_MONTHLY else None
-    if month is not None and options.rules.has_daily_archives:
-        days = published.days | days_in(month)
+    file = chunk.period
+    if file is not None and file.cadence is Cadence.MONTHLY and options.rules.has_daily_archives:
+        days = published.days | days_in(file)
         return make_plan(options, [chunk.span], ArchiveIndex(frozenset(), days))
     return make_plan(options, [chunk.span], NO_ARCHIVES)
 

@@ -41,8 +41,8 @@ def _first(batch: CandleBatch) -> int | None:
     return batch.open_times()[0] if batch.rows else None
 
 
-def credible(question: Question, witnesses: Collection[int]) -> Asking[CandleBatch]:
-    """Return an answer that holds all `witnesses` (known open times); without any, one that came twice in a row.
+def credible(question: Question, known_times: Collection[int]) -> Asking[CandleBatch]:
+    """Return an answer that holds all open times `known_times`; without any, one that came twice in a row.
 
     Together with the page that was read before, two make a quorum of three. Raises UnusableAnswer when no answer
     is accepted.
@@ -51,7 +51,7 @@ def credible(question: Question, witnesses: Collection[int]) -> Asking[CandleBat
     for _ in range(_MAX_ASKED):
         found = yield from answer_to(replace(question, is_repeat=True))
         times = found.open_times()
-        if (witnesses and set(witnesses) <= set(times)) or (not witnesses and times == before):
+        if (known_times and set(known_times) <= set(times)) or (not known_times and times == before):
             return found
         before = times
     raise UnusableAnswer(

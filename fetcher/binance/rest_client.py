@@ -1,4 +1,4 @@
-"""One market's REST host: each request inside bans, pauses and weight budget, each answer held against its status."""
+"""Sends requests to one market's REST host, within bans, pauses and weight budget, and checks their status."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Reader = Callable[[object, int | None], Result]
 
 
 class RestClient:
-    """Asks one host for one market. Thread-safe."""
+    """Sends requests to the REST host of one market. Thread-safe."""
 
     def __init__(self, url: str, gate: Gate, clock: ExchangeClock, sleep: Sleep, connections: int) -> None:
         self.gate = gate
@@ -38,8 +38,8 @@ class RestClient:
     ) -> Result:
         """Return what `read` makes of the answer to GET `path`, which costs `weight`.
 
-        Asks again, until `deadline`, while the answer is unusable or the fault a passing one. Raises SeriesError when
-        this request is refused or stays unusable, ExchangeUnavailable when the whole market cannot be used.
+        Repeats the request, until `deadline`, while the answer is unusable or the error temporary. Raises SeriesError
+        when this request is refused or stays unusable, ExchangeUnavailable when the whole market cannot be used.
         """
         return with_retries(lambda: self._attempt(path, params, weight, read), self._sleep, deadline=deadline)
 
@@ -77,4 +77,4 @@ class RestClient:
             except TemporaryFailure:
                 if response.status_code == 200:
                     raise
-                return b""  # the status and its headers count, such as a ban's, also when the words are cut off
+                return b""  # status and headers are enough, for example of a ban

@@ -1,4 +1,4 @@
-"""The main part of a backfill: chunks fetched ahead, committed in order, series by series."""
+"""The main step of a backfill: chunks are fetched ahead and committed in order, series by series."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from logic.fetching.read_ahead import ReadAhead
 
 _log = logging.getLogger(__name__)
 
-# So many candles are fetched ahead of the database at most: three months of 1m, some 180 bytes each.
+# At most so many candles are fetched ahead of the database: three months of 1m, about 180 bytes each.
 _ROWS_AHEAD = 140_000
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyChunk:
-    """A fetched chunk, hashed and encoded by the thread that fetched it: the database need not wait."""
+    """A fetched chunk, hashed and encoded by the thread that fetched it, so that the database does not wait."""
 
     prepared: tuple[PreparedSpan, ...]
     holes: tuple[Hole, ...]
@@ -42,14 +42,14 @@ class ReadyChunk:
 
     @property
     def spans(self) -> list[Span]:
-        """What it covers."""
+        """The spans that it covers."""
         return [one.record.span for one in self.prepared]
 
 
 def run_full_fetch(run: BackfillRun, executor: Executor) -> None:
-    """Fetch and commit the chunks of all plans, in order, reading ahead across series; then close each series.
+    """Fetch and commit the chunks of all plans in order, reading ahead across series; finish each series.
 
-    Series without chunks come first, so that their locks are given back at once.
+    Series without chunks come first, so that their locks are released at once.
     """
 
     def fetch(task: SeriesTask, chunk: Chunk) -> ReadyChunk | None:
@@ -81,7 +81,7 @@ def run_full_fetch(run: BackfillRun, executor: Executor) -> None:
 
 
 def _commit_all(run: BackfillRun, task: SeriesTask, fetched: Iterator[tuple[Chunk, Future[ReadyChunk | None]]]) -> None:
-    """Commit the chunks of one series as they come, until it fails or is done."""
+    """Commit the chunks of one series in order, until all are committed or one fails."""
     for number, (chunk, future) in enumerate(fetched, 1):
         if task.is_over:
             future.cancel()
@@ -119,7 +119,7 @@ def _commit(run: BackfillRun, task: SeriesTask, chunk: Chunk, ready: ReadyChunk)
 
 
 def _unlock(run: BackfillRun, tasks: list[SeriesTask]) -> None:
-    """Give back the locks of series that are done: a stream or another run may have them now."""
+    """Release the locks of finished series, for a stream or another run."""
     held = [task.row.id for task in tasks if not task.result.locked]
     if held:
         with run.database.transaction("unlock the series that are done") as tx:

@@ -1,4 +1,4 @@
-"""Who may import whom. Reads the source, imports nothing."""
+"""Who may import whom: the folders of the project. Reads the source, imports nothing of it."""
 
 from __future__ import annotations
 

@@ -9,11 +9,9 @@ from hypothesis import strategies as st
 from core.archives import NO_ARCHIVES, Cadence, Period, day_of, month_of
 from core.binance.archives import file_stem, folder, index_of_files, period_of_file
 from core.binance.rules import BinanceRules
-from core.exchange_rules import guess_index
 from core.intervals import INTERVALS
-from core.ranges import Span
 from core.series import Series, make_series, parse_series
-from core.times import MS_PER_DAY, MS_PER_HOUR, parse_time
+from core.times import parse_time
 
 BTC_1M = parse_series("BTCUSDT/1m")
 instants = st.integers(parse_time("2017-08-17"), parse_time("2035-01-01"))
@@ -57,21 +55,6 @@ def test_folders_are_those_of_the_contract(text: str, cadence: Cadence, path: st
 )
 def test_files_are_named_as_on_the_archive_host(text: str, period: Period, stem: str) -> None:
     assert file_stem(parse_series(text), period) == stem
-
-
-@given(instants)
-def test_a_month_holds_its_instants_and_is_a_calendar_month(ms: int) -> None:
-    span = month_of(ms).span
-    assert span.start_ms <= ms < span.end_ms
-    assert 28 * MS_PER_DAY <= span.end_ms - span.start_ms <= 31 * MS_PER_DAY
-    assert month_of(span.start_ms) == month_of(span.end_ms - 1) != month_of(span.end_ms)
-
-
-@given(instants)
-def test_a_day_holds_its_instants_and_is_24_hours_long(ms: int) -> None:
-    span = day_of(ms).span
-    assert span.start_ms <= ms < span.end_ms == span.start_ms + MS_PER_DAY
-    assert span.start_ms % MS_PER_DAY == 0
 
 
 @given(instants, st.sampled_from([day_of, month_of]), st.sampled_from(["BTCUSDT/1m", "cm:BTCUSD_PERP/1M", "um:X_Y/1d"]))
@@ -120,38 +103,3 @@ def test_an_index_knows_days_from_months_and_ignores_checksums() -> None:
 @pytest.mark.parametrize("code", INTERVALS)
 def test_daily_files_stop_at_one_day(code: str) -> None:
     assert rules_of(make_series("spot", "BTCUSDT", code)).has_daily_archives == (code not in ("3d", "1w", "1M"))
-
-
-@given(instants, st.integers(1, 200 * MS_PER_DAY), st.integers(0, 300 * MS_PER_DAY))
-def test_a_guess_is_conservative(start_ms: int, length_ms: int, now_after_ms: int) -> None:
-    wanted, now_ms = Span(start_ms, start_ms + length_ms), start_ms + now_after_ms
-    guess = guess_index(rules_of(BTC_1M), wanted, now_ms)
-    for days_ms, period_of, margin in ((guess.days, day_of, MS_PER_DAY), (guess.months, month_of, 15 * MS_PER_DAY)):
-        for first_ms in days_ms:
-            period = period_of(first_ms)
-            assert period.span.start_ms == first_ms
-            assert period.span.intersect(wanted) is not None
-            assert period.span.end_ms + margin <= now_ms
-
-
-def test_a_guess_takes_every_file_that_must_be_out_by_now() -> None:
-    wanted = Span(parse_time("2024-01-10T12:00"), parse_time("2024-03-05"))
-    guess = guess_index(rules_of(BTC_1M), wanted, parse_time("2024-03-04T12:00"))
-    assert guess.months == {parse_time("2024-01-01")}  # February is not half a month old
-    first, last = parse_time("2024-01-10"), parse_time("2024-03-02")
-    assert guess.days == set(range(first, last + 1, MS_PER_DAY))
-
-
-def test_yesterdays_file_is_not_guessed_before_the_day_after_it_is_over() -> None:
-    wanted = Span(parse_time("2024-03-01"), parse_time("2024-03-02"))
-    midnight = parse_time("2024-03-03")
-    assert not guess_index(rules_of(BTC_1M), wanted, midnight - MS_PER_HOUR).days
-    assert guess_index(rules_of(BTC_1M), wanted, midnight).days == {parse_time("2024-03-01")}
-
-
-@pytest.mark.parametrize("code", ["3d", "1w", "1M"])
-def test_no_daily_files_are_guessed_where_there_are_none(code: str) -> None:
-    wanted = Span(parse_time("2023-01-01"), parse_time("2023-03-01"))
-    guess = guess_index(rules_of(make_series("spot", "BTCUSDT", code)), wanted, parse_time("2024-01-01"))
-    assert guess.months == {parse_time("2023-01-01"), parse_time("2023-02-01")}
-    assert not guess.days

@@ -1,0 +1,25 @@
+"""Reads the project's source files for the tests about its structure."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def sources_of(*folders: str) -> list[str]:
+    """Return the Python files of folders, as paths from the project's root."""
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    return sorted(path.relative_to(ROOT).as_posix() for path in found)
+
+
+def imported_names(tree: ast.AST) -> Iterator[str]:
+    """Yield what a source imports, at its top or anywhere inside: modules, and of `from a import b` a and a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)

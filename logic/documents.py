@@ -239,7 +239,7 @@ def _difference(difference: Difference) -> Document:
         "time": time_text(difference.time_ms),
         "kind": difference.kind.value,
         "stored_values": _texts(difference.stored),
-        "exchange_values": _texts(difference.right),
+        "exchange_values": _texts(difference.reference),
     }
 
 

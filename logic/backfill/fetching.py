@@ -16,7 +16,7 @@ from db.locks import unlock_series
 from db.operations import PreparedSpan, save_ohlcv
 from logic.backfill.entering import read_last_candles
 from logic.backfill.run import BackfillRun
-from logic.backfill.series_gaps import look_after_gaps, note_gaps, report_conflicts
+from logic.backfill.series_gaps import note_gaps, recheck_due_gaps, report_conflicts
 from logic.backfill.series_task import SeriesTask, keep_state, shown
 from logic.fetching.chunk_fetch import fetch_chunk
 from logic.fetching.read_ahead import ReadAhead
@@ -73,7 +73,7 @@ def run_full_fetch(run: BackfillRun, executor: Executor) -> None:
         _commit_all(run, task, fetched)
         if not task.is_over:
             with run.failing_alone(task):
-                look_after_gaps(run.session(task), task, run.options.heal_gaps)
+                recheck_due_gaps(run.session(task), task, run.options.heal_gaps)
         _finish(run, task)
         if task.chunks:
             _unlock(run, [task])

@@ -36,7 +36,7 @@ def note_gaps(
         task.gaps_changed = True
 
 
-def look_after_gaps(session: SeriesSession, task: SeriesTask, heal_gaps: bool) -> None:
+def recheck_due_gaps(session: SeriesSession, task: SeriesTask, heal_gaps: bool) -> None:
     """Recheck the gaps that are due; with `heal_gaps` also search the table for missing candles.
 
     Raises SeriesError and ExchangeUnavailable.

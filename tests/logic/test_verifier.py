@@ -195,10 +195,10 @@ def test_missing_extra_and_different_are_told_apart_digit_for_digit(database: Da
         [shown] = result.shown
         assert shown.time_ms == changed
         names = ("open", "high", "low", "close", "volume", "quote_volume", "trades")
-        assert shown.stored is not None and shown.right is not None
-        differing = [name for name, a, b in zip(names, shown.stored, shown.right, strict=False) if a != b]
+        assert shown.stored is not None and shown.reference is not None
+        differing = [name for name, a, b in zip(names, shown.stored, shown.reference, strict=False) if a != b]
         assert differing == ["close", "trades"]
-        assert shown.right[6] == right[changed][7]
+        assert shown.reference[6] == right[changed][7]
         assert (result.verified, result.is_clean) == (0, False)
         assert snapshot(stored) == before
 

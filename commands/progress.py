@@ -59,7 +59,7 @@ class ProgressBar(Observer, VerifyObserver):
 
     def planned(self, total: Estimate) -> None:
         """Start the bar of a backfill, which counts candles."""
-        self.start(total.rows, "planned")
+        self.start(total.rows, "backfill")
 
     def committed(self, series: Series, rows_planned: int) -> None:
         """Move the bar of a backfill."""

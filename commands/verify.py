@@ -150,8 +150,7 @@ def _finish(request: VerifyRequest, context: CommandContext, summary: VerifySumm
     if request.output.json:
         print_json(context.stdout, verification_document(summary))
     elif summary.results or summary.unusable_markets:
-        was_told = context.stdout.is_terminal and context.stderr.is_terminal and not request.output.is_verbose
-        print_report(context.stdout, verification_report(summary, not was_told), request.output)
+        print_report(context.stdout, verification_report(summary), request.output)
     elif not request.output.is_quiet:
         print_line(context.stdout, "nothing stored to verify")
     return summary.exit_code

@@ -31,9 +31,9 @@ _TONES = {
 }
 
 
-def verification_report(summary: VerifySummary, shows_details: bool) -> Report:
-    """Return the report of a verification against the exchange; the log says its details as they are found."""
-    rows = [_row(result, shows_details) for result in summary.results]
+def verification_report(summary: VerifySummary) -> Report:
+    """Return the report of a verification against the exchange."""
+    rows = [_row(result) for result in summary.results]
     needs = [f"market {market} cannot be used: {why}" for market, why in summary.unusable_markets.items()]
     candles = sum(result.rows for result in summary.results)
     repaired = sum(result.repaired for result in summary.results)
@@ -48,12 +48,12 @@ def verification_report(summary: VerifySummary, shows_details: bool) -> Report:
     return Report(headline, _COLUMNS, rows, needs, notes)
 
 
-def _row(result: SeriesVerification, shows_details: bool) -> Row:
+def _row(result: SeriesVerification) -> Row:
     outcome = outcome_of(result)
     counts = [result.rows, result.spans, result.verified, *(result.counts[kind] for kind in Kind), result.repaired]
     cells = [str(result.series), outcome, *(f"{count:,}" for count in counts)]
     needs = () if result.is_clean else tuple(_needs(result))
-    return Row(cells, _TONES[outcome], needs, tuple(_details(result)) if shows_details else ())
+    return Row(cells, _TONES[outcome], needs, tuple(_details(result)))
 
 
 def _needs(result: SeriesVerification) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""exchangeInfo of the three markets (docs/binance.md, Symbols)."""
+"""exchangeInfo of the three markets (docs/binance.md, Symbol list and statuses)."""
 
 from __future__ import annotations
 

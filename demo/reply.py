@@ -30,7 +30,7 @@ def json_reply(value: Any, weight: int = 0) -> Reply:
 
 
 def error_body(code: int, message: str) -> bytes:
-    """Return `{"code":...,"msg":...}` (docs/binance.md, Errors)."""
+    """Return `{"code":...,"msg":...}` (docs/binance.md, Error codes)."""
     return orjson.dumps({"code": code, "msg": message})
 
 

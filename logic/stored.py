@@ -32,8 +32,10 @@ class StoredSeries:
 
     @property
     def lag_ms(self) -> int | None:
-        """The time since the end of the newest candle in ms; None for an empty series or one that was delisted."""
-        if self.last_ms is None or self.row.listing.end_ms is not None:
+        """The time since the end of the newest candle in ms; None where no newer one is to come, or none is there."""
+        until_ms = self.row.wanted.end_ms
+        is_bounded = until_ms is not None and until_ms <= self.now_ms
+        if self.last_ms is None or self.row.listing.end_ms is not None or is_bounded:
             return None
         interval = self.row.series.interval
         return max(0, self.now_ms - interval.add(interval.floor(self.last_ms), 1))
@@ -41,8 +43,7 @@ class StoredSeries:
     @property
     def is_behind(self) -> bool:
         """Whether an active series is more than a day and more than one candle behind."""
-        until_ms = self.row.wanted.end_ms
-        if self.lag_ms is None or not self.row.active or (until_ms is not None and until_ms <= self.now_ms):
+        if self.lag_ms is None or not self.row.active:
             return False
         return self.lag_ms > MS_PER_DAY + self.row.series.interval.typical_ms
 

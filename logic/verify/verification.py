@@ -77,10 +77,10 @@ class SeriesVerification:
             self.counts[difference.kind] += 1
             if difference.kind is Kind.DIFFERENT and len(self.shown) < SHOWN:
                 self.shown.append(difference)
-                _log.warning("%s: %s", self.series, difference)
+                _log.info("%s: %s", self.series, difference)
         for kind, spans in ((Kind.MISSING, self.missing), (Kind.EXTRA, self.extra)):
             slots = (self.series.interval.slot_of(one.time_ms) for one in differences if one.kind is kind)
             found = merge(slots)
             spans += found
             for span in found[:SHOWN]:
-                _log.warning("%s: %s in %s", self.series, kind, span)
+                _log.info("%s: %s in %s", self.series, kind, span)

@@ -19,11 +19,11 @@ SERIES = [parse_series("BTCUSDT"), parse_series("ETHUSDT/1h")]
 
 @pytest.fixture
 def with_tables(database: Database) -> Database:
-    with database.transaction("prepare") as cursor:
-        sync_symbols(cursor, [WantedSeries(series) for series in SERIES], True)
+    with database.transaction("prepare") as tx:
+        sync_symbols(tx, [WantedSeries(series) for series in SERIES], True)
         for series in SERIES:
-            create_table_if_not_exists(cursor, series, False, 0)
-        refresh_all_series_view(cursor)
+            create_table_if_not_exists(tx, series, False, 0)
+        refresh_all_series_view(tx)
     return database
 
 
@@ -31,19 +31,19 @@ def with_tables(database: Database) -> Database:
 def test_the_queries_for_users_run(page: str, with_tables: Database) -> None:
     blocks = re.findall(r"^```sql\n(.*?)^```", (PROJECT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert blocks
-    with with_tables.transaction("read as the document says") as cursor:
+    with with_tables.transaction("read as the document says") as tx:
         for block in blocks:
-            cursor.execute(block)
+            tx.cursor.execute(block)
 
 
 def test_the_columns_of_a_candle_are_those_of_the_table(with_tables: Database) -> None:
     text = (PROJECT / "docs" / "storage.md").read_text(encoding="utf-8").split("## Columns of a candle\n")[1]
     rows = re.findall(r"^\| (`.*`) \| (timestamptz|numeric|integer) \|", text.split("\n## ")[0], re.MULTILINE)
     told = [(name, kind) for names, kind in rows for name in re.findall(r"`(\w+)`", names)]
-    with with_tables.transaction("read") as cursor:
-        cursor.execute(
+    with with_tables.transaction("read") as tx:
+        tx.cursor.execute(
             "select column_name, data_type from information_schema.columns"
             " where table_name = 'ohlcv_btcusdt' order by ordinal_position"
         )
-        found = [(name, "timestamptz" if kind.startswith("timestamp") else kind) for name, kind in cursor.fetchall()]
+        found = [(name, "timestamptz" if kind.startswith("timestamp") else kind) for name, kind in tx.cursor.fetchall()]
     assert told == found

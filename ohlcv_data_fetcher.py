@@ -47,7 +47,7 @@ def main(
     from commands.command_line import parse_command_line
     from commands.context import CommandContext, make_console
     from commands.interrupt import Interruption
-    from commands.run_log import hide
+    from commands.run_log import redact
     from commands.screen import Tone, print_line
     from config.settings import load_settings
 
@@ -65,10 +65,10 @@ def main(
         context = CommandContext(settings, uuid.uuid4().hex[:8], local_now_ms, Interruption(), *consoles)
         return _run(line, context, end_process)
     except FetcherError as error:
-        message, exit_code = hide(str(error), secrets), error.exit_code
+        message, exit_code = redact(str(error), secrets), error.exit_code
     except Exception as error:
         unexpected = f"unexpected fault, please report it: {type(error).__name__}: {error}"
-        message, exit_code = hide(unexpected, secrets), EXIT_FAULT
+        message, exit_code = redact(unexpected, secrets), EXIT_FAULT
     print_line(consoles[1], f"error: {message}", Tone.WRONG)
     if "--json" in argv:
         out.write(json.dumps({"error": message, "exit_code": exit_code}) + "\n")

@@ -36,6 +36,7 @@ def check_report(checks: Sequence[SeriesCheck], shows_gaps: bool, output: Output
         _COLUMNS,
         rows,
         notes=(hint,) if gaps and not (shows_gaps or output.is_verbose or output.is_quiet) else (),
+        shows_all_details=shows_gaps,
     )
 
 

@@ -21,7 +21,7 @@ geo-blocked, unreachable); 6 the database cannot be used; 130/143 stopped by Ctr
 
 
 class UsageError(ConfigurationError):
-    """The command line is wrong. The message begins with how it should look."""
+    """The command line is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
-        raise UsageError(f"{message}\n{self.format_usage().rstrip()}")
+        raise UsageError(f"{message}; see {self.prog} --help")
 
     def suggestion(self, option: str) -> str:
         """Return ` (did you mean --X?)` for a misspelt option, or nothing."""

@@ -13,11 +13,12 @@ from commands.options import OutputOptions
 from core.plan import Estimate
 from core.series import Series
 from logic.backfill.run import Observer
+from logic.verify.verification import VerifyObserver
 
 _WIDE = 100  # columns
 
 
-class ProgressBar(Observer):
+class ProgressBar(Observer, VerifyObserver):
     """One bar for the whole run: share done, speed, request weight used, time left."""
 
     def __init__(self, console: Console | None, weight_used: Callable[[], int] | None = None) -> None:
@@ -70,6 +71,14 @@ class ProgressBar(Observer):
         if self._is_wide and self._weight_used is not None:
             told.append(f"weight {self._weight_used():,}")
         self._progress.update(self._task, told=", ".join(told))
+
+    def chosen(self, spans: int) -> None:
+        """Start the bar of a verification, which counts ledger spans."""
+        self.start(spans, "verify")
+
+    def verified(self, series: Series) -> None:
+        """Move the bar of a verification."""
+        self.advance(1, f"verify {series}")
 
 
 def progress_bar(

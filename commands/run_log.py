@@ -40,10 +40,10 @@ class SecretFilter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line to write."""
-        return hide(super().format(record), self._secrets)
+        return redact(super().format(record), self._secrets)
 
 
-def hide(text: str, secrets: Iterable[str]) -> str:
+def redact(text: str, secrets: Iterable[str]) -> str:
     """Return `text` with every secret replaced by ***."""
     for secret in secrets:
         text = text.replace(secret, "***")

@@ -20,7 +20,7 @@ from commands.options import OutputOptions
 from core.times import format_ms
 
 _NEEDS_SHOWN = 10
-_DETAILS_SHOWN = 5
+_DETAILS_SHOWN = 10
 _GAP = 2  # blanks between columns
 _HANGING = 2  # blanks before the second line of a long one
 
@@ -68,6 +68,7 @@ class Report:
     rows: Sequence[Row]
     needs: Sequence[str] = ()  # what no single series says
     notes: Sequence[str] = ()  # what to know at the end
+    shows_all_details: bool = False  # they were asked for
 
 
 def print_json(console: Console, document: object) -> None:
@@ -98,12 +99,12 @@ def print_report(console: Console, report: Report, output: OutputOptions) -> Non
     _print_headline(console, report, needy, limit)
     rows = needy if output.is_quiet else report.rows
     print_rows(console, report.columns, rows)
-    for row in rows:
-        shown = list(row.details if output.is_verbose else row.details[:_DETAILS_SHOWN])
-        for text in shown:
-            print_line(console, f"{row.name}: {text}")
-        if len(shown) < len(row.details):
-            print_line(console, f"{row.name}: ... and {len(row.details) - len(shown):,} more, --verbose shows them")
+    details = [f"{row.name}: {text}" for row in rows for text in row.details]
+    shown = details if output.is_verbose or report.shows_all_details else details[:_DETAILS_SHOWN]
+    for text in shown:
+        print_line(console, text)
+    if len(shown) < len(details):
+        print_line(console, f"... and {len(details) - len(shown):,} lines more, --verbose shows them")
     if not output.is_quiet or needy:
         for text in report.notes:
             print_line(console, text)

@@ -131,8 +131,8 @@ def _verify(
 ) -> VerifySummary:
     rows = read_catalog(database, request.series)
     options = VerifyOptions(context.run_id, against, request.repair, request.part, request.share, request.times)
-    with asking(context) as exchange:
-        return run_verify(database, exchange, rows, options, context.now_ms)
+    with asking(context) as exchange, progress_bar(context, request.output, exchange.weight_used) as bar:
+        return run_verify(database, exchange, rows, options, context.now_ms, bar)
 
 
 def _check_aggregates(request: VerifyRequest, context: CommandContext, database: Database) -> list[AggregateResult]:

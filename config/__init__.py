@@ -1,1 +1,1 @@
-"""What the operator decides: settings (.env and environment) and symbols.yml."""
+"""The operator's configuration: settings (environment and `.env`) and symbols.yml."""

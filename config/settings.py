@@ -1,4 +1,4 @@
-"""Settings from the environment and `.env` (the real environment wins), in one frozen object."""
+"""Reads settings from the environment and `.env` into one frozen object; the environment takes precedence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: its name, default as text (empty: not set), what it means and how it is read."""
+    """One setting: its name, default as text (empty: not set), meaning, and the function that parses it."""
 
     name: str
     default: str
@@ -30,7 +30,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseTarget:
-    """A database server of the user's own, as libpq keywords or a URL. Never printed."""
+    """The user's own database server, as libpq keywords or a URL. Never printed, because it may hold a password."""
 
     url: str | None = field(default=None, repr=False)
     keywords: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -38,7 +38,7 @@ class DatabaseTarget:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Every setting, read and checked. `database` is None when the embedded server is to be used."""
+    """All settings, parsed and validated. `database` is None to use the embedded server."""
 
     database: DatabaseTarget | None
     embedded_pg_dir: Path
@@ -65,7 +65,7 @@ def _text(value: str) -> str:
 
 
 def _password(value: str) -> str:
-    return value  # blanks may belong to it
+    return value  # spaces may be part of it
 
 
 def _url(value: str) -> str:
@@ -73,7 +73,7 @@ def _url(value: str) -> str:
     try:
         parts = urlsplit(value)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError as error:  # a port or an IPv6 address that is none
+    except ValueError as error:  # an invalid port or IPv6 address
         raise ValueError(expected) from error
     if not usable or any(character.isspace() for character in value):
         raise ValueError(expected)
@@ -81,10 +81,10 @@ def _url(value: str) -> str:
 
 
 def _path(value: str) -> Path:
-    # Against the project, not the working folder: cron starts in the user's home.
+    # Relative to the project, not the current folder: cron starts in the user's home.
     try:
         path = (PROJECT_ROOT / Path(value).expanduser()).resolve()
-        path.exists()  # raises what no system allows, such as a name that is too long
+        path.exists()  # raises for a path that the system does not allow, such as too long a name
         return path
     except (RuntimeError, OSError, ValueError) as error:
         raise ValueError(f"a path ({error})") from error
@@ -172,10 +172,10 @@ SETTINGS = (
 
 
 def load_settings(environment: Mapping[str, str], env_file: Path | None = PROJECT_ROOT / ".env") -> Settings:
-    """Return the settings of `environment` over those of `env_file` over the defaults.
+    """Return the settings: from `environment`, else from `env_file`, else the defaults.
 
-    An empty value counts as not set; an empty one in the environment still hides that of the file.
-    Raises ConfigurationError naming the setting, its value (not of secrets) and what is allowed.
+    An empty value counts as not set, but an empty value in the environment still overrides the file.
+    Raises ConfigurationError, which names the setting, its value (not of secrets) and what is allowed.
     """
     from_file = _read_env_file(env_file)
     values: dict[str, Any] = {}
@@ -248,21 +248,21 @@ def _secrets(values: Mapping[str, Any]) -> tuple[str, ...]:
         found.add(values["DATABASE_URL"])
         for password in _passwords_in(values["DATABASE_URL"]):
             found |= {password, unquote(password)}
-            # libpq reads a malformed address in its own way and may quote a part of the password.
+            # libpq parses a malformed URL in its own way and may quote a part of the password.
             found |= {part for part in re.split(r"[/@?#:&]", password) if len(part) >= _SHORTEST_PART}
     found |= {quote(secret, safe="", errors="replace") for secret in found}
-    # Longest first, so that no part of a longer secret is left standing.
+    # Longest first, so that no part of a longer secret stays visible.
     return tuple(sorted((secret for secret in found if secret), key=len, reverse=True))
 
 
-_SHORTEST_PART = 3  # hiding every single letter would hide the message
+_SHORTEST_PART = 3  # hiding shorter parts would hide most of the message
 
 
 def _passwords_in(url: str) -> set[str]:
-    """Return what could be the password in `url`, however it is read; malformed addresses must be hidden above all."""
+    """Return every text in `url` that could be the password; a malformed URL can be parsed in several ways."""
     rest = url.split("://", 1)[1]
     found = set(re.findall(r"[?&]password=([^&]*)", rest))
-    if "@" not in rest:  # libpq reads what follows the colon as a port and quotes it, unless it is one
+    if "@" not in rest:  # libpq takes what follows the colon as a port, and quotes it when it is not a number
         after_colon = rest.split("/")[0].partition(":")[2]
         found |= {after_colon} if after_colon and not after_colon.isdigit() else set()
     for user_info in (rest.partition("@")[0], rest.rpartition("@")[0]):

@@ -1,4 +1,4 @@
-"""Reads symbols.yml: what to fetch. Every mistake is named with its place, its value and what is allowed."""
+"""Reads symbols.yml, the series to fetch. An error names its place, the value and what is allowed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.series import make_series, parse_interval, split_notation, suggest
 from core.times import parse_time
 from core.wanted import Wanted, WantedPattern, WantedSeries
 
-# A few aliases can make a value whose whole text would fill the memory.
+# With a few YAML aliases a value can be so large that its text would not fit into memory.
 _brief = reprlib.Repr()
 _brief.maxlevel, _brief.maxstring, _brief.maxother = 3, 80, 80
 _shown = _brief.repr
@@ -27,30 +27,32 @@ _ENTRY_KEYS = ("symbol", "interval", "intervals", "market", "start", "end", "act
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key written twice, of which plain YAML would silently keep the last."""
+    """Safe YAML loader that refuses a key that is written twice; PyYAML would silently use the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
         doubled = {key for key in keys if isinstance(key, str) and keys.count(key) > 1}
         if doubled:
-            raise yaml.constructor.ConstructorError(None, None, f"key {doubled.pop()!r} stands twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {doubled.pop()!r} is written twice", node.start_mark
+            )
         return super().construct_mapping(node, deep)
 
 
 def load_symbols_file(
     path: Path, default_interval: str, start_ms: int | None, end_ms: int | None, interval: str | None = None
 ) -> Wanted:
-    """Return what `path` asks for.
+    """Return the series and patterns in the file `path`.
 
-    `default_interval`, `start_ms` and `end_ms` hold where neither an entry nor the file's own
-    `defaults` say otherwise; `interval` (from the command line) stands above the file's `defaults`.
+    `default_interval`, `start_ms` and `end_ms` are used where neither an entry nor the file's own
+    `defaults` give a value; `interval` (from the command line) overrides the file's `defaults`.
     Raises ConfigurationError.
     """
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
-    # PyYAML lets through what the conversion of a date or number raises (2023-02-30), or a tag on the wrong node.
+    # PyYAML does not wrap errors of converting a date or number (2023-02-30), or of a tag on the wrong node.
     except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError, LookupError) as error:
         raise ConfigurationError(f"{path} is not valid YAML: {error}") from error
     return parse_symbols(document, path.name, default_interval, start_ms, end_ms, interval)
@@ -64,7 +66,7 @@ def parse_symbols(
     end_ms: int | None,
     interval: str | None = None,
 ) -> Wanted:
-    """Return what the parsed YAML `document` asks for; `where` names it in messages."""
+    """Return the series and patterns in the parsed YAML `document`; `where` names it in messages."""
     top = _mapping(document, where, _TOP_KEYS)
     defaults = _mapping(_given(top, "defaults", {}), f"{where}, defaults", _DEFAULT_KEYS)
     settled = {
@@ -93,7 +95,7 @@ def parse_symbols(
 
 
 def parse_arguments(series_texts: list[str], default_interval: str, start_ms: int | None, end_ms: int | None) -> Wanted:
-    """Return what `--symbols` asks for. Raises ConfigurationError."""
+    """Return the series and patterns given by `--symbols`. Raises ConfigurationError."""
     settled = {"market": "spot", "interval": default_interval, "start": start_ms, "end": end_ms}
     entries: list[WantedSeries | WantedPattern] = []
     for text in series_texts:
@@ -137,7 +139,7 @@ def _entry(item: object, where: str, defaults: dict[str, Any]) -> list[WantedSer
 
 @contextmanager
 def _located(where: str) -> Iterator[None]:
-    """Say where in the file it stands, of errors from below that cannot know."""
+    """Add the place in the file to ConfigurationErrors that are raised inside."""
     try:
         yield
     except ConfigurationError as error:
@@ -158,7 +160,7 @@ def _intervals(keys: dict[str, Any], from_notation: str | None, default: str, wh
 
 
 def _given(top: dict[str, Any], key: str, default: object) -> object:
-    """Return the value of an optional key; `key:` with nothing behind it counts as not written."""
+    """Return the value of an optional key; `key:` without a value counts as not given."""
     value = top.get(key)
     return default if value is None else value
 

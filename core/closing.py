@@ -19,8 +19,8 @@ from core.times import MS_PER_DAY, format_ms
 CLOSE_SETTLE_MS = 3_000
 """How long after its end a candle counts as closed.
 
-The last trades of a candle reach the exchange's kline service up to two seconds late (docs/binance.md, Closing of
-candles). Without this margin an unfinished candle could be stored for good.
+The last trades of a candle reach the exchange's kline service up to two seconds late
+(docs/binance.md, Closing of candles). Without this margin an unfinished candle could be stored for good.
 """
 
 UNSETTLED_MS = MS_PER_DAY

@@ -26,25 +26,25 @@ class Difference:
     time_ms: int
     kind: Kind
     stored: tuple[str, ...] | None
-    right: tuple[str, ...] | None
+    reference: tuple[str, ...] | None
 
     def __str__(self) -> str:
-        if self.stored is None or self.right is None:
+        if self.stored is None or self.reference is None:
             return f"{format_ms(self.time_ms)}: {self.kind}"
         names = SCHEMA.names[1:]
-        parts = [f"{n} {a}, not {b}" for n, a, b in zip(names, self.stored, self.right, strict=True) if a != b]
+        parts = [f"{n} {a}, not {b}" for n, a, b in zip(names, self.stored, self.reference, strict=True) if a != b]
         return f"{format_ms(self.time_ms)}: {self.kind}: {'; '.join(parts) or 'there twice'}"
 
 
-def compare(stored: CandleBatch, right: CandleBatch) -> list[Difference]:
-    """Return where `stored` differs from `right`, the reference, in order of open time.
+def compare(stored: CandleBatch, reference: CandleBatch) -> list[Difference]:
+    """Return where `stored` differs from `reference` (what the exchange has), in order of open time.
 
     Trailing zeros do not count as a difference. A candle that is stored twice is one too many (EXTRA).
     """
-    stored_lines, right_lines = _by_time(stored), _by_time(right)
+    stored_lines, reference_lines = _by_time(stored), _by_time(reference)
     differences = []
-    for time_ms in sorted(stored_lines.keys() | right_lines.keys()):
-        found, wanted = stored_lines.get(time_ms, []), right_lines.get(time_ms, [])
+    for time_ms in sorted(stored_lines.keys() | reference_lines.keys()):
+        found, wanted = stored_lines.get(time_ms, []), reference_lines.get(time_ms, [])
         if found == wanted:
             continue
         kind = Kind.MISSING if not found else Kind.EXTRA if not wanted or len(found) > 1 else Kind.DIFFERENT

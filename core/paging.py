@@ -71,10 +71,10 @@ def _ask_again(rules: SeriesRules, window: Span, known: CandleBatch) -> Asking[C
     A truncated answer has the candles before a hole and none after it. So a hole at the window's end, with no known
     candle after it, is also requested by itself.
     """
-    witnesses = set(known.within(window).open_times())
-    found = yield from credible(_question(rules, window), witnesses)
+    known_times = set(known.within(window).open_times())
+    found = yield from credible(_question(rules, window), known_times)
     last_hole = found.missing(rules.interval, window)[-1:]
-    if witnesses and last_hole and last_hole[0].end_ms >= window.end_ms:
+    if known_times and last_hole and last_hole[0].end_ms >= window.end_ms:
         alone = yield from credible(_question(rules, last_hole[0]), ())
         found = merge_batches(found, alone, rules.interval)
     return found

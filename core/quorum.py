@@ -41,22 +41,31 @@ def _first(batch: CandleBatch) -> int | None:
     return batch.open_times()[0] if batch.rows else None
 
 
-def credible(question: Question, witnesses: Collection[int]) -> Asking[CandleBatch]:
-    """Return an answer that holds all `witnesses` (known open times); without any, one that came twice in a row.
+def credible(question: Question, known_times: Collection[int]) -> Asking[CandleBatch]:
+    """Return an answer that holds all open times `known_times`; without any, one that came twice in a row.
 
     Together with the page that was read before, two make a quorum of three. Raises UnusableAnswer when no answer
     is accepted.
     """
-    before: list[int] | None = None
-    for _ in range(_MAX_ASKED):
-        found = yield from answer_to(replace(question, is_repeat=True))
-        times = found.open_times()
-        if (witnesses and set(witnesses) <= set(times)) or (not witnesses and times == before):
-            return found
-        before = times
+    again = replace(question, is_repeat=True)
+    found = yield (again,) if known_times else (again, again)
+    asked = len(found)
+    while not _is_credible(found, known_times):
+        if asked >= _MAX_ASKED:
+            break
+        found = [found[-1], (yield from answer_to(again))]
+        asked += 1
+    else:
+        return found[-1]
     raise UnusableAnswer(
         f"the exchange's answers for {question.window} lack candles that it has just given, or keep changing"
     )
+
+
+def _is_credible(newest: Sequence[CandleBatch], known_times: Collection[int]) -> bool:
+    """Whether the last of the newest two answers is accepted."""
+    times = newest[-1].open_times()
+    return set(known_times) <= set(times) if known_times else times == newest[0].open_times()
 
 
 def oldest_by_halving(

@@ -67,33 +67,52 @@ def undo_corrections(tx: Transaction, commit: CommitContext, run_id: str) -> int
     times = [from_datetime(time) for (time,) in tx.cursor.fetchall()]
     if not times:
         return 0
-    moments = [to_datetime(ms) for ms in times]
-    names = sql.SQL(", ").join(map(sql.Identifier, TABLE_COLUMNS))
     with _recording(tx, commit, times, f"undo of {run_id}"):
-        # The first old row, where the run changed a candle more than once or it was stored twice.
-        tx.cursor.execute(
-            sql.SQL(
-                """
-                insert into public.{table} ({names})
-                select {names} from (
-                    select (jsonb_populate_record(null::public.{table}, first.old_row)).*
-                    from (select distinct on (kept.time) kept.old_row from public.ohlcv_corrections as kept
-                          where series_id = %s and run_id = %s and kept.time = any(%s)
-                          order by kept.time, kept.id) as first
-                    where first.old_row is not null) as old
-                """
-            ).format(table=sql.Identifier(commit.table), names=names),
-            (commit.series_id, run_id, moments),
-        )
+        _put_back(tx, commit, times, run_id)
     tx.cursor.execute(
         """
         update public.ohlcv_ledger set content_hash = null, verified_at = null, verified_against = null
         where series_id = %s and exists (
             select from unnest(%s::timestamptz[]) as changed(time) where time >= span_start and time < span_end)
         """,
-        (commit.series_id, moments),
+        (commit.series_id, [to_datetime(ms) for ms in times]),
     )
     return len(times)
+
+
+def _put_back(tx: Transaction, commit: CommitContext, times: Sequence[int], run_id: str) -> None:
+    """Insert the candles that the run `run_id` found at `times`, with what stood in further columns beside them."""
+    # Of a candle that the run changed more than once, and of one that was there twice, the first old row.
+    found = sql.SQL(
+        """
+        select old_row, (jsonb_populate_record(null::public.{}, old_row)).*
+        from (select distinct on (time) old_row from public.ohlcv_corrections
+              where series_id = %(series)s and run_id = %(run)s and time = any(%(times)s) order by time, id) as first
+        where old_row is not null
+        """
+    ).format(sql.Identifier(commit.table))
+    values = {"series": commit.series_id, "run": run_id, "times": [to_datetime(ms) for ms in times]}
+    names = sql.SQL(", ").join(map(sql.Identifier, TABLE_COLUMNS))
+    tx.cursor.execute(
+        sql.SQL("insert into public.{table} ({names}) select {names} from ({found}) as old").format(
+            table=sql.Identifier(commit.table), names=names, found=found
+        ),
+        values,
+    )
+    # A column that was added since the correction has what new rows get.
+    kept = [
+        sql.SQL("{0} = case when old.old_row ? {1} then old.{0} else candle.{0} end").format(
+            sql.Identifier(name), sql.Literal(name)
+        )
+        for name in _further_columns(tx, commit.table)
+    ]
+    if kept:
+        tx.cursor.execute(
+            sql.SQL("update public.{} as candle set {} from ({}) as old where candle.time = old.time").format(
+                sql.Identifier(commit.table), sql.SQL(", ").join(kept), found
+            ),
+            values,
+        )
 
 
 @contextmanager
@@ -134,7 +153,18 @@ def _recording(tx: Transaction, commit: CommitContext, times: Sequence[int], sou
 
 
 def _carry_further_columns(tx: Transaction, table: str) -> None:
-    """Copy the values of columns that users added to the table from the old rows to the new ones."""
+    """Give the new rows what somebody keeps in columns of their own beside the candles."""
+    carried = [sql.SQL("{0} = old.{0}").format(sql.Identifier(name)) for name in _further_columns(tx, table)]
+    if carried:
+        tx.cursor.execute(
+            sql.SQL(
+                "update public.{} as candle set {} from pg_temp.ohlcv_old as old where candle.time = old.time"
+            ).format(sql.Identifier(table), sql.SQL(", ").join(carried))
+        )
+
+
+def _further_columns(tx: Transaction, table: str) -> list[str]:
+    """Return the columns that are not ours and can be written."""
     tx.cursor.execute(
         """
         select attname from pg_attribute
@@ -143,14 +173,7 @@ def _carry_further_columns(tx: Transaction, table: str) -> None:
         """,
         (table, [*TABLE_COLUMNS]),
     )
-    names = [name for (name,) in tx.cursor.fetchall()]
-    if names:
-        carried = sql.SQL(", ").join(sql.SQL("{0} = old.{0}").format(sql.Identifier(name)) for name in names)
-        tx.cursor.execute(
-            sql.SQL(
-                "update public.{} as candle set {} from pg_temp.ohlcv_old as old where candle.time = old.time"
-            ).format(sql.Identifier(table), carried)
-        )
+    return [name for (name,) in tx.cursor.fetchall()]
 
 
 def _rows_at(table: str) -> sql.Composable:

@@ -1,1 +1,1 @@
-"""Where candles come from: REST and public archives, behind one HTTP door."""
+"""Where candles come from: what an exchange must offer (source.py), HTTP, weight budget, bans and clock."""

@@ -1,4 +1,4 @@
-"""Where an exchange is, and how hard it may be asked."""
+"""Addresses of one exchange, and the limits that the operator sets for its use."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ExchangeAddresses:
-    """Addresses and limits of one exchange, as the operator's settings say."""
+    """Addresses and limits of one exchange, from the operator's settings."""
 
     api_urls: Mapping[str, str]  # by market
     archive_url: str
     archive_list_url: str
-    weight_share: float
-    page_limit: int | None  # rows of a REST page; None: the market's best
+    weight_share: float  # part of the weight limit that may be used, above 0 to 1
+    page_limit: int | None  # rows of a REST page; None: the most rows per weight
     workers: int
     state_dir: Path  # for bans and unfinished downloads

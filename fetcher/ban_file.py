@@ -1,4 +1,4 @@
-"""Remembers bans between runs, and pauses for runs at the same time: a request into either makes matters worse."""
+"""Keeps bans and pauses in a file, for later and parallel runs: a request during a ban makes the ban longer."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ LONGEST_BACK_OFF_S = 600
 
 
 class BanFile:
-    """Until when which address pool (`spot`, `futures`) is banned or pauses, by this machine's clock. Thread-safe.
+    """Until when each address pool (`spot`, `futures`) is banned or paused, by this machine's clock. Thread-safe.
 
-    Read anew before every request: another run on this machine may have been told meanwhile.
+    The file is read before every request, because another run on this machine may have been banned meanwhile.
     """
 
     def __init__(self, path: Path, now_ms: Callable[[], int]) -> None:
         self._path = path
         self._now_ms = now_ms
         self._lock = threading.Lock()
-        self._told: dict[str, int] = {}  # what this run was told itself, should the file not be writable
+        self._recorded: dict[str, int] = {}  # by this run itself; used when the file cannot be written
         self._has_warned = False
 
     def refuse_while_banned(self, pool: str) -> None:
@@ -44,37 +44,37 @@ class BanFile:
             )
 
     def record(self, pool: str, for_ms: int) -> int:
-        """Note that `pool` is banned for `for_ms` from now and return until when (epoch ms)."""
+        """Record that `pool` is banned for `for_ms` from now; return until when (epoch ms)."""
         return self._note(pool, for_ms)
 
     def record_pause(self, pool: str, for_ms: int) -> None:
-        """Note that no request may go to `pool` for `for_ms` from now (Retry-After)."""
+        """Record that `pool` must get no request for `for_ms` from now (Retry-After)."""
         self._note(_pause_of(pool), for_ms)
 
     def pause_left_ms(self, pool: str) -> int:
-        """Return how long `pool` pauses yet; 0: not at all."""
+        """Return the rest of the pause of `pool` in ms; 0 when it is not paused."""
         with self._lock:
             until_ms = self._until_ms().get(_pause_of(pool), 0)
-        # One that seems longer was noted before this machine's clock was set back.
+        # A longer rest means that this machine's clock was set back after the pause was recorded.
         return min(max(0, until_ms - self._now_ms()), LONGEST_BACK_OFF_S * 1000)
 
     def _note(self, key: str, for_ms: int) -> int:
         with self._lock:
-            self._told[key] = max(self._until_ms().get(key, 0), self._now_ms() + for_ms)
+            self._recorded[key] = max(self._until_ms().get(key, 0), self._now_ms() + for_ms)
             beside = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 beside.write_text(json.dumps(self._until_ms()), encoding="utf-8")
                 beside.replace(self._path)
             except OSError as error:
-                _log.warning("what the exchange asks to wait cannot be recorded in %s: %s", self._path, error)
+                _log.warning("the exchange's ban or pause cannot be recorded in %s: %s", self._path, error)
                 with suppress(OSError):
                     beside.unlink(missing_ok=True)
-            return self._told[key]
+            return self._recorded[key]
 
     def _until_ms(self) -> dict[str, int]:
         recorded = self._load()
-        return {pool: max(recorded.get(pool, 0), self._told.get(pool, 0)) for pool in {*recorded, *self._told}}
+        return {pool: max(recorded.get(pool, 0), self._recorded.get(pool, 0)) for pool in {*recorded, *self._recorded}}
 
     def _load(self) -> dict[str, int]:
         try:

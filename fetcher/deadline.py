@@ -1,15 +1,15 @@
-"""One bound on all asking again: transport retries and repeated questions together."""
+"""A time limit for all repetitions of a request: retries after failures and repeated questions together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 PATIENCE_S = 900.0
-"""How long one question (all pages of a span) may be asked again. A first attempt is never cut off by it."""
+"""How long the requests for one span (all its pages) may be repeated. The first attempt of each is always made."""
 
 
 class Deadline:
-    """Runs out `seconds` after it was made, by the monotonic clock."""
+    """Passes `seconds` after its creation, by the monotonic clock."""
 
     def __init__(self, monotonic_s: Callable[[], float], seconds: float = PATIENCE_S) -> None:
         self._monotonic_s = monotonic_s
@@ -18,5 +18,5 @@ class Deadline:
 
     @property
     def is_past(self) -> bool:
-        """Whether nothing is to be asked again any more."""
+        """Whether requests must not be repeated any more."""
         return self._monotonic_s() >= self._ends_s

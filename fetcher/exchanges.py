@@ -1,4 +1,4 @@
-"""Which class serves which exchange. With `core/exchanges.py`, the only list of exchanges."""
+"""The class for each exchange. This file and `core/exchanges.py` are the only lists of exchanges."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fetcher.source import ExchangeSource
 def open_exchange(
     name: ExchangeName, addresses: ExchangeAddresses, sleep: Sleep, local_now_ms: Callable[[], int]
 ) -> ExchangeSource:
-    """Return the exchange called `name`; nothing is asked yet."""
+    """Return the exchange `name`, without sending a request."""
     match name:
         case ExchangeName.BINANCE:
             return BinanceExchange(addresses, sleep, local_now_ms)

@@ -1,4 +1,4 @@
-"""Lets a request go when neither a ban nor a pause nor the weight budget of its address pool holds it back."""
+"""Holds requests back while their address pool is banned, paused or out of weight budget."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fetcher.weight_budget import WeightBudget
 
 
 class Gate:
-    """The way out to one address pool (`spot`, `futures`). Thread-safe."""
+    """Bans, pauses and weight budget of one address pool (`spot`, `futures`). Thread-safe."""
 
     def __init__(self, pool: str, budget: WeightBudget, bans: BanFile, sleep: Sleep) -> None:
         self._pool = pool
@@ -17,7 +17,7 @@ class Gate:
         self._sleep = sleep
 
     def wait(self, weight: int, *, reserved: bool) -> int:
-        """Wait until a request may go, count its weight and return the minute it was counted in. Raises ExchangeBanned.
+        """Wait until a request may be sent, count its weight and return the minute it counts in. Raises ExchangeBanned.
 
         `reserved` is explained at WeightBudget.acquire.
         """
@@ -27,21 +27,21 @@ class Gate:
             self._bans.refuse_while_banned(self._pool)  # another thread may have been banned while this one waited
             if (pause_ms := self._bans.pause_left_ms(self._pool)) == 0:
                 return minute
-            self._sleep(pause_ms / 1000)  # another run was told to wait; the weight now belongs to a later minute
+            self._sleep(pause_ms / 1000)  # another run has recorded a pause; the weight now belongs to a later minute
 
     def correct(self, minute: int, used_by_exchange: int) -> None:
-        """Take over the exchange's own count of the weight used in `minute`."""
+        """Use the exchange's own count of the weight used in `minute`."""
         self._budget.correct(minute, used_by_exchange)
 
     def set_limit(self, limit_per_minute: int) -> None:
-        """Take over the limit that the exchange publishes."""
+        """Set the weight limit per minute that the exchange publishes."""
         self._budget.set_limit(limit_per_minute)
 
     def pause(self, seconds: float) -> None:
-        """Let nothing pass for `seconds`, in this run and in others on this machine (Retry-After)."""
+        """Send nothing for `seconds` (Retry-After), in this run and in others on this machine."""
         self._budget.pause(seconds)
         self._bans.record_pause(self._pool, int(seconds * 1000))
 
     def ban(self, for_ms: int) -> int:
-        """Let nothing pass for `for_ms`, in this run and in later ones; return until when (epoch ms)."""
+        """Send nothing for `for_ms`, in this run and in later ones; return until when (epoch ms)."""
         return self._bans.record(self._pool, for_ms)

@@ -1,4 +1,4 @@
-"""The one HTTP door: sends, retries with growing and jittered waits, turns transport faults into errors."""
+"""All HTTP goes through here: sends requests, retries with growing waits, turns transport faults into errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 
 class TemporaryFailure(Exception):
-    """An attempt failed in a way that another may mend. `exhausted` is raised when none did."""
+    """An attempt failed, but another may succeed. `exhausted` is the error to raise when all attempts failed."""
 
     def __init__(self, message: str, exhausted: Callable[[str], FetcherError], wait_s: float = 0.0) -> None:
         super().__init__(message)
@@ -38,14 +38,14 @@ class TemporaryFailure(Exception):
 
 
 class BodyTooLarge(Exception):
-    """An answer has more bytes than anything that was asked for."""
+    """A body is larger than any valid answer to the request."""
 
 
 def new_session(connections: int, url: str) -> requests.Session:
-    """Return a session for the host of `url`, which keeps up to `connections` connections open.
+    """Return a session for the host of `url` that keeps up to `connections` connections open.
 
-    Proxies and certificates are taken from the environment as always, but once and not at every request,
-    where reading the environment is a fifth of the work. Raises ConfigurationError on a bad address.
+    Proxies and certificates come from the environment, which is read once here: for each request it would be
+    a fifth of the work. Raises ConfigurationError on a bad address.
     """
     session = requests.Session()
     try:
@@ -61,12 +61,12 @@ def new_session(connections: int, url: str) -> requests.Session:
 
 
 def send(session: requests.Session, url: str, params: dict[str, str]) -> requests.Response:
-    """GET `url` once; the body is left to `read_body`.
+    """Send one GET request; the body is read by `read_body`.
 
     Raises TemporaryFailure on any transport fault, ConfigurationError on a bad address.
     """
     try:
-        # A redirect is never an answer of the API; following one would end at a web page.
+        # The API never redirects; following a redirect would lead to a web page.
         return session.get(
             url, params=params, stream=True, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S), allow_redirects=False
         )
@@ -79,10 +79,10 @@ def send(session: requests.Session, url: str, params: dict[str, str]) -> request
 def read_body(
     response: requests.Response, url: str, most_bytes: int, most_s: float = BODY_TIMEOUT_S
 ) -> Iterator[bytes]:
-    """Yield the body of an answer as it comes, for at most `most_s` seconds and `most_bytes` (unpacked).
+    """Yield the body of an answer in blocks, for at most `most_s` seconds and `most_bytes` (decompressed).
 
-    The read timeout alone bounds the time between two bytes, and a body that trickles would hold a run for ever.
-    Raises TemporaryFailure when the body is cut off or takes too long, BodyTooLarge when it has more bytes.
+    The session's read timeout limits only the time between two bytes, so a very slow body would never end.
+    Raises TemporaryFailure when the body is incomplete or takes too long, BodyTooLarge when it has more bytes.
     """
     ends_s = time.monotonic() + most_s
     taken = 0
@@ -101,7 +101,7 @@ def read_body(
 
 
 def transport_fault(url: str, error: Exception) -> str:
-    """Return a message for a request that got no whole answer, with what lies at the bottom of the fault."""
+    """Return a message for a request without a complete answer; it names the innermost cause of `error`."""
     cause: BaseException = error
     while (deeper := cause.__cause__ or cause.__context__) is not None:
         cause = deeper
@@ -109,9 +109,9 @@ def transport_fault(url: str, error: Exception) -> str:
     return f"no whole answer from {url}: {what}; check the network and the address"
 
 
-def _say(state: tenacity.RetryCallState) -> None:
+def _log_retry(state: tenacity.RetryCallState) -> None:
     failure = state.outcome.exception() if state.outcome else None
-    _log.info("again in %.0f s: %s", state.upcoming_sleep, failure)
+    _log.info("trying again in %.0f s: %s", state.upcoming_sleep, failure)
 
 
 def _stop(attempts: int, deadline: Deadline) -> Callable[[tenacity.RetryCallState], bool]:
@@ -126,7 +126,8 @@ def with_retries(
 ) -> Result:
     """Return what `attempt` returns; try again while it raises TemporaryFailure, `attempts` times or until `deadline`.
 
-    Waits grow from one second to thirty, with jitter, and are never shorter than the failure asks.
+    Waits grow from one second to thirty, with jitter, and are at least the failure's `wait_s`. When all attempts
+    failed, the failure's `exhausted` error is raised.
     """
     jitter = tenacity.wait_exponential_jitter(initial=1, max=_LONGEST_WAIT_S)
 
@@ -139,7 +140,7 @@ def with_retries(
         stop=tenacity.stop_after_attempt(attempts) if deadline is None else _stop(attempts, deadline),
         wait=wait,
         sleep=sleep,
-        before_sleep=_say,
+        before_sleep=_log_retry,
         reraise=True,
     )
     try:

@@ -1,7 +1,7 @@
-"""The request-weight budget of one address, shared by all threads and, through a reservation, by several runs.
+"""The budget of request weight of one IP address, shared by all threads and, by reservations, by several runs.
 
-Binance counts weight per IP in UTC clock minutes (docs/binance.md, Weight and bans). Rate-limit libraries offer
-sliding windows and buckets that cannot be corrected from the exchange's own count, so this is ours.
+Binance counts weight per IP address in UTC clock minutes (docs/binance.md, Weight and bans). Rate-limit libraries have
+sliding windows or buckets, which cannot be corrected by the exchange's own count; hence this class.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Callable
 from fetcher.http import Sleep
 
 _MINUTE_MS = 60_000
-# The exchange's minute turns by its clock, ours follows it to within the latency of one request.
+# The next minute begins by the exchange's clock, which is known only to within the latency of one request.
 _TURN_MARGIN_MS = 500
-# Weight is reserved in such parts: a fiftieth of a minute's budget, so few questions, and little is taken and not used.
+# Weight is reserved in parts of a fiftieth of the budget, at most 100: few reservations, and little unused weight.
 _PARTS, _LARGEST_PART = 50, 100
-_MOST_PLAUSIBLE = 100
+_MOST_PLAUSIBLE = 100  # times the budget; a higher count of the exchange is ignored
 
 Reserve = Callable[[int, int, int], int]
 """(minute since the epoch, weight wanted, weight allowed to all runs) -> weight granted to this run."""
@@ -26,8 +26,8 @@ Reserve = Callable[[int, int, int], int]
 class WeightBudget:
     """How much weight may still be used in this minute. Thread-safe.
 
-    `now_ms` is the exchange's clock, whose minutes count; a pause is measured by the monotonic clock,
-    because the other one jumps when it is first set.
+    `now_ms` is the exchange's clock, which decides the minute. A pause is measured by the monotonic clock,
+    because the exchange's clock jumps when it is set for the first time.
     """
 
     def __init__(
@@ -45,8 +45,8 @@ class WeightBudget:
         self._lock = threading.Lock()
         self._allowed = limit_per_minute * share
         self._minute = 0
-        self._used = 0  # by everybody at this address, as far as the exchange has told
-        self._own = 0
+        self._used = 0  # by all programs at this IP address, as far as known from the exchange
+        self._own = 0  # by this run
         self._reserved = 0
         self._reserve: Reserve | None = None
         self._paused_until_s = 0.0
@@ -54,25 +54,25 @@ class WeightBudget:
 
     @property
     def allowed_per_minute(self) -> float:
-        """The weight that this program lets itself use in a minute."""
+        """The weight per minute that this program may use: its share of the limit."""
         return self._allowed
 
     def set_limit(self, limit_per_minute: int) -> None:
-        """Take over the limit that exchangeInfo publishes."""
+        """Set the limit that exchangeInfo publishes."""
         with self._lock:
             self._allowed = limit_per_minute * self._share
 
     def share(self, reserve: Reserve) -> None:
-        """Use from now on only what `reserve` grants."""
+        """Use only the weight that `reserve` grants from now on."""
         with self._lock:
             self._reserve = reserve
 
     def acquire(self, weight: int, *, reserved: bool = True) -> int:
-        """Wait until `weight` fits into the budget, count it, and return the minute it was counted in.
+        """Wait until `weight` fits into the budget, count it, and return the minute it counts in (since the epoch).
 
-        Without `reserved` it is reserved only with the next request of the same minute: for the question for the
-        exchange's time, before which the minute is known by this machine's clock alone. A minute that is wrong would
-        make other runs wait, or forget what they have reserved. Raises what the reservation raises.
+        With `reserved=False` the weight is reserved only together with the next request of the same minute. This is for
+        the request for the exchange's time: until it is answered the minute is known only by this machine's clock, and
+        reserving a wrong minute would make other runs wait or lose their reservations. Raises what `reserve` raises.
         """
         while True:
             with self._lock:
@@ -92,7 +92,7 @@ class WeightBudget:
         paused_s = self._paused_until_s - self._monotonic_s()
         if paused_s > 0:
             return math.ceil(paused_s * 1000)
-        # A single request heavier than the whole share goes alone, or it would wait for ever.
+        # A request heavier than the whole share is sent when nothing else is; otherwise it would wait for ever.
         fits = self._used + weight <= self._allowed or self._used == 0
         if fits and (not reserved or self._is_reserved(weight)):
             return 0
@@ -107,16 +107,16 @@ class WeightBudget:
         return self._reserve is None or self._own + weight <= self._reserved
 
     def correct(self, minute: int, used_by_exchange: int) -> None:
-        """Take over the exchange's count from the header of an answer to a request of `minute`.
+        """Use the exchange's count of used weight, from the header of an answer to a request of `minute`.
 
-        A count of a minute that is over says nothing about this one and is left out.
+        A count for a minute that is over is ignored.
         """
         with self._lock:
-            # A count that no address can reach is none, and would make every minute look used up.
+            # A count that is impossibly high is ignored: it would use up the whole minute.
             if minute == self._minute and used_by_exchange <= _MOST_PLAUSIBLE * self._allowed:
                 self._used = max(self._used, used_by_exchange)
 
     def pause(self, seconds: float) -> None:
-        """Let no request go for `seconds` (Retry-After)."""
+        """Send no request for `seconds` (Retry-After)."""
         with self._lock:
             self._paused_until_s = max(self._paused_until_s, self._monotonic_s() + seconds)

@@ -1,1 +1,1 @@
-"""What happens: backfill, checker, state files. Ties core, fetcher and db together."""
+"""What the program does with core, fetcher and db: plan, fetch, backfill, check and heal gaps, verify."""

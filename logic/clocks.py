@@ -1,4 +1,4 @@
-"""Keeps the exchange's clock in the database, for commands that ask nobody."""
+"""Stores the exchange's clock in the database, for commands without network access."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fetcher.source import ExchangeSource
 
 
 def keep_clocks(database: Database, exchange: ExchangeSource, markets: Iterable[tuple[ExchangeName, Market]]) -> None:
-    """Keep the clock of each of `markets` that was asked for its time in this run."""
+    """Store the clock of each of `markets` whose time was read in this run."""
     known = [(name, market) for name, market in sorted(set(markets)) if exchange.is_clock_set(market)]
     if known:
         with database.transaction("keep the exchange's clock") as tx:

@@ -1,7 +1,7 @@
-"""The JSON documents of what is stored, planned, fetched, checked and verified: pure functions from value to dict.
+"""The JSON documents of all commands: pure functions from result to dict.
 
-A key means the same, and has the same type, in every document: counts are numbers under the plain word
-(`missing`), where they are stands under `<word>_in` as a list of spans, `gaps` is a list of gap documents.
+A key has the same meaning and type in every document. A count is a number under a plain word (`missing`), the places
+are a list of spans under `<word>_in`, and `gaps` is a list of gap documents.
 Times are ISO 8601 with Z; the end of a span is exclusive; null means not known or not applicable.
 """
 
@@ -28,16 +28,16 @@ from logic.verify.verify_run import VerifySummary
 Document = dict[str, object]
 
 BYTES_PER_CANDLE = 130
-"""What a stored candle takes, its index included; measured on plain PostgreSQL."""
+"""Size of a stored candle with its index, measured on plain PostgreSQL."""
 
 
 def time_text(ms: int | None) -> str | None:
-    """Return full ISO time with Z, always of one form, or None."""
+    """Return ISO 8601 with seconds and Z, or None."""
     return None if ms is None else iso_ms(ms)
 
 
 def span_document(span: Span) -> Document:
-    """Return a range; the end is exclusive."""
+    """Return a span; the end is exclusive."""
     return {"start": time_text(span.start_ms), "end": time_text(span.end_ms)}
 
 
@@ -50,7 +50,7 @@ def _identity(series: Series) -> Document:
 
 
 def stored_document(stored: Sequence[StoredSeries]) -> Document:
-    """Return what is stored of each series (`status`)."""
+    """Return what is stored of each series, for `status`."""
     return {"series": [_stored_series(one) for one in stored]}
 
 
@@ -110,7 +110,7 @@ def _fetched_series(result: SeriesResult) -> Document:
 
 
 def plan_document(planned: Sequence[PlannedSeries], seconds: float) -> Document:
-    """Return the plan of a backfill that was not done; `seconds` is how long it would take, roughly."""
+    """Return the plan of a dry run; `seconds` is a rough estimate of the backfill's duration."""
     total = sum((one.estimate for one in planned if one.estimate is not None), NOTHING)
     return {
         "dry_run": True,
@@ -144,7 +144,7 @@ def _cost(cost: Estimate) -> Document:
 
 
 def check_document(checks: Sequence[SeriesCheck]) -> Document:
-    """Return what checks found."""
+    """Return what the checks found."""
     return {
         "complete": all(check.is_complete for check in checks),
         "series": [_checked_series(check) for check in checks],
@@ -206,7 +206,7 @@ def verification_document(summary: VerifySummary) -> Document:
 
 
 def outcome_of(result: SeriesVerification) -> str:
-    """Return what became of a verified series, in a word or two."""
+    """Return the outcome of a verified series in a word or two."""
     if result.is_locked:
         return "locked"
     if result.error is not None:
@@ -239,12 +239,12 @@ def _difference(difference: Difference) -> Document:
         "time": time_text(difference.time_ms),
         "kind": difference.kind.value,
         "stored_values": _texts(difference.stored),
-        "exchange_values": _texts(difference.right),
+        "exchange_values": _texts(difference.reference),
     }
 
 
 def aggregates_document(results: Sequence[AggregateResult], exit_code: int) -> Document:
-    """Return how longer candles agree with the stored 1m candles."""
+    """Return how stored longer candles compare with the stored 1m candles."""
     return {"exit_code": exit_code, "series": [_aggregated_series(result) for result in results]}
 
 

@@ -1,4 +1,4 @@
-"""What ends a series, and what ends the run. The one place that decides it."""
+"""Decides which errors end only one series and which end the run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SeriesEnd:
-    """Why a series ended before it was done."""
+    """Why a series ended early."""
 
     error: str
     is_fault: bool = False  # a fault of this program
@@ -24,17 +24,17 @@ class SeriesEnd:
 
 @contextmanager
 def failing_alone(series: Series, end: Callable[[SeriesEnd], None]) -> Iterator[None]:
-    """Call `end` where an error ends this series alone; let pass what ends the run.
+    """Call `end` for an error that ends only this series; raise an error that ends the run.
 
-    A fault of this program counts as the series' own: an unattended run must not be held up by it. The database, the
-    configuration and the operator end the run.
+    An unexpected error (a fault of this program) ends only the series, so that an unattended run goes on. Errors of the
+    database or the configuration and an interruption by the operator end the run.
     """
     try:
         yield
     except SeriesError as error:
         _log.error("%s failed: %s", series, error)
         end(SeriesEnd(str(error)))
-    except ExchangeUnavailable as error:  # said in the log by the exchange, once for all its series
+    except ExchangeUnavailable as error:  # logged by the exchange, once for all its series
         end(SeriesEnd(str(error), is_market=True))
     except FetcherError:
         raise

@@ -1,4 +1,4 @@
-"""Opens what a run works with, from plain values: the user's database or the embedded one, and the exchange."""
+"""Opens what a run uses: the user's database or the embedded one, and the exchange."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fetcher.addresses import ExchangeAddresses
 from fetcher.exchanges import open_exchange
 from fetcher.source import ExchangeSource
 
-# What a caller needs to name what is opened here.
+# Includes the types that callers need for annotations.
 __all__ = [
     "CancelOnStop",
     "Database",
@@ -40,12 +40,12 @@ _NAME = "ohlcv_data_fetcher"
 _log = logging.getLogger(__name__)
 
 CancelOnStop = Callable[[Callable[[], None]], AbstractContextManager[None]]
-"""Takes what ends a statement under way; calls it, while the context lasts, when the caller is told to stop."""
+"""Takes a function that cancels the running statement; calls it if the run is stopped while the context is open."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseAddress:
-    """A server of the user's own, by URL or libpq keywords; without both the embedded one in `embedded_dir`."""
+    """The user's own server, by URL or libpq keywords; without both, the embedded one in `embedded_dir`."""
 
     embedded_dir: Path
     url: str | None = field(default=None, repr=False)
@@ -58,13 +58,13 @@ class DatabaseAddress:
 
 
 def database_exists(address: DatabaseAddress) -> bool:
-    """Whether there is a database to read; False only when the embedded one was never created."""
+    """Whether there is a database to read; False only for an embedded one that was never created."""
     return not address.is_embedded or EmbeddedServer(address.embedded_dir).exists()
 
 
 @contextmanager
 def open_database(address: DatabaseAddress, cancel_on_stop: CancelOnStop) -> Iterator[Database]:
-    """Yield a connection and close it, starting the embedded server where none is configured.
+    """Yield a connection and close it; start the embedded server when no database is configured.
 
     Raises DatabaseUnavailable.
     """
@@ -86,7 +86,7 @@ def open_for_writing(address: DatabaseAddress, cancel_on_stop: CancelOnStop) -> 
 
 @contextmanager
 def open_for_reading(address: DatabaseAddress, cancel_on_stop: CancelOnStop) -> Iterator[Database | None]:
-    """Yield a connection, or None when nothing was ever stored; creates nothing. Raises DatabaseUnavailable."""
+    """Yield a connection, or None when nothing was ever stored. Creates nothing. Raises DatabaseUnavailable."""
     if not database_exists(address):
         yield None
         return
@@ -97,13 +97,13 @@ def open_for_reading(address: DatabaseAddress, cancel_on_stop: CancelOnStop) -> 
 
 
 def enable_timescale(database: Database) -> bool:
-    """Whether new tables become hypertables; enables the extension where the server offers it."""
+    """Return whether new tables become hypertables; enable TimescaleDB if the server has it."""
     return use_timescale_if_there(database)
 
 
 @contextmanager
 def shared_budget(address: DatabaseAddress, cancel_on_stop: CancelOnStop, exchange: ExchangeSource) -> Iterator[None]:
-    """Let all runs on the database keep one request-weight budget, over a connection of its own.
+    """Share one budget of request weight with all other runs on the database, through a separate connection.
 
     Raises DatabaseUnavailable.
     """
@@ -135,6 +135,6 @@ def _connect(address: DatabaseAddress) -> Database:
     _log.info("embedded PostgreSQL in %s; to look inside: %s", address.embedded_dir, server.psql_line())
     try:
         return Database.connect(None, server.keywords(), _NAME)
-    except DatabaseUnavailable:  # as after a first start that was killed between the server and its database
+    except DatabaseUnavailable:  # an earlier first start was killed before it created the database
         server.ensure_database()
         return Database.connect(None, server.keywords(), _NAME)

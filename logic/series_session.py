@@ -1,4 +1,4 @@
-"""One series in one run: where it rests, where it comes from, and who is at work."""
+"""One series in one run: its database, its exchange and the run's id."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fetcher.source import ExchangeSource
 
 @dataclass(frozen=True, slots=True)
 class SeriesSession:
-    """What every step of a run about one series needs."""
+    """What every step of a run needs to work on one series."""
 
     database: Database
     exchange: ExchangeSource
@@ -24,19 +24,19 @@ class SeriesSession:
 
     @property
     def table(self) -> str:
-        """The series' table."""
+        """The table of the series."""
         return self.series.table_name
 
     @property
     def commit(self) -> CommitContext:
-        """What the rows that this run commits say of their origin."""
+        """What is recorded with every row that this run commits."""
         return CommitContext(self.series_id, self.table, self.run_id, self.now_ms)
 
     @property
     def rules(self) -> SeriesRules:
-        """The exchange's rules of the series."""
+        """The exchange's rules for the series."""
         return self.exchange.rules(self.series)
 
     def exchange_now_ms(self) -> int:
-        """Return the exchange's clock, by which answers are dated."""
+        """Return the exchange's time (epoch ms), used to date its answers."""
         return self.exchange.now_ms(self.series.market)

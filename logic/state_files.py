@@ -1,6 +1,6 @@
-"""`state/<market>_<symbol>_<interval>.json`: how far a series got.
+"""`state/<market>_<symbol>_<interval>.json`: up to when a series is fetched.
 
-A cache of what the database knows, for people and for other programs to read; safe to delete.
+A copy of what the database knows, for people and other programs to read; safe to delete.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class SeriesState:
-    """What one state file says. Times are epoch ms; ends are exclusive."""
+    """The content of one state file. Times are epoch ms; ends are exclusive."""
 
     listing_ms: int | None = None
     covered_until_ms: int | None = None
@@ -39,7 +39,7 @@ def state_path(folder: Path, series: Series) -> Path:
 def load_state(folder: Path, series: Series) -> SeriesState | None:
     """Return the series' state, or None when it is missing, corrupt or from a newer program.
 
-    A state that cannot be used is said in the log; the caller then goes by the database alone.
+    A file that cannot be used is logged; the caller then uses only the database.
     """
     path = state_path(folder, series)
     try:
@@ -62,9 +62,10 @@ def load_state(folder: Path, series: Series) -> SeriesState | None:
 
 
 def save_state(folder: Path, series: Series, state: SeriesState) -> None:
-    """Replace the series' state file: written beside and renamed, so that no reader meets half of one. Raises OSError.
+    """Replace the series' state file. Raises OSError.
 
-    Not forced to the disk: after a loss of power it may be gone or empty, and is rebuilt from the database.
+    It is written under another name and renamed, so that readers never see a part of it. It is not synced to disk:
+    after a power failure it may be gone or empty, and is then rebuilt from the database.
     """
     market, symbol, interval = _identity(series)
     document = {
@@ -90,12 +91,12 @@ def save_state(folder: Path, series: Series, state: SeriesState) -> None:
 
 
 def remove_leftovers(folder: Path, now_ms: int) -> None:
-    """Delete the half-written files that runs killed more than a day ago left in the state folder."""
+    """Delete temporary files in the state folder that are more than a day old; killed runs leave them."""
     for path in folder.glob("*.tmp"):
         try:
             if now_ms - path.stat().st_mtime * 1000 > MS_PER_DAY:
                 path.unlink()
-        except OSError as error:  # gone meanwhile, or not ours to remove
+        except OSError as error:  # deleted meanwhile, or no permission
             _log.debug("%s cannot be removed: %s", path, error)
 
 

@@ -1,4 +1,4 @@
-"""Which series are stored, and what the database holds of each. Reads only."""
+"""Which series are stored, and what the database holds of each. Read-only."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from db.schema import find_tables
 
 @dataclass(frozen=True, slots=True)
 class StoredSeries:
-    """One series of the catalog with what its table and the ledger say. Times are epoch ms (open times)."""
+    """One series of the catalog with figures of its table and the ledger. Times are open times, epoch ms."""
 
     row: CatalogRow
-    rows: int  # by the ledger: counting would read whole tables, which is what `check` is for
+    rows: int  # by the ledger: counting would read the whole table, which `check` does
     first_ms: int | None
     last_ms: int | None
     covered: tuple[Span, ...]  # merged
@@ -32,7 +32,7 @@ class StoredSeries:
 
     @property
     def lag_ms(self) -> int | None:
-        """The time since the end of the newest candle; None for a series that is empty or has ended."""
+        """The time since the end of the newest candle in ms; None for an empty series or one that was delisted."""
         if self.last_ms is None or self.row.listing.end_ms is not None:
             return None
         interval = self.row.series.interval
@@ -40,7 +40,7 @@ class StoredSeries:
 
     @property
     def is_behind(self) -> bool:
-        """Whether an active series lacks more than a day, and more than a candle, up to now."""
+        """Whether an active series is more than a day and more than one candle behind."""
         until_ms = self.row.wanted.end_ms
         if self.lag_ms is None or not self.row.active or (until_ms is not None and until_ms <= self.now_ms):
             return False

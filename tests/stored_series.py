@@ -25,6 +25,9 @@ from demo.clock import ReplayClock
 from demo.server import ReplayExchange
 from fetcher.addresses import ExchangeAddresses
 from fetcher.binance.exchange import BinanceExchange
+from logic.backfill.ohlcv_handler import run_ohlcv_backfill
+from logic.backfill.results import SeriesResult
+from logic.backfill.run import BackfillOptions, Observer
 from logic.gaps.rechecks import GapRecheck
 from logic.gaps.series_check import SeriesCheck, check_series
 from logic.planning.listing import StoredCoverage
@@ -86,6 +89,15 @@ class StoredSeries:
         plan = plan_series(wanted, symbols, stored, self.exchange, FetchPolicy(allowed, chunk_days=1))
         return GapRecheck(self.session("heal"), plan.options)
 
+    def backfill(self, run_id: str = "backfill") -> SeriesResult:
+        """Bring the series from its span's start up to the exchange's last closed candle; return what was done."""
+        self.begin_run()
+        options = backfill_options(run_id, self.addresses.state_dir)
+        wanted = [WantedSeries(self.series, self.span.start_ms)]
+        now_ms = self.replay.clock.now_ms
+        [result] = run_ohlcv_backfill(self.database, self.exchange, wanted, options, Observer(), now_ms).results
+        return result
+
     def gaps(self) -> list[Gap]:
         """Return the open gaps."""
         with self.database.transaction("read") as tx:
@@ -101,6 +113,33 @@ class StoredSeries:
         with self.database.transaction("check") as tx:
             asked = TimeRange(self.span.start_ms, self.span.end_ms)
             return check_series(tx, row, asked, self.replay.clock.now_ms())
+
+
+def backfill_options(run_id: str, folder: Path) -> BackfillOptions:
+    """Return the options of an ordinary backfill that has its state files in `folder`."""
+    return BackfillOptions(
+        run_id,
+        FetchPolicy(AllowedSources.AUTO, chunk_days=1),
+        workers=2,
+        heal_gaps=False,
+        replaces_catalog=True,
+        timescale=False,
+        compress_after_days=7,
+        state_dir=folder,
+    )
+
+
+def addresses_of(replay: ReplayExchange, folder: Path) -> ExchangeAddresses:
+    """Return where the replay exchange is, with its whole weight; `folder` holds bans and downloads."""
+    return ExchangeAddresses(
+        api_urls=dict.fromkeys(("spot", "um", "cm"), replay.url),
+        archive_url=replay.archive_url,
+        archive_list_url=replay.archive_list_url,
+        weight_share=1.0,
+        page_limit=None,
+        workers=2,
+        state_dir=folder,
+    )
 
 
 @contextmanager
@@ -122,15 +161,7 @@ def stored_series(
             batch = batch_of(store.rows(series, piece.start_ms, piece.end_ms))
             save_spans(tx, series_id, series.table_name, [FetchedSpan(piece, batch, source)], "run", now_ms)
     with ReplayExchange(store, ReplayClock(now_ms, speed=0.0)) as replay:
-        addresses = ExchangeAddresses(
-            dict.fromkeys(("spot", "um", "cm"), replay.url),
-            replay.archive_url,
-            replay.archive_list_url,
-            1.0,
-            None,
-            2,
-            folder,
-        )
+        addresses = addresses_of(replay, folder)
         exchange = BinanceExchange(addresses, lambda _seconds: None, replay.clock.now_ms)
         exchange.open_market(series.market, None)
         yield StoredSeries(database, replay, addresses, exchange, series, span, series_id)

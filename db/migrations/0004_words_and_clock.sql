@@ -27,6 +27,8 @@ alter table public.ohlcv_ledger rename column tried_at to attempted_at;
 -- Updates and deletes of candles by anything but this program.
 alter table public.ohlcv_foreign_changes rename to ohlcv_external_changes;
 alter index public.ohlcv_foreign_changes_by_table rename to ohlcv_external_changes_by_table;
+alter index public.ohlcv_foreign_changes_pkey rename to ohlcv_external_changes_pkey;
+alter sequence public.ohlcv_foreign_changes_id_seq rename to ohlcv_external_changes_id_seq;
 alter function public.ohlcv_note_foreign_change() rename to ohlcv_note_external_change;
 create or replace function public.ohlcv_note_external_change() returns trigger language plpgsql security definer
     set search_path = pg_catalog, pg_temp as $$
@@ -55,6 +57,7 @@ alter table public.symbols drop column note;
 -- When the exchange was last asked whether a symbol that it lists, without a candle for long, is back; null: has candles.
 alter table public.symbols rename column silence_asked_at to dormant_checked_at;
 alter table public.symbols add column pending boolean not null default false; -- announced, trading has not begun
+update public.symbols set pending = true where status in ('PENDING_TRADING', 'PRE_TRADING');
 update public.symbols set status = 'UNLISTED' where status = 'VANISHED';
 
 -- The exchange's clock, when it was last asked: how far it was ahead of this server's.

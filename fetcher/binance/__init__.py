@@ -1,1 +1,1 @@
-"""Binance: REST, archives and what both offer together."""
+"""Binance: its REST API and its archives, together as one `ExchangeSource`."""

@@ -1,4 +1,4 @@
-"""The public archives: which files exist, and their candles, checksum first."""
+"""The public archives: lists the files that exist and reads their candles after checking the checksum."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 _ATTEMPTS = 4
 _CHECKSUM = re.compile(r"([0-9a-fA-F]{64})\s+\*?(\S+)\s*")
 _XML_NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
-_SETTLED = re.compile("_?(SETTLED)+")  # what follows the symbol; twice over was seen as well
+_SETTLED = re.compile("_?(SETTLED)+")  # suffix of a symbol; SETTLED also occurs twice
 _MAX_TEXT_BYTES = 8 << 20
 _MAX_LIST_PAGES = 1_000
 _LEFTOVER_AGE_S = 86_400
@@ -51,8 +51,8 @@ Result = TypeVar("Result")
 class ArchiveClient:
     """Reads archive files and their listing. Thread-safe.
 
-    Every failure is ArchiveUnavailable: the caller goes on with a finer source. A host that cannot
-    be reached is not asked again in the same run.
+    Every failure is ArchiveUnavailable: the caller then uses a finer source. A host that cannot
+    be reached gets no further request in the same run.
     """
 
     def __init__(self, base_url: str, list_url: str, download_dir: Path, *, connections: int, sleep: Sleep) -> None:
@@ -64,7 +64,7 @@ class ArchiveClient:
         self._unreachable: dict[str, str] = {}  # by base address, why
 
     def remove_leftovers(self) -> None:
-        """Delete downloads that runs killed more than a day ago left behind."""
+        """Delete unfinished downloads that are more than a day old; killed runs leave them."""
         if not self._download_dir.is_dir():
             return
         for path in self._download_dir.iterdir():
@@ -72,9 +72,9 @@ class ArchiveClient:
                 path.unlink(missing_ok=True)
 
     def list_published(self, series: Series, wanted: Span) -> ArchiveIndex:
-        """Return which files of the series exist, as far as `wanted` needs them.
+        """Return the files of the series that exist, as far as `wanted` needs them.
 
-        Days are listed only from the first wanted month that has no monthly file. Raises
+        Daily files are listed only from the first wanted month that has no monthly file. Raises
         ArchiveUnavailable when the listing cannot be read.
         """
         months = (
@@ -95,9 +95,9 @@ class ArchiveClient:
     def list_earlier_contracts(self, series: Series) -> list[str]:
         """Return the symbols, sorted, under which the archives keep earlier contracts of the series' symbol.
 
-        The exchange renames a contract that is over when it gives its ticker to another one: LITUSDT to
-        LITUSDTSETTLED, ICPUSDT to ICPUSDT_SETTLED (docs/binance.md, Listings). One listing request for the
-        folders that begin with the symbol. Raises ArchiveUnavailable when the listing cannot be read.
+        When the exchange reuses the ticker of an ended contract, it renames the old one: LITUSDT to
+        LITUSDTSETTLED, ICPUSDT to ICPUSDT_SETTLED (docs/binance.md, Listings and reused tickers). Sends one
+        request, for the folders that begin with the symbol. Raises ArchiveUnavailable when it fails.
         """
         if series.market is Market.SPOT:
             return []  # spot renames nothing
@@ -118,15 +118,15 @@ class ArchiveClient:
             _remove(path)
 
     def published_checksum(self, series: Series, period: Period) -> str:
-        """Return the sha256 (hex) that the CHECKSUM file of an archive names. Raises ArchiveUnavailable."""
+        """Return the sha256 (hex) in the CHECKSUM file of an archive. Raises ArchiveUnavailable."""
         name = f"{file_stem(series, period)}.zip"
         address = f"{self._base_url}/{folder(series, period.cadence)}{name}.CHECKSUM"
         return self._get(address, {}, self._base_url, lambda text: _read_checksum(text, name))
 
     def _download(self, address: str, name: str, published: str, most: int) -> Path:
-        """Return the path of a whole file whose sha256 is `published`.
+        """Return the path of the complete downloaded file, whose sha256 is `published`.
 
-        The checksum is part of the name, so a file that an earlier run left whole can be used.
+        The checksum is part of the name, so a complete file of an earlier run can be used.
         """
         whole = self._download_dir / f"{published[:16]}-{name}"
         part = whole.with_name(f"{whole.name}.{os.getpid()}.part")
@@ -134,7 +134,7 @@ class ArchiveClient:
             self._download_dir.mkdir(parents=True, exist_ok=True)
             if whole.is_file() and _sha256(whole) == published:
                 return whole
-            for _ in range(2):  # the file may be replaced between its checksum and itself
+            for _ in range(2):  # the file may be replaced after its checksum was read
                 self._with_retries(self._base_url, lambda: self._attempt_download(address, part, most))
                 found = _sha256(part)
                 if found == published:
@@ -170,7 +170,7 @@ class ArchiveClient:
         raise ArchiveUnavailable(f"the listing of {prefix} does not come to an end")
 
     def _get(self, address: str, params: dict[str, str], host: str, read: Callable[[str], Result]) -> Result:
-        """Return what `read` makes of the text at `address`; `read` may ask for another attempt."""
+        """Return what `read` makes of the text at `address`; it raises TemporaryFailure to try again."""
 
         def attempt() -> Result:
             with self._send(address, params, host) as response:
@@ -182,10 +182,10 @@ class ArchiveClient:
     def _with_retries(self, host: str, attempt: Callable[[], Result]) -> Result:
         try:
             return with_retries(attempt, self._sleep, _ATTEMPTS)
-        except HostSilent as silence:
+        except HostSilent as failure:
             if host not in self._unreachable:
-                _log.warning("%s cannot be reached and is left out of this run: %s", host, silence)
-                self._unreachable[host] = str(silence)
+                _log.warning("%s cannot be reached and is left out of this run: %s", host, failure)
+                self._unreachable[host] = str(failure)
             raise
 
     def _send(self, address: str, params: dict[str, str], host: str) -> requests.Response:
@@ -207,7 +207,7 @@ class ArchiveClient:
 def _body(
     response: requests.Response, address: str, most_bytes: int, most_s: float = BODY_TIMEOUT_S
 ) -> Iterator[bytes]:
-    """Yield the body; one that never comes whole is an archive that cannot be used, not a market."""
+    """Yield the body. A body that is never complete makes the archive unavailable, not the market."""
     try:
         yield from read_body(response, address, most_bytes, most_s)
     except BodyTooLarge as error:
@@ -217,11 +217,11 @@ def _body(
 
 
 class HostSilent(ArchiveUnavailable):
-    """Attempts ran out, and in the last one the host could not be reached."""
+    """All attempts failed, and in the last one the host could not be reached."""
 
 
 def _reaches(names: list[str], until_ms: int) -> bool:
-    """Whether a listing in ascending order has come to a file that begins at or after `until_ms`."""
+    """Whether an ascending listing has reached a file that begins at or after `until_ms`."""
     periods = [period for period in map(period_of_file, names[-2:]) if period is not None]
     return any(period.span.start_ms >= until_ms for period in periods)
 
@@ -250,7 +250,7 @@ def _read_folders(text: str) -> list[str]:
 
 def _parse_listing(text: str) -> ElementTree.Element:
     try:
-        # The bucket's own XML: no entities are declared in it, and the standard parser expands none from outside.
+        # The standard parser resolves no external entities, and the bucket's XML declares no entities of its own.
         root = ElementTree.fromstring(text)  # noqa: S314
     except ElementTree.ParseError as error:
         raise TemporaryFailure(f"the archive listing is not readable XML: {error}", ArchiveUnavailable) from error
@@ -262,7 +262,7 @@ def _parse_listing(text: str) -> ElementTree.Element:
 def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
-    except OSError as error:  # what is left is removed by a later run
+    except OSError as error:  # a later run removes it
         _log.debug("%s cannot be removed: %s", path, error)
 
 

@@ -1,4 +1,4 @@
-"""The CSV inside an archive: zip to a batch of columns, refused unless it is what the name promises."""
+"""Reads the CSV inside an archive zip into a batch; refuses a file whose content does not fit its name."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from core.series import Series
 from core.times import format_ms
 from core.validation import validate
 
-# No real row is longer than some 220 bytes; anything far larger than its candles is not an archive.
+# Real rows have at most about 220 bytes; a file far larger than its number of candles allows is not an archive.
 _MAX_BYTES_PER_ROW = 512
 _MAX_EXTRA_BYTES = 1 << 20
 _HEAD_BYTES = 1 << 12
-# Small blocks keep the memory low and what is worked on in the processor's cache.
+# Small blocks need little memory and fit into the processor's cache.
 _BLOCK_BYTES = 1 << 19
 _HEADER = re.compile(rb"[A-Za-z_][A-Za-z_ ]*(,[A-Za-z_ ]+)+\r?\n")
-# Epoch ms of today has 13 digits, epoch microseconds 16 (docs/binance.md, Inside the files).
+# Epoch ms have 13 digits today, epoch microseconds 16 (docs/binance.md, Inside the files).
 _FIRST_MICROSECONDS = 10**14
 
 _ISA_L_ERROR: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # the library's types call it an instance
@@ -41,15 +41,15 @@ _ISA_L_ERROR: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # t
 def read_archive(path: Path, series: Series, period: Period) -> CandleBatch:
     """Return the candles of a downloaded zip, ascending and validated.
 
-    Accepts milliseconds or microseconds, with or without a header row. Raises ArchiveUnavailable
-    when the zip or its rows are not what the file's name promises.
+    Accepts times in milliseconds or microseconds, with or without a header row. Raises ArchiveUnavailable
+    when the zip or its rows are invalid or do not fit the file's name.
     """
     name = file_stem(series, period)
     try:
         with zipfile.ZipFile(path) as archive, _open(archive, _only_member(archive, name)) as stream:
             batch = _parse(_Bounded(stream, most_bytes(series, period), name))
         validate(batch)
-    except (pa.ArrowInvalid, UnusableAnswer) as error:  # before ValueError, of which ArrowInvalid is one
+    except (pa.ArrowInvalid, UnusableAnswer) as error:  # first, because ArrowInvalid is a ValueError
         raise ArchiveUnavailable(f"archive {name}.zip holds unusable rows: {error}") from error
     except (
         zipfile.BadZipFile,
@@ -78,21 +78,21 @@ def _only_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
 
 
 def _open(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
-    """Open a member as `zipfile` does, with all its checks, but unpacked by ISA-L, in less than half the time."""
+    """Open a member like `zipfile`, with all its checks, but decompress it with ISA-L, in less than half the time."""
     stream = archive.open(member)
     if member.compress_type == zipfile.ZIP_DEFLATED:
-        # Not a public name. Where a later Python has another, its own zlib goes on unpacking.
+        # Not a public name. If a later Python renames it, Python's own zlib decompresses.
         stream._decompressor = isal_zlib.decompressobj(-zlib.MAX_WBITS)  # type: ignore[attr-defined]
     return stream
 
 
 def most_bytes(series: Series, period: Period) -> int:
-    """Return a size in bytes that neither an archive file nor what it unpacks to reaches."""
+    """Return an upper bound in bytes for the zip file and for the CSV in it."""
     return series.interval.count(period.span.start_ms, period.span.end_ms) * _MAX_BYTES_PER_ROW + _MAX_EXTRA_BYTES
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that refuses to be longer than is plausible: the size in the zip's own directory may lie."""
+    """A stream with a maximum length: the size that the zip itself gives may be wrong."""
 
     def __init__(self, stream: IO[bytes], limit: int, name: str) -> None:
         self._stream = stream
@@ -123,11 +123,11 @@ def _parse(stream: _Bounded) -> CandleBatch:
         return CandleBatch.empty()
     positions = {position: name for name, position in ROW_POSITIONS.items()}
     names = [positions.get(position, f"unused_{position}") for position in range(ROW_LENGTH)]
-    # A header is words only (open_time,open,...). Anything else is a row, and refused when it is a damaged one.
+    # A header consists of words (open_time,open,...). Anything else is a row; a damaged one is refused later.
     has_header = _HEADER.match(stream.head, blank) is not None
     table = pa_csv.read_csv(
         stream,
-        # One thread: other files are read at the same time, and a core belongs to the database.
+        # One thread: other files are read in parallel, and the database needs a core.
         pa_csv.ReadOptions(
             use_threads=False,
             block_size=_BLOCK_BYTES,

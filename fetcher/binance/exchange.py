@@ -1,4 +1,4 @@
-"""Binance as one run sees it: REST of the three markets, and the archives (fetcher/source.py)."""
+"""Binance as an `ExchangeSource` (fetcher/source.py): REST of its three markets, and its archives."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,13 +32,13 @@ from fetcher.weight_budget import WeightBudget
 _log = logging.getLogger(__name__)
 
 _PATHS = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1", Market.CM: "/dapi/v1"}
-# Address pools: USD-M and COIN-M share one budget (docs/binance.md, Weight).
+# Address pools: USD-M and COIN-M share one weight budget (docs/binance.md, Weight and bans).
 POOLS = {Market.SPOT: "spot", Market.UM: "futures", Market.CM: "futures"}
 
 
 @dataclass(slots=True)
 class _MarketState:
-    """What is known of a market in this run: its symbols, or why it cannot be used."""
+    """What this run knows of a market: its symbols, or why it cannot be used."""
 
     symbols: dict[str, SymbolInfo] = field(default_factory=dict)
     has_all_symbols: bool = False
@@ -45,7 +46,7 @@ class _MarketState:
 
 
 class BinanceExchange:
-    """The exchange as one run sees it. Thread-safe."""
+    """Binance during one run. Thread-safe."""
 
     def __init__(self, addresses: ExchangeAddresses, sleep: Sleep, local_now_ms: Callable[[], int]) -> None:
         bans = BanFile(addresses.state_dir / "exchange_bans.json", local_now_ms)
@@ -69,22 +70,22 @@ class BinanceExchange:
             url = addresses.api_urls[market] + _PATHS[market]
             gate = Gate(pool, self._budgets[pool], bans, sleep)
             client = RestClient(url, gate, self._clocks[pool], sleep, addresses.workers)
-            return BinanceRest(market, client, self._clocks[pool], addresses.page_limit)
+            return BinanceRest(market, client, self._clocks[pool], addresses.page_limit, quorum_at_once=True)
 
         self._rest = {market: rest(market) for market in Market}
         self._markets = {market: _MarketState() for market in Market}
         self._lock = threading.Lock()
 
     def rules(self, series: Series) -> BinanceRules:
-        """Return the pure facts about fetching `series`."""
+        """Return Binance's rules for fetching `series`."""
         return self._rest[series.market].rules(series)
 
     def now_ms(self, market: Market) -> int:
-        """Return the exchange's clock; this machine's until the market was opened."""
+        """Return the exchange's time (epoch ms); this machine's until the market was opened."""
         return self._clocks[POOLS[market]].now_ms()
 
     def is_clock_set(self, market: Market) -> bool:
-        """Whether `now_ms` is the exchange's own time."""
+        """Whether `now_ms` is the exchange's time, not this machine's."""
         return self._clocks[POOLS[market]].is_set
 
     def open_market(self, market: Market, symbols: set[str] | None) -> Mapping[str, SymbolInfo]:
@@ -95,13 +96,15 @@ class BinanceExchange:
         state = self._markets[market]
         if state.has_all_symbols or (symbols is not None and symbols <= state.symbols.keys()):
             return state.symbols
-        with self._usable(market) as rest:
+        # Clock and symbols at the same time: two round trips as one.
+        with self._usable(market) as rest, ThreadPoolExecutor(1, thread_name_prefix="symbols") as thread:
+            loading = thread.submit(rest.load_symbols, symbols)
             rest.synchronize_clock()
-            state.symbols, state.has_all_symbols = rest.load_symbols(symbols)
+            state.symbols, state.has_all_symbols = loading.result()
         return state.symbols
 
     def failures(self) -> dict[Market, ExchangeUnavailable]:
-        """Return the markets that could not be used, and why."""
+        """Return the markets that turned out to be unusable, with the error."""
         return {market: state.failure for market, state in self._markets.items() if state.failure is not None}
 
     def fetch_candles(self, series: Series, span: Span) -> CandleBatch:
@@ -115,7 +118,7 @@ class BinanceExchange:
             return rest.find_first_candle(series, from_ms)
 
     def find_last_candle(self, series: Series, listing_ms: int | None = None) -> int | None:
-        """Return the open time of the newest candle, finished or not, or None."""
+        """Return the open time of the newest candle, closed or not, or None."""
         with self._usable(series.market) as rest:
             return rest.find_last_candle(series, listing_ms)
 
@@ -125,21 +128,21 @@ class BinanceExchange:
             return rest.has_candle_in(series, span)
 
     def share_budget(self, reserve: Reserve) -> None:
-        """Let `reserve` decide how much weight of which address pool this run may use."""
+        """Use only the weight of each address pool that `reserve` grants from now on."""
         for pool, budget in self._budgets.items():
             budget.share(partial(reserve, pool))
 
     def weight_used(self) -> int:
-        """Return the request weight used by this run so far."""
+        """Return the request weight that this run has used so far."""
         return sum(budget.total_used for budget in self._budgets.values())
 
     def weight_per_minute(self) -> float:
-        """Return the weight a minute that this run allows itself, all address pools together."""
+        """Return the request weight per minute that this run may use, all address pools together."""
         return sum(budget.allowed_per_minute for budget in self._budgets.values())
 
     @contextmanager
     def _usable(self, market: Market) -> Iterator[BinanceRest]:
-        """Yield the market's REST API; a market that turns out to be unusable is asked no more in this run."""
+        """Yield the market's REST API; a market that turns out to be unusable gets no further request in this run."""
         state = self._markets[market]
         if state.failure is not None:
             raise state.failure

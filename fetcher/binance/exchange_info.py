@@ -1,4 +1,4 @@
-"""The answer of `exchangeInfo`: which symbols there are, and the published weight limit."""
+"""Parses the answer of `exchangeInfo`: the symbols and the published weight limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PLAUSIBLE_LIMITS = range(100, 1_000_001)
 
 
 def read_exchange_info(body: object, _latest_ms: int | None) -> tuple[int | None, dict[str, SymbolInfo]]:
-    """Return the weight limit a minute (None: not said) and the symbols by name. Raises UnusableAnswer."""
+    """Return the weight limit per minute (None: not given) and the symbols by name. Raises UnusableAnswer."""
     if not isinstance(body, dict):
         raise UnusableAnswer(f"expected exchangeInfo, got {str(body)[:100]}")
     try:
@@ -26,15 +26,15 @@ def read_exchange_info(body: object, _latest_ms: int | None) -> tuple[int | None
             _name(item["symbol"]): symbol_info(
                 item["symbol"],
                 str(item.get("status") or item.get("contractStatus")),
-                _time_said(item.get("onboardDate")),
-                _time_said(item.get("deliveryDate")),
+                _time_or_none(item.get("onboardDate")),
+                _time_or_none(item.get("deliveryDate")),
             )
             for item in body["symbols"]
         }
     except (KeyError, TypeError, ValueError) as error:
         raise UnusableAnswer(f"exchangeInfo has not the expected fields: {error!r}") from error
     if limit not in _PLAUSIBLE_LIMITS:
-        limit = None  # the published one stays: with a limit of nothing a run would wait for ever
+        limit = None  # the known limit stays: with a limit of 0 a run would wait for ever
     if not symbols:
         raise UnusableAnswer("exchangeInfo lists no symbols")
     return limit, symbols
@@ -46,6 +46,6 @@ def _name(value: object) -> str:
     return value
 
 
-def _time_said(value: object) -> int | None:
-    """Return an epoch ms of an answer; null, 0 and what is no number count as not said."""
+def _time_or_none(value: object) -> int | None:
+    """Return a time (epoch ms) from the answer; null, 0 and other types count as not given."""
     return value if isinstance(value, int) and value > 0 else None

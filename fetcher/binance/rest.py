@@ -1,10 +1,11 @@
-"""Binance's public REST API of one market: symbol list, clock and klines."""
+"""Binance's public REST API of one market: symbol list, time and klines."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import orjson
@@ -22,7 +23,7 @@ from core.series import Series
 from core.symbol_info import SymbolInfo
 from core.times import MS_PER_SECOND, format_ms
 from fetcher.binance.exchange_info import read_exchange_info
-from fetcher.binance.rest_client import TIME_PATH, RestClient
+from fetcher.binance.rest_client import INFO_PATH, TIME_PATH, RestClient
 from fetcher.binance.rest_page import read_page
 from fetcher.deadline import Deadline
 from fetcher.exchange_clock import ExchangeClock
@@ -46,15 +47,19 @@ class BinanceRest:
         clock: ExchangeClock,
         page_limit: int | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
+        quorum_at_once: bool = False,
     ) -> None:
         self.market = market
         self.page_rows = page_rows(market, page_limit)
         self._client = client
         self._clock = clock
         self._monotonic_s = monotonic_s
+        self._quorum_at_once = (
+            quorum_at_once  # repeated questions travel together; else in an order that tests can play
+        )
 
     def synchronize_clock(self) -> None:
-        """Set the exchange clock from `/time`, or from the date of that answer when it is earlier.
+        """Set the exchange clock from `/time`, or from the Date header of that answer when it is earlier.
 
         Raises ExchangeUnavailable.
         """
@@ -67,7 +72,7 @@ class BinanceRest:
                 return server_ms
             if server_ms > latest_ms + MS_PER_SECOND:
                 _log.warning(
-                    "market %s: /time says %s, the answer's own date is %s; the earlier counts",
+                    "market %s: /time says %s, the Date header of its answer %s; the earlier one is used",
                     self.market,
                     format_ms(server_ms),
                     format_ms(latest_ms // 1000 * 1000),
@@ -80,14 +85,14 @@ class BinanceRest:
             raise ExchangeUnavailable(f"market {self.market}: {error}") from error
 
     def load_symbols(self, wanted: set[str] | None) -> tuple[dict[str, SymbolInfo], bool]:
-        """Return symbols, and whether these are all of the market; takes over the published weight limit.
+        """Return symbols, and whether these are all of the market; also sets the published weight limit.
 
-        With `wanted`, spot is asked for these symbols alone, which saves megabytes; when one of them
+        With `wanted`, spot returns only these symbols, which saves megabytes; when one of them
         does not exist, all are returned. Raises ExchangeUnavailable.
         """
         if self.market is not Market.SPOT:
             return self._load_symbols({}), True
-        # Spot's permission sets make up most of its answer of many megabytes.
+        # Permission sets are most of spot's answer, which has many megabytes.
         params = {"showPermissionSets": "false"}
         if wanted and len(wanted) <= _MAX_SYMBOLS_NAMED:
             names = orjson.dumps(sorted(wanted)).decode()
@@ -100,7 +105,7 @@ class BinanceRest:
     def _load_symbols(self, params: dict[str, str]) -> dict[str, SymbolInfo]:
         weight = _INFO_WEIGHT[self.market]
         try:
-            limit, symbols = self._client.get("/exchangeInfo", params, weight, read_exchange_info)
+            limit, symbols = self._client.get(INFO_PATH, params, weight, read_exchange_info)
         except SeriesError as error:
             if "symbols" in params:
                 raise
@@ -116,13 +121,13 @@ class BinanceRest:
     def fetch_binance_ohlcv(self, series: Series, start_ms: int, end_ms: int) -> CandleBatch:
         """Return every candle of `[start_ms, end_ms)` that the exchange has, ascending and validated.
 
-        The caller keeps `end_ms` at or before the last closed candle. Which answers are believed: core/paging.py.
-        Raises SeriesError when the answers cannot be trusted, ExchangeUnavailable when the market cannot be used.
+        `end_ms` must be at or before the end of the last closed candle. core/paging.py decides which answers are
+        accepted. Raises SeriesError when none is, ExchangeUnavailable when the market cannot be used.
         """
         span = Span(start_ms, end_ms)
         found = self._ask_all(series, candles_of(self.rules(series), span))
         if found.late:
-            _log.warning("%s: %d candles in %s came only on asking again", series, found.late, span)
+            _log.warning("%s: %d candles in %s came only with a repeated request", series, found.late, span)
         return found.batch
 
     def find_first_candle(self, series: Series, from_ms: int = 0) -> int | None:
@@ -130,7 +135,7 @@ class BinanceRest:
         return self._ask_all(series, first_candle(series, from_ms, self._clock.now_ms()))
 
     def find_last_candle(self, series: Series, listing_ms: int | None = None) -> int | None:
-        """Return the open time of the newest candle, finished or not, or None."""
+        """Return the open time of the newest candle, closed or not, or None; `listing_ms` as in `last_candle`."""
         return self._ask_all(series, last_candle(series, listing_ms, self._clock.now_ms()))
 
     def has_candle_in(self, series: Series, span: Span) -> bool:
@@ -138,21 +143,32 @@ class BinanceRest:
         return self._ask_all(series, any_candle_in(span)) is not None
 
     def _ask_all(self, series: Series, asking: Asking[Found]) -> Found:
-        """Ask what `asking` wants to know, one question after the other, and return what it found.
+        """Send the requests that `asking` yields and return its result.
 
-        All that is asked again, for whatever reason, has one deadline together.
+        All repetitions, for whatever reason, have one deadline together.
         """
         deadline = Deadline(self._monotonic_s)
         try:
             questions = next(asking)
             while True:
-                questions = asking.send([self._ask(series, question, deadline) for question in questions])
+                questions = asking.send(self._ask_each(series, questions, deadline))
         except StopIteration as end:
             found: Found = end.value
             return found
         except SeriesError as error:
             error.prefix(str(series))
             raise
+
+    def _ask_each(self, series: Series, questions: Sequence[Question], deadline: Deadline) -> Sequence[CandleBatch]:
+        """Return the answers: to the same question at the same time, to different pages one after the other.
+
+        Pages are large, and other chunks are fetched at the same time anyway.
+        """
+        is_quorum = len(questions) > 1 and len({question.window for question in questions}) == 1
+        if not (is_quorum and self._quorum_at_once):
+            return [self._ask(series, question, deadline) for question in questions]
+        with ThreadPoolExecutor(len(questions), thread_name_prefix="quorum") as threads:
+            return list(threads.map(lambda question: self._ask(series, question, deadline), questions))
 
     def _ask(self, series: Series, question: Question, deadline: Deadline) -> CandleBatch:
         window = question.window

@@ -1,4 +1,4 @@
-"""What each kind of REST answer means: data, try again, leave this series, or leave the market."""
+"""What each kind of REST answer means: data, try again, skip this series, or skip the market."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fetcher.ban_file import LONGEST_BACK_OFF_S
 from fetcher.http import TemporaryFailure
 
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})")
-# Codes that another attempt may mend: unknown, internal, timeout, overload, maintenance (docs/binance.md, Error codes).
+# Codes of temporary errors: unknown, internal, timeout, overload, maintenance (docs/binance.md, Error codes).
 _PASSING_CODES = frozenset({-1000, -1001, -1007, -1008, -1016})
 _DEFAULT_BAN_MS = 120_000  # the shortest ban (docs/binance.md, Weight and bans)
 
 
 class RateLimited(Exception):
-    """429: wait `wait_s` seconds (None: not said) before any further request."""
+    """Status 429: wait `wait_s` seconds (None: not given) before any further request."""
 
     def __init__(self, wait_s: float | None) -> None:
         super().__init__("rate limited")
@@ -29,7 +29,7 @@ class RateLimited(Exception):
 
 
 class Banned(Exception):
-    """418, or a 429 that names an end: send nothing for `for_ms`."""
+    """Status 418, or a 429 with the end of a ban: send nothing for `for_ms`."""
 
     def __init__(self, for_ms: int) -> None:
         super().__init__("banned")
@@ -43,11 +43,11 @@ class _Refusal:
 
 
 def check_status(response: requests.Response, body: bytes, now_ms: int) -> None:
-    """Return when the answer, with this body, is a 200.
+    """Do nothing when the status is 200, else raise the error that the answer stands for.
 
     Raises RateLimited, Banned, TemporaryFailure (server faults), SeriesError (this request is
     refused) or ExchangeUnavailable (geo-block, firewall, wrong address). `now_ms` is the exchange's
-    clock, to which "banned until" refers.
+    clock, to compare "banned until" with.
     """
     status = response.status_code
     if status == 200:
@@ -77,7 +77,7 @@ def check_status(response: requests.Response, body: bytes, now_ms: int) -> None:
 
 
 def read_json(body: bytes) -> object:
-    """Return the decoded body. Raises UnusableAnswer for HTML, cut-off or empty answers, and for NaN."""
+    """Return the decoded body. Raises UnusableAnswer when it is not complete JSON: HTML, truncated, empty, NaN."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -89,7 +89,7 @@ def _raise_limit(response: requests.Response, refusal: _Refusal, now_ms: int) ->
     wait_s = _retry_after(response)
     named = _BANNED_UNTIL.search(refusal.message)
     if named is not None:
-        # Never less than the shortest ban: the clock that the end is held against may not be set yet.
+        # At least the shortest ban: the exchange's clock, `now_ms`, may not be set yet.
         raise Banned(max(int(named[1]) - now_ms, int((wait_s or 0) * 1000), _DEFAULT_BAN_MS))
     if response.status_code == 418 or (wait_s or 0) > LONGEST_BACK_OFF_S:
         raise Banned(max(int((wait_s or 0) * 1000), _DEFAULT_BAN_MS))
@@ -102,10 +102,10 @@ def _retry_after(response: requests.Response) -> float | None:
 
 
 def latest_time(response: requests.Response) -> int | None:
-    """Return the latest time (epoch ms) at which the answer can have been given, by its own Date header.
+    """Return the latest time (epoch ms) at which the answer can have been sent, by its Date header.
 
-    None: it has none. The header comes from the server's clock without the API's doing, so it is a second witness
-    beside `/time`. It names whole seconds.
+    None: there is no such header. It has whole seconds. The web server sets it, not the API, so it is independent of
+    the time that `/time` returns.
     """
     try:
         return from_datetime(parsedate_to_datetime(response.headers["Date"])) + 999
@@ -114,7 +114,7 @@ def latest_time(response: requests.Response) -> int | None:
 
 
 def is_count(text: str) -> bool:
-    """Whether a header's text is a plain number of believable length."""
+    """Whether a header's text is a whole number with fewer than ten digits."""
     return text.isascii() and text.isdigit() and len(text) < 10
 
 

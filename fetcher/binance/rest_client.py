@@ -1,4 +1,4 @@
-"""One market's REST host: each request inside bans, pauses and weight budget, each answer held against its status."""
+"""Sends requests to one market's REST host, within bans, pauses and weight budget, and checks their status."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from fetcher.gate import Gate
 from fetcher.http import BodyTooLarge, Sleep, TemporaryFailure, new_session, read_body, send, with_retries
 
 TIME_PATH = "/time"
+INFO_PATH = "/exchangeInfo"
+# Asked before the minute is known by the exchange's clock: their weight is reserved with the next request.
+_BEFORE_THE_CLOCK = (TIME_PATH, INFO_PATH)
 _MOST_BODY_BYTES = 64 << 20  # all of spot's exchangeInfo with permission sets has some 16 MB, a page 0.3 MB
 
 Result = TypeVar("Result")
@@ -24,7 +27,7 @@ Reader = Callable[[object, int | None], Result]
 
 
 class RestClient:
-    """Asks one host for one market. Thread-safe."""
+    """Sends requests to the REST host of one market. Thread-safe."""
 
     def __init__(self, url: str, gate: Gate, clock: ExchangeClock, sleep: Sleep, connections: int) -> None:
         self.gate = gate
@@ -38,13 +41,13 @@ class RestClient:
     ) -> Result:
         """Return what `read` makes of the answer to GET `path`, which costs `weight`.
 
-        Asks again, until `deadline`, while the answer is unusable or the fault a passing one. Raises SeriesError when
-        this request is refused or stays unusable, ExchangeUnavailable when the whole market cannot be used.
+        Repeats the request, until `deadline`, while the answer is unusable or the error temporary. Raises SeriesError
+        when this request is refused or stays unusable, ExchangeUnavailable when the whole market cannot be used.
         """
         return with_retries(lambda: self._attempt(path, params, weight, read), self._sleep, deadline=deadline)
 
     def _attempt(self, path: str, params: dict[str, str], weight: int, read: Reader[Result]) -> Result:
-        minute = self.gate.wait(weight, reserved=path != TIME_PATH)
+        minute = self.gate.wait(weight, reserved=path not in _BEFORE_THE_CLOCK)
         response = send(self._session, self._url + path, params)
         used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if is_count(used):
@@ -77,4 +80,4 @@ class RestClient:
             except TemporaryFailure:
                 if response.status_code == 200:
                     raise
-                return b""  # the status and its headers count, such as a ban's, also when the words are cut off
+                return b""  # status and headers are enough, for example of a ban

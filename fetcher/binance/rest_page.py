@@ -1,4 +1,4 @@
-"""One kline page: JSON rows to a batch of columns, refused unless it is what was asked for."""
+"""Reads one kline page from JSON into a batch; refuses an answer that does not fit the request."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from core.validation import validate
 
 
 def read_page(body: object, window: Span, limit: int) -> CandleBatch:
-    """Return the candles of a decoded kline answer to a question about `window`.
+    """Return the candles of a decoded kline answer to a request for `window` with `limit`.
 
-    Raises UnusableAnswer when the answer is not a list of 12-item rows of the right kinds, holds more
-    rows than asked for or one outside the window, is unsorted or doubled, or holds an impossible candle.
+    Raises UnusableAnswer when the answer is not a list of 12-item rows of the right types, has more than `limit`
+    rows or one outside the window, is not strictly ascending, or has an impossible candle.
     """
     if not isinstance(body, list):
         raise UnusableAnswer(f"expected a list of candles, got {_shown(body)}")
@@ -30,7 +30,7 @@ def read_page(body: object, window: Span, limit: int) -> CandleBatch:
             raise UnusableAnswer(f"a candle does not have {ROW_LENGTH} fields: {_shown(row)}")
     columns = list(zip(*body, strict=True))
     for name in ("open_time", "trades"):
-        # Arrow would cut the fraction off a float without a word.
+        # Arrow would silently cut off the fraction of a float.
         if any(type(value) is not int for value in columns[ROW_POSITIONS[name]]):
             raise UnusableAnswer(f"a candle's {name} is not a whole number")
     try:

@@ -1,1 +1,1 @@
-"""The main job: every wanted series up to the last closed candle."""
+"""The backfill: fetches every wanted series up to the last closed candle."""

@@ -1,4 +1,4 @@
-"""The beginning of a backfill: series entered into the catalog and locked, their tables and coverage read."""
+"""The first step of a backfill: enters series into the catalog, locks them, reads their tables and coverage."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _log = logging.getLogger(__name__)
 
 
 def enter_and_lock(run: BackfillRun, wanted: Sequence[WantedSeries]) -> None:
-    """Make a task of every active series of `wanted`; those that another run holds are over at once."""
+    """Add a task for every active series of `wanted`; those that another run has locked end at once."""
     with run.database.transaction("enter the series into the catalog") as tx:
         rows = sync_symbols(tx, wanted, run.options.replaces_catalog)
     active = [one for one in wanted if one.active]
     ids = [rows[one.series].id for one in active]
     with run.database.transaction("lock the series") as tx:
-        ours = try_lock_series(tx, ids)
+        locked_ids = try_lock_series(tx, ids)
         totals = load_totals(tx, ids)
         gaps = load_all_open_gaps(tx, ids)
     for one in active:
         row = rows[one.series]
         covered = list(totals.get(row.id, LedgerTotals((), 0)).covered)
-        result = SeriesResult(one.series, locked=row.id not in ours)
+        result = SeriesResult(one.series, locked=row.id not in locked_ids)
         run.tasks.append(SeriesTask(one, row, result, covered, gaps.get(row.id, [])))
         if result.locked:
             _log.warning("%s: another run is working on it; left to that run", one.series)
@@ -45,7 +45,7 @@ def enter_and_lock(run: BackfillRun, wanted: Sequence[WantedSeries]) -> None:
 
 
 def _read_tables(run: BackfillRun) -> None:
-    """Learn which tables are there and what their newest candle is."""
+    """Read which tables exist, whether they can be used, and their newest candle."""
     tasks = run.open_tasks
     with run.database.transaction("look for the tables") as tx:
         shapes = find_tables(tx, [task.wanted.series.table_name for task in tasks])
@@ -59,7 +59,7 @@ def _read_tables(run: BackfillRun) -> None:
     existing = [task for task in tasks if task.table_exists and not task.is_over]
     try:
         read_last_candles(run.database, existing)
-    except SeriesError:  # one of them cannot be read: find out which
+    except SeriesError:  # one of them cannot be read: try one by one
         for task in existing:
             try:
                 read_last_candles(run.database, [task])
@@ -68,7 +68,7 @@ def _read_tables(run: BackfillRun) -> None:
 
 
 def read_last_candles(database: Database, tasks: Sequence[SeriesTask]) -> None:
-    """Note the newest stored candle of each task, whose table has to exist. Raises SeriesError."""
+    """Set the newest stored candle of each task, whose table must exist. Raises SeriesError."""
     with database.transaction("read the newest candles") as tx:
         newest = get_last_timestamp(tx, [task.wanted.series.table_name for task in tasks])
     for task in tasks:
@@ -76,7 +76,7 @@ def read_last_candles(database: Database, tasks: Sequence[SeriesTask]) -> None:
 
 
 def _void_lost_tables(run: BackfillRun, totals: Mapping[int, LedgerTotals]) -> None:
-    """Forget the coverage of series whose table was dropped or emptied: nothing may be skipped then."""
+    """Delete the coverage of series whose table was dropped or emptied, so that all of it is fetched again."""
     for task in run.open_tasks:
         recorded = totals.get(task.row.id)
         if recorded is None or (task.table_exists and (recorded.rows == 0 or task.last_candle_ms is not None)):

@@ -1,4 +1,4 @@
-"""The main part of a backfill: chunks fetched ahead, committed in order, series by series."""
+"""The main step of a backfill: chunks are fetched ahead and committed in order, series by series."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from db.locks import unlock_series
 from db.operations import PreparedSpan, save_ohlcv
 from logic.backfill.entering import read_last_candles
 from logic.backfill.run import BackfillRun
-from logic.backfill.series_gaps import look_after_gaps, note_gaps, report_conflicts
+from logic.backfill.series_gaps import note_gaps, recheck_due_gaps, report_conflicts
 from logic.backfill.series_task import SeriesTask, keep_state, shown
 from logic.fetching.chunk_fetch import fetch_chunk
 from logic.fetching.read_ahead import ReadAhead
 
 _log = logging.getLogger(__name__)
 
-# So many candles are fetched ahead of the database at most: three months of 1m, some 180 bytes each.
+# At most so many candles are fetched ahead of the database: three months of 1m, about 180 bytes each.
 _ROWS_AHEAD = 140_000
+# So many chunks a worker may be begun: a slow one must not leave the other workers without any.
+_WINDOW = 4
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyChunk:
-    """A fetched chunk, hashed and encoded by the thread that fetched it: the database need not wait."""
+    """A fetched chunk, hashed and encoded by the thread that fetched it, so that the database does not wait."""
 
     prepared: tuple[PreparedSpan, ...]
     holes: tuple[Hole, ...]
@@ -42,14 +44,14 @@ class ReadyChunk:
 
     @property
     def spans(self) -> list[Span]:
-        """What it covers."""
+        """The spans that it covers."""
         return [one.record.span for one in self.prepared]
 
 
 def run_full_fetch(run: BackfillRun, executor: Executor) -> None:
-    """Fetch and commit the chunks of all plans, in order, reading ahead across series; then close each series.
+    """Fetch and commit the chunks of all plans in order, reading ahead across series; finish each series.
 
-    Series without chunks come first, so that their locks are given back at once.
+    Series without chunks come first, so that their locks are released at once.
     """
 
     def fetch(task: SeriesTask, chunk: Chunk) -> ReadyChunk | None:
@@ -61,7 +63,7 @@ def run_full_fetch(run: BackfillRun, executor: Executor) -> None:
             fetched = plan.edges.exclude(fetched, run.exchange.now_ms(task.wanted.series.market))
         return ReadyChunk.of(fetched)
 
-    ahead = ReadAhead(executor, fetch, _rows_of, run.options.workers + 1, _ROWS_AHEAD)
+    ahead = ReadAhead(executor, fetch, _rows_of, _WINDOW * run.options.workers, _ROWS_AHEAD)
     work = [(task, task.chunks) for task in sorted(run.tasks, key=lambda task: bool(task.chunks))]
     idle: list[SeriesTask] = []
     for task, fetched in ahead.run(work):
@@ -71,7 +73,7 @@ def run_full_fetch(run: BackfillRun, executor: Executor) -> None:
         _commit_all(run, task, fetched)
         if not task.is_over:
             with run.failing_alone(task):
-                look_after_gaps(run.session(task), task, run.options.heal_gaps)
+                recheck_due_gaps(run.session(task), task, run.options.heal_gaps)
         _finish(run, task)
         if task.chunks:
             _unlock(run, [task])
@@ -81,7 +83,7 @@ def run_full_fetch(run: BackfillRun, executor: Executor) -> None:
 
 
 def _commit_all(run: BackfillRun, task: SeriesTask, fetched: Iterator[tuple[Chunk, Future[ReadyChunk | None]]]) -> None:
-    """Commit the chunks of one series as they come, until it fails or is done."""
+    """Commit the chunks of one series in order, until all are committed or one fails."""
     for number, (chunk, future) in enumerate(fetched, 1):
         if task.is_over:
             future.cancel()
@@ -119,7 +121,7 @@ def _commit(run: BackfillRun, task: SeriesTask, chunk: Chunk, ready: ReadyChunk)
 
 
 def _unlock(run: BackfillRun, tasks: list[SeriesTask]) -> None:
-    """Give back the locks of series that are done: a stream or another run may have them now."""
+    """Release the locks of finished series, for a stream or another run."""
     held = [task.row.id for task in tasks if not task.result.locked]
     if held:
         with run.database.transaction("unlock the series that are done") as tx:

@@ -1,4 +1,4 @@
-"""Fetches what checked series lack, by the path of a backfill that is bounded to the checked ranges."""
+"""Fetches the missing candles of checked series with a backfill that is limited to the checked ranges."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def heal(
     observer: Observer,
     now_ms: Callable[[], int],
 ) -> list[RunSummary]:
-    """Fetch what the ranges of `checks` lack and return the runs that it took.
+    """Fetch the missing candles in the ranges of `checks` and return the summaries of the backfills.
 
-    Most series have one range; one fetched ad hoc before its wanted range has two, and nothing is wanted
-    between: then there are two runs. Raises DatabaseUnavailable and Interrupted.
+    Most series have one range. A series that was fetched ad hoc before its wanted range has two, with nothing wanted
+    between them, which takes two backfills. Raises DatabaseUnavailable and Interrupted.
     """
     summaries = []
     for spans in zip_longest(*(check.spans for check in checks)):

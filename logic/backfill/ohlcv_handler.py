@@ -1,4 +1,4 @@
-"""The backfill: every wanted series from where it stands to the last closed candle."""
+"""The backfill: fetches what every wanted series lacks up to the last closed candle."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def run_ohlcv_backfill(
     observer: Observer,
     local_now_ms: Callable[[], int],
 ) -> RunSummary:
-    """Bring every wanted series up to the last closed candle and return what was done.
+    """Fetch every wanted series up to the last closed candle and return what was done.
 
-    One failing series does not stop the others. Raises DatabaseUnavailable and Interrupted; what is
-    committed by then stays.
+    A series that fails does not stop the others. Raises DatabaseUnavailable and Interrupted; what was
+    committed before stays.
     """
     began = time.monotonic()
     remove_leftovers(options.state_dir, local_now_ms())

@@ -1,4 +1,4 @@
-"""Before anything is fetched: a plan for each series, its table, what was learned of its listing."""
+"""The second step of a backfill: plans every series, creates tables, stores listing periods and clocks."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _log = logging.getLogger(__name__)
 
 
 def make_plans(run: BackfillRun, executor: ThreadPoolExecutor) -> None:
-    """Plan every series, several at a time."""
+    """Plan every series, several in parallel."""
     policy, exchange = run.options.policy, run.exchange
     for market in Market:
         symbols = {task.wanted.series.symbol for task in run.open_tasks if task.wanted.series.market is market}
         if symbols and policy.allowed.rest:
             try:
                 exchange.open_market(market, symbols)
-            except ExchangeUnavailable:  # said in the log, and kept for the summary
+            except ExchangeUnavailable:  # logged by the exchange, which keeps it for the summary
                 run.fail_market(market)
 
     def plan(task: SeriesTask) -> SeriesPlan:
@@ -45,23 +45,23 @@ def make_plans(run: BackfillRun, executor: ThreadPoolExecutor) -> None:
 
 
 def prepare_tables(run: BackfillRun) -> None:
-    """Create the tables that are missing, keep what was learned of listings and clocks, refresh the view over all."""
+    """Create missing tables, store new listing periods and clocks, refresh the view over all series."""
     for task in run.open_tasks:
         if task.plan is None:
             continue
         series, known = task.wanted.series, task.row.listing
         listing = known.updated_by(task.plan.listing)
-        is_news = task.plan.listing.status is not None and listing != known
-        if task.table_exists and not is_news:
+        has_changed = task.plan.listing.status is not None and listing != known
+        if task.table_exists and not has_changed:
             continue
         with run.failing_alone(task), run.database.transaction(f"prepare the table of {series}") as tx:
             create_table_if_not_exists(tx, series, run.options.timescale, run.options.compress_after_days)
-            if is_news:
+            if has_changed:
                 update_listing(tx, task.row.id, listing)
     instruments = {(task.wanted.series.exchange, task.wanted.series.market) for task in run.tasks}
     keep_clocks(run.database, run.exchange, instruments)
     try:
         with run.database.transaction("refresh the view over all series") as tx:
             refresh_all_series_view(tx)
-    except SeriesError as error:  # a table was changed by hand; the candles of the others are what counts
+    except SeriesError as error:  # a table was changed by hand; fetching can go on without the view
         _log.error("the view public.ohlcv stays as it was: %s", error)

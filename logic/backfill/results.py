@@ -1,4 +1,4 @@
-"""What a run did, series by series, and the exit code that follows from it."""
+"""The results of a run for each series, and its exit code."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from db.operations import SaveResult
 
 @dataclass(slots=True)
 class SeriesResult:
-    """What became of one series in this run."""
+    """The result of one series in this run."""
 
     series: Series
     saved: SaveResult = field(default_factory=SaveResult)
     rows_by_source: dict[str, int] = field(default_factory=dict)
     chunks: int = 0
     covered_until_ms: int | None = None  # exclusive
-    open_gaps: list[Span] = field(default_factory=list)  # not there, not explained yet
-    healed: int = 0  # candles of known gaps that came in after all
+    open_gaps: list[Span] = field(default_factory=list)  # missing, not explained yet
+    healed: int = 0  # candles of known gaps that are stored now
     not_at_exchange: int = 0  # slots in the range that are not at the exchange, with evidence
     unexplained: int = 0  # slots in `open_gaps`
     error: str | None = None
@@ -29,7 +29,7 @@ class SeriesResult:
 
     @property
     def outcome(self) -> str:
-        """One word for tables and state files."""
+        """The outcome in one word, for the printed table and state files."""
         if self.locked:
             return "locked"
         if self.error is not None:
@@ -40,7 +40,7 @@ class SeriesResult:
 
     @property
     def exit_code(self) -> int:
-        """What this series alone would end the run with."""
+        """The exit code that this series alone would give the run."""
         if self.is_fault:
             return EXIT_FAULT
         return {"ok": EXIT_OK, "locked": EXIT_LOCKED}.get(self.outcome, EXIT_INCOMPLETE)
@@ -48,7 +48,7 @@ class SeriesResult:
 
 @dataclass(slots=True)
 class RunSummary:
-    """The whole run."""
+    """The results of a whole run."""
 
     run_id: str
     results: list[SeriesResult]
@@ -58,6 +58,6 @@ class RunSummary:
 
     @property
     def exit_code(self) -> int:
-        """The number for cron."""
+        """The exit code of the run (docs/commands.md)."""
         unusable = [EXIT_EXCHANGE] if self.unusable_markets else []
         return worst([*unusable, *(result.exit_code for result in self.results)])

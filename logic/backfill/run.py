@@ -1,4 +1,4 @@
-"""One backfill under way: its parts, its options, and the series in it."""
+"""A running backfill: its database and exchange, its options, and its series."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from logic.series_session import SeriesSession
 
 @dataclass(frozen=True, slots=True)
 class BackfillOptions:
-    """What the operator decides about a backfill."""
+    """The operator's options for a backfill."""
 
     run_id: str
     policy: FetchPolicy
     workers: int
     heal_gaps: bool
-    replaces_catalog: bool  # the wanted series came from a symbols.yml, which the catalog follows
+    replaces_catalog: bool  # the wanted series come from symbols.yml: sync the catalog with it
     timescale: bool
     compress_after_days: int
     state_dir: Path
 
 
 class Observer:
-    """What a run tells whoever watches it. Does nothing; a display overrides it."""
+    """Gets notified of a run's progress. Does nothing; a display overrides its methods."""
 
     def planned(self, total: Estimate) -> None:
-        """All plans are made; `total` is what they will fetch."""
+        """Called when all series are planned; `total` is the expected cost of all chunks."""
 
     def committed(self, series: Series, rows_planned: int) -> None:
-        """A chunk is in the database; `rows_planned` is its share of the estimate."""
+        """Called when a chunk is committed; `rows_planned` is its part of the estimated rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +55,18 @@ class BackfillRun:
 
     @property
     def open_tasks(self) -> list[SeriesTask]:
-        """The series that are not over."""
+        """The series that have not ended."""
         return [task for task in self.tasks if not task.is_over]
 
     def session(self, task: SeriesTask) -> SeriesSession:
-        """Return what the steps about one series need."""
+        """Return what every step needs to work on the series of `task`."""
         series = task.wanted.series
         return SeriesSession(
             self.database, self.exchange, series, task.row.id, self.options.run_id, self.local_now_ms()
         )
 
     def failing_alone(self, task: SeriesTask) -> AbstractContextManager[None]:
-        """Let an error of one series end that series, and an unusable market end the series of that market."""
+        """Return a context in which an error ends only this series, and an unusable market all of its series."""
 
         def end(why: SeriesEnd) -> None:
             if why.is_market:

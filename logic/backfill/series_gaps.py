@@ -1,4 +1,4 @@
-"""The gaps of one series in a run: noted with its chunks, looked at again at its end."""
+"""The gaps of one series in a backfill: recorded with its chunks, rechecked at its end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 def note_gaps(
     tx: Transaction, session: SeriesSession, task: SeriesTask, spans: Sequence[Span], holes: Sequence[Hole]
 ) -> None:
-    """Enter the holes of a chunk into the gaps, in the transaction of its candles; `spans` are what it covers."""
+    """Record the holes of a chunk as gaps, in the transaction of its candles; `spans` are what the chunk covers."""
     if not spans:
         return
     scope = merge(spans)
@@ -36,8 +36,8 @@ def note_gaps(
         task.gaps_changed = True
 
 
-def look_after_gaps(session: SeriesSession, task: SeriesTask, heal_gaps: bool) -> None:
-    """Ask again about the gaps whose time has come; with `heal_gaps` search the table for others as well.
+def recheck_due_gaps(session: SeriesSession, task: SeriesTask, heal_gaps: bool) -> None:
+    """Recheck the gaps that are due; with `heal_gaps` also search the table for missing candles.
 
     Raises SeriesError and ExchangeUnavailable.
     """
@@ -62,7 +62,7 @@ def look_after_gaps(session: SeriesSession, task: SeriesTask, heal_gaps: bool) -
 
 
 def _gaps_in(session: SeriesSession, task: SeriesTask, span: Span) -> list[Gap]:
-    """Return the open gaps that touch `span`; asks the database only when this run has changed any."""
+    """Return the gaps that overlap `span` and are not healed; read from the database only if this run changed any."""
     if not task.gaps_changed:
         return [gap for gap in task.open_gaps if gap.span.intersect(span) is not None]
     with session.database.transaction(f"read the gaps of {session.series}") as tx:
@@ -70,7 +70,7 @@ def _gaps_in(session: SeriesSession, task: SeriesTask, span: Span) -> list[Gap]:
 
 
 def report_conflicts(series: Series, saved: SaveResult) -> None:
-    """Say which stored candles differ from what a source gives now."""
+    """Log the stored candles that differ from the fetched ones."""
     for conflict in saved.shown_conflicts:
         _log.warning("%s: conflict, the stored candle stays: %s", series, conflict)
     if saved.conflicts > len(saved.shown_conflicts):

@@ -1,4 +1,4 @@
-"""One series on its way through a run, and its state file."""
+"""The state of one series during a backfill, and its state file."""
 
 from __future__ import annotations
 
@@ -22,48 +22,48 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class SeriesTask:
-    """One series on its way through the run."""
+    """One series during a backfill."""
 
     wanted: WantedSeries
     row: CatalogRow
     result: SeriesResult
     covered: list[Span]
-    open_gaps: list[Gap] = field(default_factory=list)  # as the run found them
-    gaps_changed: bool = False  # this run has written gaps of it: what `open_gaps` says is old
+    open_gaps: list[Gap] = field(default_factory=list)  # at the start of the run
+    gaps_changed: bool = False  # this run has written gaps, so `open_gaps` is out of date
     table_exists: bool = True
     last_candle_ms: int | None = None  # open time of the newest stored candle
     plan: SeriesPlan | None = None
-    state: SeriesState | None = None  # what the state file said when the run began
+    state: SeriesState | None = None  # of the state file, at the start of the run
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is to be done for it in this run."""
+        """Whether the series failed or is locked by another run."""
         return self.result.error is not None or self.result.locked
 
     @property
     def chunks(self) -> tuple[Chunk, ...]:
-        """What is to be fetched; nothing without a plan."""
+        """The chunks to fetch; none without a plan."""
         return self.plan.chunks if self.plan is not None else ()
 
     def fail(self, error: Exception) -> None:
-        """End it with `error`, which is said in the log."""
+        """End the series with `error`, which is logged."""
         _log.error("%s failed: %s", self.wanted.series, error)
         self.end(str(error))
 
     def end(self, error: str, is_fault: bool = False) -> None:
-        """End it; the first error stays."""
+        """End the series; only the first error is kept."""
         if self.result.error is None:
             self.result.error = error
             self.result.is_fault = is_fault
 
     def gaps_among(self, holes: Sequence[Span], now_ms: int) -> list[Span]:
-        """Return the open holes that are gaps: not what is still to come at the end, not the time before an archive."""
+        """Return the holes that count as gaps: not an unsettled end, not the time before the first archive file."""
         edges = self.plan.edges if self.plan is not None else None
         return [hole for hole in holes if edges is None or not edges.is_edge(hole, now_ms)]
 
 
 def compare_state(task: SeriesTask, state_dir: Path) -> None:
-    """Read the state file and say when it is not what the database knows. The database decides, the run rewrites it."""
+    """Read the state file; log when it differs from the database, which is right. The run rewrites the file."""
     covered_until_ms = task.covered[-1].end_ms if task.covered else None
     state = task.state = load_state(state_dir, task.wanted.series)
     if state is None:
@@ -79,7 +79,7 @@ def compare_state(task: SeriesTask, state_dir: Path) -> None:
 
 
 def keep_state(task: SeriesTask, state_dir: Path, run_id: str, now_ms: int, outcome: str) -> None:
-    """Write how far the series got into its state file; a file that cannot be written is only said."""
+    """Write the state file of the series. A file that cannot be written is only logged."""
     listing = task.row.listing
     state = SeriesState(
         listing_ms=(listing if task.plan is None else listing.updated_by(task.plan.listing)).first_ms,
@@ -92,10 +92,10 @@ def keep_state(task: SeriesTask, state_dir: Path, run_id: str, now_ms: int, outc
     try:
         save_state(state_dir, task.wanted.series, state)
     except OSError as error:
-        # The database holds the truth; a cache that cannot be written must not stop the fetching.
+        # The state file is only a copy of what the database knows: fetching goes on without it.
         _log.warning("%s: the state file cannot be written: %s", task.wanted.series, error)
 
 
 def shown(ms: int | None) -> str:
-    """Return a time for messages."""
+    """Return a time (epoch ms) for messages; None is shown as "nothing"."""
     return "nothing" if ms is None else format_ms(ms)

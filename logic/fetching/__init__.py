@@ -1,1 +1,1 @@
-"""From a chunk to validated candles, whatever the source."""
+"""Fetches the validated candles of a chunk, whatever its source."""

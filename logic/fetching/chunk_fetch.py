@@ -1,4 +1,4 @@
-"""Fetches one chunk from its source and completes or replaces what that source lacks."""
+"""Fetches one chunk from its source; what that source lacks is fetched from finer files or REST."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _log = logging.getLogger(__name__)
 def fetch_chunk(options: FetchOptions, chunk: Chunk, published: ArchiveIndex, exchange: ExchangeSource) -> FetchedChunk:
     """Return all that the allowed sources have of the chunk. Raises SeriesError or ExchangeUnavailable.
 
-    An archive file that is not there or cannot be trusted is replaced by finer files, then by REST;
-    slots that an archive lacks are asked for by REST (unless only archives are allowed).
+    An archive file that does not exist or is invalid is replaced by finer files, then by REST.
+    Slots that an archive lacks are requested by REST, unless only archives are allowed.
     """
     series = options.series
     if chunk.period is None:
@@ -60,7 +60,7 @@ def fetch_by_rest(series: Series, span: Span, exchange: ExchangeSource) -> Fetch
 
 @dataclass(frozen=True, slots=True)
 class _ArchivedChunk:
-    """A chunk and the archive file that was read for it, which may hold more than the chunk asks for."""
+    """A chunk and the archive file that was read for it; the file may cover more than the chunk."""
 
     chunk: Chunk
     period: Period
@@ -68,7 +68,7 @@ class _ArchivedChunk:
     checksum: str
 
     def spans_without(self, left_out: Sequence[Span]) -> list[FetchedSpan]:
-        """Return the file's candles in the chunk but for `left_out`."""
+        """Return the file's candles inside the chunk, without those in `left_out`."""
         return [
             FetchedSpan(part, self.batch.within(part), self.period.source, self.checksum)
             for part in subtract([self.chunk.span], left_out)
@@ -76,7 +76,7 @@ class _ArchivedChunk:
 
 
 def _complete(options: FetchOptions, archived: _ArchivedChunk, exchange: ExchangeSource) -> FetchedChunk:
-    """Return the archive's candles with its holes asked for by REST, each span with its own source."""
+    """Return the archive's candles, with its holes fetched by REST; each span has its own source."""
     series, chunk = options.series, archived.chunk
     file_has = closed_part_of_file(series.interval, archived.period.span)
     closed = file_has.intersect(chunk.span) if file_has is not None else None
@@ -84,7 +84,7 @@ def _complete(options: FetchOptions, archived: _ArchivedChunk, exchange: Exchang
     lacked = _lacked_by_archive(series, archived, closed, exchange.now_ms(series.market))
     if not options.allowed.rest:
         return FetchedChunk(tuple(archived.spans_without(not_closed)), tuple(lacked), tuple(not_closed))
-    # Holes near each other fit into one page; the rows between them come by REST as well then.
+    # Holes that fit into one page are fetched together; the rows between them then come from REST as well.
     lacking = merge([*not_closed, *(hole.span for hole in lacked)])
     stretches = coalesce(lacking, series.interval, options.rules.page_rows)
     spans = archived.spans_without(stretches)
@@ -92,7 +92,7 @@ def _complete(options: FetchOptions, archived: _ArchivedChunk, exchange: Exchang
     for stretch in stretches:
         by_rest = fetch_by_rest(series, stretch, exchange)
         found = by_rest.spans[0].batch
-        # What the file has beyond the candles that have closed within it is not trusted.
+        # Candles that did not close within the file's period are not used from it.
         trusted = stretch.intersect(closed) if closed is not None else None
         of_file = archived.batch.within(trusted) if trusted is not None else CandleBatch.empty()
         merged = merge_batches(found, of_file, series.interval)
@@ -104,7 +104,7 @@ def _complete(options: FetchOptions, archived: _ArchivedChunk, exchange: Exchang
 
 
 def _lacked_by_archive(series: Series, archived: _ArchivedChunk, closed: Span | None, now_ms: int) -> list[Hole]:
-    """Return the slots of the closed part that the file lacks, with that as its answer."""
+    """Return the slots of the closed part that the file lacks, with the file as evidence."""
     if closed is None:
         return []
     return [
@@ -114,7 +114,7 @@ def _lacked_by_archive(series: Series, archived: _ArchivedChunk, closed: Span | 
 
 
 def lacked_by_both(first: Sequence[Hole], second: Sequence[Hole]) -> list[Hole]:
-    """Return the slots that neither of two sources has, with the answers of both."""
+    """Return the slots that both sources lack, with the answers of both."""
     both = []
     for one in first:
         for other in second:

@@ -1,4 +1,4 @@
-"""Holes at the edges of what is wanted, which are no gaps: the end of the data so far, the time before an archive."""
+"""Holes at the edges of the wanted range that are not gaps: an unsettled end, the time before the first file."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from core.ranges import Span, subtract
 
 @dataclass(frozen=True, slots=True)
 class WantedEdges:
-    """The whole range wanted of a series, and what is known of its edges."""
+    """The whole wanted range of a series, and what is known of its two edges."""
 
     interval: Interval
     span: Span
-    only_archives: bool  # the end of the data is told by archive files alone, which come late
-    begins_unknown: bool  # whether candles exist at the beginning is not known
+    only_archives: bool  # only archive files, which appear late, are read at the end
+    begins_unknown: bool  # not known whether the series has candles from the start on
 
     def is_edge(self, hole: Span, now_ms: int) -> bool:
-        """Whether `hole` is no gap. `now_ms` is the exchange's clock."""
+        """Whether `hole` is not a gap. `now_ms` is the exchange's clock, epoch ms."""
         if hole.end_ms == self.span.end_ms:
             return is_unsettled(hole, self.span, now_ms, self.only_archives)
         return self.begins_unknown and hole.start_ms == self.span.start_ms
 
     def exclude(self, fetched: FetchedChunk, now_ms: int) -> FetchedChunk:
-        """Return the chunk without the holes that are no gaps: they stay uncovered, so the next run asks again.
+        """Return the chunk without the holes that are not gaps: they stay uncovered, so the next run fetches them.
 
-        With an unsettled hole at the end goes the candle before it (core/closing.py, guard 4).
+        The candle before an unsettled hole at the end is left out too (core/closing.py, guard 4).
         """
         edges = [
             unsettled_tail(self.interval, hole.span, self.span) if hole.span.end_ms == self.span.end_ms else hole.span

@@ -1,4 +1,4 @@
-"""Fetches ahead of the database: several chunks at a time, handed over in order."""
+"""Fetches several chunks in parallel, ahead of the database, and returns them in order."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Result = TypeVar("Result")
 
 
 class ReadAhead(Generic[Group, Job, Result]):
-    """Runs `fetch` over the jobs of groups on `executor`, at most `window` of them begun and not yet taken.
+    """Runs `fetch` for the jobs of groups on `executor`, at most `window` started jobs ahead of the caller.
 
-    `size_of` says how much memory a job's result takes, in a unit of the caller's; together the begun jobs take at most
-    `most`, unless a single one is larger. The queue is bounded so that what is fetched waits for the database.
+    `size_of` returns the memory that a job's result takes, in any unit; the started jobs together take at most `most`,
+    unless a single one is larger. So memory stays bounded when the database is slower than the downloads.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class ReadAhead(Generic[Group, Job, Result]):
         self._window = window
         self._most = most
         self._size = 0
-        self._begun: deque[tuple[int, Future[Result]]] = deque()  # size and future
+        self._started: deque[tuple[int, Future[Result]]] = deque()  # size and future
         self._waiting: Iterator[tuple[Group, Job]] = iter(())
         self._next: tuple[Group, Job] | None = None
 
@@ -42,28 +42,28 @@ class ReadAhead(Generic[Group, Job, Result]):
     ) -> Iterator[tuple[Group, Iterator[tuple[Job, Future[Result]]]]]:
         """Yield each group with its jobs and their futures, in order.
 
-        Jobs that the caller leaves when it goes on to the next group are cancelled.
+        Jobs that the caller has not taken when it goes on to the next group are cancelled.
         """
         self._waiting = ((group, job) for group, jobs in groups for job in jobs)
         self._next = next(self._waiting, None)
         for group, jobs in groups:
-            of_group = self._take(jobs)
+            of_group = self._futures_of(jobs)
             yield group, of_group
             for _, left in of_group:
                 left.cancel()
 
-    def _take(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Future[Result]]]:
+    def _futures_of(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Future[Result]]]:
         for job in jobs:
             self._fill()
-            size, future = self._begun.popleft()
+            size, future = self._started.popleft()
             yield job, future
             self._size -= size  # the caller is done with it
 
     def _fill(self) -> None:
-        while self._next is not None and len(self._begun) < self._window:
+        while self._next is not None and len(self._started) < self._window:
             size = self._size_of(*self._next)
-            if self._begun and self._size + size > self._most:
+            if self._started and self._size + size > self._most:
                 return
             self._size += size
-            self._begun.append((size, self._executor.submit(self._fetch, *self._next)))
+            self._started.append((size, self._executor.submit(self._fetch, *self._next)))
             self._next = next(self._waiting, None)

@@ -1,7 +1,7 @@
-"""What the exchange has now in a committed span, by the cheapest source that stands high enough.
+"""The reference: what the exchange has now in a committed span, from the cheapest source that is reliable enough.
 
-REST and daily files stand above monthly ones (docs/binance.md, Archives): what came from them is not
-held against a month's file, and where an archive differs from the table REST has the last word.
+REST and daily files are more reliable than monthly ones (docs/binance.md, Archives): what came from them is not
+compared with a monthly file, and where an archive differs from the table, REST decides.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from logic.fetching.chunk_fetch import fetch_by_rest, fetch_chunk
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """All candles that the exchange has in a span, as pieces by source, and the slots that it lacks."""
+    """All candles that the exchange has in a span, in parts by source, and the slots that it lacks."""
 
     spans: tuple[FetchedSpan, ...]
     holes: tuple[Hole, ...]
-    batch: CandleBatch  # of all pieces
+    batch: CandleBatch  # of all parts
 
     @classmethod
     def of(cls, spans: Iterable[FetchedSpan], holes: Iterable[Hole]) -> Reference:
-        """Return the pieces in order, with their candles as one batch."""
+        """Return the reference made of these parts, in any order."""
         ordered = tuple(sorted(spans, key=lambda one: one.span))
         return cls(ordered, tuple(holes), CandleBatch.concat([one.batch for one in ordered]))
 
     @property
     def label(self) -> str:
-        """What the span was held against: rest where any of it came from there, else archive."""
+        """What the span was compared with: "rest" when any part came from REST, else "archive"."""
         return "archive" if all(one.source.is_archive for one in self.spans) else "rest"
 
 
 @dataclass(frozen=True, slots=True)
 class ExchangeReference:
-    """Asks the exchange about committed spans of one series. Raises SeriesError and ExchangeUnavailable."""
+    """Fetches the reference of committed spans of one series. Raises SeriesError and ExchangeUnavailable."""
 
     exchange: ExchangeSource
     series: Series
@@ -56,12 +56,12 @@ class ExchangeReference:
         return FetchOptions(self.series, self.exchange.rules(self.series), self.allowed, chunk_days=1)
 
     def fetch(self, span: Span, source: Source) -> Reference | None:
-        """Return what the exchange has in a span that came from `source`; None when not all of it can be had."""
+        """Return the reference of a span that was fetched from `source`; None when no allowed source has all of it."""
         options = self._options
         published = NO_ARCHIVES
         if self.allowed.archives:
             guess = guess_index(options.rules, span, self.exchange.now_ms(self.series.market))
-            # Where there are no daily files and REST may not be asked, there is nothing else than months.
+            # Without daily files and without REST, monthly files are the only source.
             only_months = not self.allowed.rest and not options.rules.has_daily_archives
             by_month = source is Source.ARCHIVE_MONTHLY or only_months
             published = ArchiveIndex(guess.months if by_month else frozenset[int](), guess.days)
@@ -73,10 +73,10 @@ class ExchangeReference:
         return None if subtract([span], [one.span for one in found.spans]) else found
 
     def confirmed_by_rest(self, span: Span, reference: Reference, differences: Sequence[Difference]) -> Reference:
-        """Return `reference` with what REST says where an archive in it differs from the table.
+        """Return `reference` with REST's candles in the slots where an archive differs from the table.
 
-        A candle that an archive has and REST lacks stays. Without REST (`--against archive`, a unlisted
-        symbol) `reference` comes back as it is.
+        A candle that an archive has and REST lacks stays. Without REST (`--against archive`, an unlisted
+        symbol) `reference` is returned unchanged.
         """
         if not self.allowed.rest:
             return reference
@@ -95,19 +95,19 @@ class ExchangeReference:
         return Reference(final.spans, tuple(still), final.batch)
 
     def are_confirmed(self, reference: Reference, differences: Sequence[Difference]) -> bool:
-        """Whether REST, asked again, gives the same candles: a wrong answer must not pass for a wrong table."""
+        """Whether REST returns the same candles again: a wrong answer must not be taken for a wrong table."""
         slots = merge(self.series.interval.slot_of(difference.time_ms) for difference in differences)
         for stretch in self._stretches(reference, differences, of_archives=False):
             again = fetch_by_rest(self.series, stretch, self.exchange).spans[0].batch
             for slot in slots:
                 second = again.within(slot)
-                # Where REST has nothing, a candle that an archive has was kept.
+                # Where REST has no candle, the reference may hold that of an archive.
                 if second.rows and compare(second, reference.batch.within(slot)):
                     return False
         return True
 
     def _stretches(self, reference: Reference, differences: Sequence[Difference], of_archives: bool) -> list[Span]:
-        """Return the differing slots that came from archives (or not), those that fit into one page together."""
+        """Return the differing slots that came from archives (or not); those that fit into one page are joined."""
         given = [one.span for one in reference.spans if one.source.is_archive is of_archives]
         slots = merge(self.series.interval.slot_of(difference.time_ms) for difference in differences)
         inside = merge(part for slot in slots for span in given if (part := slot.intersect(span)) is not None)

@@ -1,1 +1,1 @@
-"""What is missing: found, asked for again, explained."""
+"""Gaps: finds missing candles, rechecks gaps at the exchange, finds their reasons; the command `check`."""

@@ -1,4 +1,4 @@
-"""Holds the chosen series against grid, ledger and gaps, one after the other. Reads only, asks nobody."""
+"""Checks the chosen series against grid, ledger and gaps, one after the other. Read-only, no network."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from logic.gaps.series_check import SeriesCheck, check_series
 def check_each(database: Database, rows: Sequence[CatalogRow], asked: TimeRange) -> Iterator[SeriesCheck]:
     """Yield the check of each of `rows`, over its expected range or the range `asked` for.
 
-    What has closed is decided by the exchange's clock as it was last known (db/exchange_clock.py). Each series is seen
-    at one moment of the database, so a run that commits meanwhile does not disturb it. Raises DatabaseUnavailable and
+    Which candles have closed is decided by the exchange's clock as last stored (db/exchange_clock.py). Each series is
+    read in one database snapshot, so a run that commits meanwhile does not matter. Raises DatabaseUnavailable and
     SeriesError.
     """
     for row in rows:

@@ -1,4 +1,4 @@
-"""Finds what is missing in the tables and fetches exactly that."""
+"""Finds missing candles in the tables and fetches exactly those."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class HealResult:
-    """What a heal brought, in candles (grid slots): back in the table, not at the exchange, not explained yet."""
+    """The result of a heal in candles (grid slots): now stored, not at the exchange, still unexplained."""
 
     healed: int
     not_at_exchange: int
@@ -37,21 +37,21 @@ class HealResult:
 
 @dataclass(frozen=True, slots=True)
 class TableSurvey:
-    """What a table holds in some spans, without its rows having travelled."""
+    """What a table holds in some spans, computed in the database."""
 
     rows: int
-    off_grid: int  # rows that open between two slots
-    holes: tuple[Span, ...]  # grid slots that no row stands for
-    is_exact: bool  # a row for every slot outside the known gaps, and not one more
+    off_grid: int  # rows whose open time is not on the grid
+    holes: tuple[Span, ...]  # grid slots without a row
+    is_exact: bool  # exactly one row for every slot outside the known gaps
 
 
 def find_missing_timestamps(
     tx: Transaction, series: Series, entries: Sequence[LedgerEntry], gaps: Sequence[Gap], spans: Sequence[Span]
 ) -> list[Span]:
-    """Return the grid slots inside `spans` that no stored candle stands for, as spans, ascending.
+    """Return the grid slots inside `spans` without a stored candle, merged into half-open spans, ascending.
 
-    A candle off the grid stands for the slot that it falls in. `entries` and `gaps` are the series'
-    ledger entries and open gaps; they only spare work.
+    A candle off the grid fills the slot that it falls in. `entries` and `gaps` are the series'
+    ledger entries and gaps that are not healed; they only make the search faster.
     """
     return list(survey_table(tx, series, entries, gaps, spans).holes)
 
@@ -61,9 +61,9 @@ def survey_table(
 ) -> TableSurvey:
     """Return what the series' table holds in `spans` (ascending, disjoint), computed in the database.
 
-    With a unique key, rows on the grid alone and none inside the known gaps, as many rows as there are
-    other slots leave no slot empty: one count proves it. Only where it does not, the spans of the ledger
-    are counted one by one, and holes are looked for in those that do not add up.
+    When the table has a unique key, all rows are on the grid and none is inside a known gap, then as many rows
+    as other slots means that every slot is filled: one count is enough. Otherwise each ledger span
+    is counted, and holes are searched only in those whose count is wrong.
     """
     table, interval = series.table_name, series.interval
     known = merge(inside([gap.span for gap in gaps], spans))
@@ -98,16 +98,16 @@ def survey_table(
 
 
 def _slots_of(stretch: Span, interval: Interval) -> Span | None:
-    """Return the whole slots between two candles; `stretch` runs from one's nominal end to the next's open."""
+    """Return the whole slots in `stretch`, which is from the end of one candle to the open time of the next."""
     return span_or_none(
         interval.open_of(interval.index(stretch.start_ms)), interval.open_of(interval.index(stretch.end_ms))
     )
 
 
 def fill_missing(recheck: GapRecheck, spans: Sequence[Span]) -> HealResult:
-    """Find every missing slot inside `spans` (covered ones), ask for it, save what comes, and judge the rest.
+    """Find every missing slot inside `spans` (covered ranges), fetch it, and update the gaps of what stays missing.
 
-    Slots that are known not to be at the exchange are asked for only when their schedule says so. Raises SeriesError
+    Slots that are known not to be at the exchange are requested only when their recheck is due. Raises SeriesError
     and ExchangeUnavailable.
     """
     session = recheck.session
@@ -115,7 +115,7 @@ def fill_missing(recheck: GapRecheck, spans: Sequence[Span]) -> HealResult:
     to_ask = [gap for gap in current if gap.status is GapStatus.MISSING or recheck.wants(gap)]
     result = recheck_gaps(recheck, to_ask) if to_ask else RecheckResult(SaveResult(), 0, 0)
     _check_hashes(recheck, spans)
-    with session.database.transaction(f"note the check of {session.series}") as tx:
+    with session.database.transaction(f"record the check of {session.series}") as tx:
         set_checked(tx, session.series_id, session.now_ms)
     if to_ask:
         _log.info(
@@ -129,13 +129,13 @@ def fill_missing(recheck: GapRecheck, spans: Sequence[Span]) -> HealResult:
 
 
 def _enter_missing(session: SeriesSession, spans: Sequence[Span]) -> list[Gap]:
-    """Enter the holes of the table inside `spans` into the gaps and return all open gaps there."""
+    """Record the holes of the table inside `spans` as gaps; return all gaps there that are not healed."""
     now_ms = session.exchange_now_ms()
     with session.database.transaction(f"look for missing candles of {session.series}") as tx:
         entries = load_entries(tx, session.series_id, session.table)
         known = [gap for gap in load_open_gaps(tx, session.series_id) if inside([gap.span], spans)]
         holes = find_missing_timestamps(tx, session.series, entries, known, spans)
-        # Rows inside a known gap do not heal it: no source gave them. `check` shows them, `verify` judges them.
+        # Rows inside a known gap do not heal it: no source gave them. `check` reports and `verify` compares them.
         fresh = subtract(holes, [gap.span for gap in known])
         never_had = _never_had(tx, session.table, entries, fresh)
         found = [new_gap(span, now_ms, was_committed=True) for span in subtract(fresh, never_had)]
@@ -145,19 +145,19 @@ def _enter_missing(session: SeriesSession, spans: Sequence[Span]) -> list[Gap]:
 
 
 def _never_had(tx: Transaction, table: str, entries: Sequence[LedgerEntry], holes: Sequence[Span]) -> list[Span]:
-    """Return the `holes` inside spans that hold what was committed: the source lacked these slots then."""
+    """Return the `holes` inside ledger spans whose hash still matches: the source lacked these slots when fetched."""
     touched = [entry for entry in entries if inside([entry.span], holes)]
     whole = [entry.span for entry in touched if is_as_recorded(tx, table, entry)]
     return merge(inside(holes, whole))
 
 
 def _check_hashes(recheck: GapRecheck, spans: Sequence[Span]) -> None:
-    """Hold spans that others may have changed against their hashes, and those without a hash against the exchange.
+    """Check the hashes of spans that may have external changes; compare spans without a hash with the exchange.
 
-    Note which are as they were committed; the others stay for `check` to show and `verify` to judge.
+    Matching hashes are recorded. Spans that do not match are left for `check` to report and `verify` to compare.
     """
     session = recheck.session
-    with session.database.transaction(f"hold the candles of {session.series} against their hashes") as tx:
+    with session.database.transaction(f"check the hashes of {session.series}") as tx:
         seen = snapshot_of(tx)
         entries = load_entries(tx, session.series_id, session.table)
         doubtful = [entry for entry in entries if not entry.is_hash_checked]

@@ -1,4 +1,4 @@
-"""Why the exchange has no candle: a halt, a lost record, or a symbol that was gone and came back."""
+"""Finds why the exchange has no candle: a halt, a lost record, or a symbol that was delisted and listed again."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from logic.series_session import SeriesSession
 
 _log = logging.getLogger(__name__)
 
-_MAX_OTHERS = 50  # other series of the market that are looked at
+_MAX_OTHERS = 50  # other series of the market to compare with
 
 
 def explain(session: SeriesSession, options: FetchOptions, gap: Gap) -> Gap:
-    """Return an absent gap with the reason why, as far as it can be told; other gaps come back as they are.
+    """Return a gap that is not at the exchange with its reason, if one can be found; other gaps unchanged.
 
-    Asks REST for the next longer candles over the gap. Raises ExchangeUnavailable.
+    Fetches longer candles over the gap by REST. Raises ExchangeUnavailable.
     """
     if gap.status is not GapStatus.NOT_AT_EXCHANGE or gap.reason not in (None, Reason.UNKNOWN):
         return gap
@@ -65,7 +65,7 @@ def _reason(session: SeriesSession, options: FetchOptions, gap: Gap) -> tuple[Re
 
 
 def _longer(interval: Interval) -> Interval | None:
-    """Return the interval whose candles are compared with those of `interval`: aligned, and much longer."""
+    """Return an interval to compare with: much longer, and on a grid that fits; None when there is none."""
     step_ms = interval.step_ms
     if step_ms is None or step_ms > MS_PER_DAY:
         return None
@@ -75,7 +75,7 @@ def _longer(interval: Interval) -> Interval | None:
 
 
 def _by_longer_candles(session: SeriesSession, gap: Gap, longer: Interval) -> tuple[Reason, str] | None:
-    """Return the reason by what longer candles hold beyond the shorter ones; None when they cannot be compared."""
+    """Return the reason, by the trades that only the longer candles count; None when they cannot be compared."""
     series = session.series
     span = Span(longer.floor(gap.span.start_ms), longer.ceil(gap.span.end_ms))
     with session.database.transaction(f"sum the candles around a gap of {series}") as tx:
@@ -83,7 +83,7 @@ def _by_longer_candles(session: SeriesSession, gap: Gap, longer: Interval) -> tu
         others = [one for one in load_open_gaps(tx, session.series_id, span) if one.status is GapStatus.MISSING]
         volume, trades = sum_traded(tx, session.table, span)
     if others or subtract([span], covered):
-        return None  # the shorter candles around the gap are not all there
+        return None  # not all shorter candles around the gap are stored
     try:
         candles = session.exchange.fetch_candles(series.of(longer), span)
     except SeriesError as error:
@@ -111,11 +111,11 @@ def _is_alike(one: Series, other: Series) -> bool:
 
 
 def _others(database: Database, series: Series, span: Span) -> tuple[int, int]:
-    """Return how many other stored series of the market and interval tell of `span`, and how many have candles there.
+    """Return how many other series of the market and interval can be compared, and how many have candles in `span`.
 
-    One without a candle there tells only when its own gap ledger says that the exchange has none.
+    A series without a candle in `span` counts only when its own gaps say that the candles are not at the exchange.
     """
-    telling = with_candles = 0
+    comparable = with_candles = 0
     with database.transaction("look at the other series of the market") as tx:
         alike = [row for row in load_catalog(tx) if row.series != series and _is_alike(row.series, series)]
         for row in alike[:_MAX_OTHERS]:
@@ -124,7 +124,7 @@ def _others(database: Database, series: Series, span: Span) -> tuple[int, int]:
                 continue
             has_candles = bool(get_existing_timestamps(tx, table, span))
             gaps = load_open_gaps(tx, row.id, span)
-            absent = [gap.span for gap in gaps if gap.status is GapStatus.NOT_AT_EXCHANGE]
-            telling += has_candles or not subtract([span], absent)
+            explained = [gap.span for gap in gaps if gap.status is GapStatus.NOT_AT_EXCHANGE]
+            comparable += has_candles or not subtract([span], explained)
             with_candles += has_candles
-    return telling, with_candles
+    return comparable, with_candles

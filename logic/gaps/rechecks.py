@@ -1,4 +1,4 @@
-"""Looks at known gaps again: asks the exchange for them, saves what comes, and judges what stays."""
+"""Rechecks known gaps: fetches them again, saves candles that came, and updates the gaps that stay."""
 
 from __future__ import annotations
 
@@ -31,48 +31,48 @@ _MAX_FILES = 3  # archive files that are read as evidence for one gap
 
 @dataclass(frozen=True, slots=True)
 class RecheckResult:
-    """What became of the gaps that were looked at. Counts are candles (grid slots)."""
+    """The result of rechecked gaps. Counts are candles (grid slots)."""
 
     saved: SaveResult
     not_at_exchange: int  # newly confirmed to be not at the exchange
-    unexplained: int  # neither there nor explained
+    unexplained: int  # still missing
 
 
 @dataclass(frozen=True, slots=True)
 class GapRecheck:
-    """One series in a run, and how its candles may be fetched."""
+    """Decides which gaps of one series to recheck, and how."""
 
     session: SeriesSession
     options: FetchOptions
 
     @property
     def series(self) -> Series:
-        """The series whose gaps are asked about."""
+        """The series whose gaps are rechecked."""
         return self.session.series
 
     def wants(self, gap: Gap) -> bool:
-        """Whether there is something to do for the gap: a recheck that is due, or a reason to be found."""
+        """Whether the gap needs work: its recheck is due, or it has no reason yet."""
         return self.is_due(gap) or (gap.status is GapStatus.NOT_AT_EXCHANGE and gap.reason is None)
 
     def is_due(self, gap: Gap) -> bool:
-        """Whether the gap's schedule asks for a recheck, or REST can be asked that never was."""
+        """Whether a recheck is due: by the gap's schedule, or because REST is allowed and was never asked."""
         never_asked = gap.status is GapStatus.MISSING and gap.last_rest_ms() is None and self.options.allowed.rest
         return never_asked or gap.is_due(self.session.exchange_now_ms())
 
     def can_answer(self, gap: Gap) -> bool:
-        """Whether asking now can bring something: a first answer, or a second one late enough to count."""
+        """Whether fetching now can help: it gives a first answer, or a second one that is late enough to count."""
         if gap.status is GapStatus.NOT_AT_EXCHANGE and not self.is_due(gap):
             return False
         if not self.options.allowed.rest:
-            return not gap.answers  # a second reading of the files is `_ask_archives`
+            return not gap.answers  # `_ask_archives` reads the files a second time
         last_ms = gap.last_rest_ms()
         return last_ms is None or self.session.exchange_now_ms() - last_ms >= RECHECK_MS
 
 
 def recheck_gaps(recheck: GapRecheck, gaps: Sequence[Gap]) -> RecheckResult:
-    """Ask for the slots of `gaps` (open ones of one series), by the cheapest source, and keep what is learned.
+    """Fetch the slots of `gaps` (not healed, of one series) from the cheapest source; save candles and evidence.
 
-    Raises SeriesError and ExchangeUnavailable; what was saved and judged by then stays.
+    Raises SeriesError and ExchangeUnavailable; what was saved before stays.
     """
     spans = [gap.span for gap in gaps]
     saved = _ask(recheck, [gap for gap in gaps if recheck.can_answer(gap)])
@@ -84,15 +84,15 @@ def recheck_gaps(recheck: GapRecheck, gaps: Sequence[Gap]) -> RecheckResult:
     now_ms = recheck.session.exchange_now_ms()
     final = [postponed(gap, now_ms) if gap.status is GapStatus.MISSING else gap for gap in explained]
     _save(recheck, after, final)
-    was_absent = merge(gap.span for gap in gaps if gap.status is GapStatus.NOT_AT_EXCHANGE)
-    newly = subtract([gap.span for gap in final if gap.status is GapStatus.NOT_AT_EXCHANGE], was_absent)
+    not_there_before = merge(gap.span for gap in gaps if gap.status is GapStatus.NOT_AT_EXCHANGE)
+    newly = subtract([gap.span for gap in final if gap.status is GapStatus.NOT_AT_EXCHANGE], not_there_before)
     missing = [gap.span for gap in final if gap.status is GapStatus.MISSING]
     interval = recheck.series.interval
     return RecheckResult(saved, interval.count_in(newly), interval.count_in(missing))
 
 
 def _reload(recheck: GapRecheck, spans: Sequence[Span]) -> list[Gap]:
-    """Return the open gaps inside `spans` as the database has them now."""
+    """Return the gaps that overlap `spans` and are not healed, as they are in the database now."""
     if not spans:
         return []
     with recheck.session.database.transaction(f"read the gaps of {recheck.series}") as tx:
@@ -108,7 +108,7 @@ def _save(recheck: GapRecheck, before: Sequence[Gap], after: Sequence[Gap]) -> N
 
 
 def _ask(recheck: GapRecheck, gaps: Sequence[Gap]) -> SaveResult:
-    """Fetch the slots of `gaps` through the same path as a backfill, save what comes, note what does not."""
+    """Fetch the slots of `gaps` in the same way as a backfill; save candles, record holes as evidence."""
     if not gaps:
         return SaveResult()
     saved = SaveResult()
@@ -122,9 +122,9 @@ def _ask(recheck: GapRecheck, gaps: Sequence[Gap]) -> SaveResult:
 
 
 def _groups(recheck: GapRecheck, gaps: Sequence[Gap]) -> Iterator[tuple[list[Span], bool]]:
-    """Yield the spans that are saved together, and whether what comes there came late; each inside one ledger entry.
+    """Yield spans to save together, all inside one ledger entry, and whether their candles were never committed.
 
-    The entry's hash tells when all that was lost from the table is back, so that comes first.
+    Candles that were committed come first: the entry's hash then shows whether all of them are back.
     """
     lost = merge(gap.span for gap in gaps if gap.was_committed)
     late = merge(gap.span for gap in gaps if not gap.was_committed)
@@ -139,13 +139,13 @@ def _groups(recheck: GapRecheck, gaps: Sequence[Gap]) -> Iterator[tuple[list[Spa
 
 
 def _fetch(recheck: GapRecheck, spans: Sequence[Span]) -> tuple[list[FetchedSpan], list[Hole]]:
-    """Return what the cheapest source has in `spans`, and the slots that it lacks."""
+    """Return what the cheapest sources have in `spans`, and the slots that they lack."""
     options, exchange = recheck.options, recheck.session.exchange
     reach = Span(spans[0].start_ms, spans[-1].end_ms)
-    # Guessing file names costs a request where one is wrong; a listing would cost one always.
+    # A wrongly guessed file name costs one request; reading the listing would always cost one.
     now_ms = recheck.session.exchange_now_ms()
     published = guess_index(options.rules, reach, now_ms) if options.allowed.archives else NO_ARCHIVES
-    # Gaps near each other fit into one page.
+    # Gaps that fit into one page are fetched together.
     wanted = coalesce(spans, recheck.series.interval, options.rules.page_rows)
     chunks = make_plan(options, wanted, published).chunks
     found = [fetch_chunk(options, chunk, published, exchange) for chunk in chunks]
@@ -157,9 +157,9 @@ def _fetch(recheck: GapRecheck, spans: Sequence[Span]) -> tuple[list[FetchedSpan
 def _save_inside(
     recheck: GapRecheck, spans: Sequence[Span], fetched: Sequence[FetchedSpan], came_late: bool
 ) -> SaveResult:
-    """Save the part of `fetched` that lies inside `spans` (what is between gaps is there already), and heal the gaps.
+    """Save the part of `fetched` inside `spans` (candles between the gaps are stored already), and heal the gaps.
 
-    One transaction: a gap is healed by candles that a source gave, never by rows that merely are there.
+    Both in one transaction: only candles from a source heal a gap, not rows that happen to be in the table.
     """
     session = recheck.session
     parts = [one.within(part) for one in fetched for span in spans if (part := one.span.intersect(span)) is not None]
@@ -178,7 +178,7 @@ def _save_inside(
 
 
 def _note_answers(recheck: GapRecheck, holes: Sequence[Hole]) -> None:
-    """Add what was answered about holes to the gaps that are still there."""
+    """Add the answers about `holes` as evidence to the gaps that are not healed."""
     if not holes:
         return
     before = _reload(recheck, [hole.span for hole in holes])
@@ -188,13 +188,13 @@ def _note_answers(recheck: GapRecheck, holes: Sequence[Hole]) -> None:
 
 
 def _ask_archives(recheck: GapRecheck, gap: Gap) -> SaveResult:
-    """Read the archive files of a gap's days that were not read yet: the second source that a judgement needs."""
+    """Read the archive files of the gap that were not read yet, as the second source that the evidence needs."""
     saved = SaveResult()
     session, allowed = recheck.session, recheck.options.allowed
     now_ms = session.exchange_now_ms()
     if not allowed.archives or (gap.last_rest_ms() is None and allowed.rest):
         return saved
-    # With nothing but archives, a file that is read again and still lacks it is the second answer.
+    # When only archives are allowed, reading the same file again later gives the second answer.
     asked = gap.archives_asked(since_ms=0 if allowed.rest else now_ms - RECHECK_MS + 1)
     holes: list[Hole] = []
     for period in _periods(recheck.options.rules, gap, now_ms):
@@ -218,7 +218,7 @@ def _ask_archives(recheck: GapRecheck, gap: Gap) -> SaveResult:
 
 
 def _periods(rules: SeriesRules, gap: Gap, now_ms: int) -> list[Period]:
-    """Return the archive files that hold the gap and can be out: days, or months where days are many or none."""
+    """Return the files that cover the gap and may be published: daily ones, or monthly ones if too many."""
     last_open_ms = rules.interval.add(gap.span.end_ms, -1)
     for period_at in (day_of, month_of):
         if period_at is day_of and not rules.has_daily_archives:

@@ -1,4 +1,4 @@
-"""What a table holds against what it should hold. Reads only, asks nobody."""
+"""Compares what a table holds with what it should hold. Read-only, no network."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ _OFF_GRID_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class SeriesCheck:
-    """One series held against grid, ledger and gaps. Counts are candles; spans are half-open, epoch ms."""
+    """The check of one series against grid, ledger and gaps. Counts are candles; spans are half-open, epoch ms."""
 
     row: CatalogRow
-    spans: tuple[Span, ...]  # the range that was looked at
+    spans: tuple[Span, ...]  # the ranges that were checked
     expected: int = 0
-    stored: int = 0  # rows inside the range
+    stored: int = 0  # rows inside `spans`
     not_at_exchange: int = 0  # slots without a candle at the exchange, with evidence
     off_grid: int = 0
     off_grid_shown: tuple[int, ...] = ()  # the first of them, epoch ms
-    unexplained: tuple[Span, ...] = ()  # slots without a candle and without an explanation
+    unexplained: tuple[Span, ...] = ()  # missing slots that are not known to be not at the exchange
     never_fetched: tuple[Span, ...] = ()
-    extra: tuple[Span, ...] = ()  # where rows are that no source is recorded for
+    extra: tuple[Span, ...] = ()  # where rows are without a recorded source
     extra_rows: int = 0
     doubled: int = 0
-    altered: tuple[Span, ...] = ()  # committed spans whose values are no longer those committed
-    not_compared: tuple[Span, ...] = ()  # committed spans whose hash is not known: verify fetches them
-    gaps: tuple[Gap, ...] = ()  # the open ones inside the range
+    altered: tuple[Span, ...] = ()  # ledger spans whose values no longer match their hash
+    not_compared: tuple[Span, ...] = ()  # ledger spans without a hash: only `verify` can compare them
+    gaps: tuple[Gap, ...] = ()  # those inside `spans` that are not healed
     faults: tuple[str, ...] = ()  # of the table itself
-    external_change: str | None = None  # who last changed candles by hand
-    is_empty: bool = False  # an active series that trades, of which nothing was ever fetched
+    external_change: str | None = None  # the last one: when, by whom
+    is_empty: bool = False  # an active series that has begun to trade, but nothing was ever fetched
 
     @property
     def missing(self) -> int:
-        """Slots that should hold a candle and do not."""
+        """Number of slots that should hold a candle and do not."""
         return self.row.series.interval.count_in((*self.unexplained, *self.never_fetched))
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything that is not absent is there, nothing else is, and the values are those committed."""
+        """Whether all candles that are at the exchange are stored, unchanged, and there are no other rows."""
         wrong = (
             self.unexplained
             or self.never_fetched
@@ -99,20 +99,20 @@ def check_series(tx: Transaction, row: CatalogRow, asked: TimeRange, now_ms: int
 def _compare(
     tx: Transaction, row: CatalogRow, entries: Sequence[LedgerEntry], spans: Sequence[Span], asked: TimeRange
 ) -> SeriesCheck:
-    """Hold a table of the right shape against grid, ledger and gaps."""
+    """Compare a table of the right shape with grid, ledger and gaps."""
     series, table = row.series, row.series.table_name
     covered = merge(entry.span for entry in entries)
     all_gaps = load_open_gaps(tx, row.id)
     gaps = [gap for gap in all_gaps if inside([gap.span], spans)]
-    to_look = [part for span in covered for one in spans if (part := span.intersect(one)) is not None]
-    survey = survey_table(tx, series, entries, gaps, to_look)
+    to_check = [part for span in covered for one in spans if (part := span.intersect(one)) is not None]
+    survey = survey_table(tx, series, entries, gaps, to_check)
     explained = inside([gap.span for gap in gaps if gap.status is GapStatus.NOT_AT_EXCHANGE], survey.holes)
     extra = _unrecorded_rows(tx, row, covered, gaps, [_ALL_TIME] if asked.is_unbounded else spans)
     if not survey.is_exact:
-        extra += _surplus(tx, series, entries, all_gaps, survey.holes, to_look)
+        extra += _surplus(tx, series, entries, all_gaps, survey.holes, to_check)
     unexplained = subtract(survey.holes, explained)
     faults = []
-    if survey.off_grid and (moved := sum(count_between_milliseconds(tx, table, span) for span in to_look)):
+    if survey.off_grid and (moved := sum(count_between_milliseconds(tx, table, span) for span in to_check)):
         faults.append(f"{moved:,} rows open between two milliseconds, where no source has a candle")
     altered, not_compared = _values(tx, table, entries, spans, [*unexplained, *(span for span, _ in extra)])
     return SeriesCheck(
@@ -145,9 +145,9 @@ def _first_off_grid(tx: Transaction, series: Series, spans: Sequence[Span]) -> l
 def _unrecorded_rows(
     tx: Transaction, row: CatalogRow, covered: Sequence[Span], gaps: Sequence[Gap], scope: Sequence[Span]
 ) -> list[tuple[Span, int]]:
-    """Return from where to where in `scope` rows are that no source gave, and how many.
+    """Return where in `scope` there are rows that no source gave, and how many.
 
-    Outside what was fetched, outside its listing, and inside known gaps.
+    These are rows outside what was fetched, outside the listing period, and inside known gaps.
     """
     interval = row.series.interval
     outside = subtract([_ALL_TIME], covered)
@@ -169,12 +169,12 @@ def _surplus(
     holes: Sequence[Span],
     scope: Sequence[Span],
 ) -> list[tuple[Span, int]]:
-    """Return the committed spans touching `scope` that hold more rows than were committed, and how many more.
+    """Return the ledger spans overlapping `scope` that hold more rows than were committed, and how many more.
 
-    Rows inside the series' open gaps are not counted here. `holes` are those inside `scope`; a committed span that
-    reaches out of it is looked through as a whole.
+    Rows inside known gaps are not counted here. `holes` are those inside `scope`; a ledger span that
+    extends beyond it is searched as a whole.
     """
-    # Where the hash is not known, neither is the number of rows.
+    # An entry without a hash has no reliable number of rows either.
     touched = [entry for entry in entries if entry.content_hash is not None and inside([entry.span], scope)]
     known = merge(gap.span for gap in gaps)
     parts = [(entry, part) for entry in touched for part in subtract([entry.span], known)]
@@ -197,11 +197,10 @@ def _surplus(
 def _values(
     tx: Transaction, table: str, entries: Sequence[LedgerEntry], spans: Sequence[Span], known_wrong: Sequence[Span]
 ) -> tuple[list[Span], list[Span]]:
-    """Return the committed spans whose values differ from those committed, and those that nothing vouches for.
+    """Return the ledger spans whose values differ from those committed, and those without a hash.
 
-    Only spans that may have been touched by others since are read: statements that change candles are
-    noted by a trigger, and where that is missing all are read. Where candles are lost or too many
-    (`known_wrong`), the hash says nothing more.
+    Only spans with possible external changes are read: a trigger records these, and without the trigger
+    all spans are read. Where rows are missing or too many (`known_wrong`), the hash cannot match and is not reported.
     """
     watched = is_watched(tx, table)
     touched = [entry for entry in entries if inside([entry.span], spans)]

@@ -1,1 +1,1 @@
-"""What a series needs: its listing period, the range wanted, the chunks that fetch it."""
+"""Plans what to fetch of a series: its listing period, the wanted range, the chunks."""

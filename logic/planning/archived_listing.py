@@ -1,4 +1,4 @@
-"""The first and the last candle of a symbol that only the archives still know."""
+"""Finds the first and the last candle of an unlisted symbol, which is in the archives only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BEFORE_ALL_MS = 1_483_228_800_000
 
 
 def find_archived_span(series: Series, exchange: ExchangeSource, known_first_ms: int | None) -> Span | None:
-    """Return from the first candle of the first archive file to the end of the last candle of the last one.
+    """Return the span from the first candle of the first archive file to the end of the last candle of the last file.
 
     None when the archives hold no file of the series. `known_first_ms` (the first candle's open time)
     saves the download of the first file. Raises ArchiveUnavailable when the listing cannot be read,
@@ -23,7 +23,7 @@ def find_archived_span(series: Series, exchange: ExchangeSource, known_first_ms:
     files = exchange.archives.list_published(series, everything).periods
     if not files:
         return None
-    # Where a day and its month begin or end together, the day is the smaller file.
+    # When a daily and a monthly file begin or end together, the daily one is smaller.
     first = min(files, key=lambda file: (file.span.start_ms, file.span.end_ms))
     last = max(files, key=lambda file: (file.span.end_ms, file.span.start_ms))
     first_ms = _open_times(series, first, exchange)[0] if known_first_ms is None else known_first_ms

@@ -1,4 +1,4 @@
-"""The plan of a backfill without doing it (`--dry-run`)."""
+"""Plans a backfill without running it (`--dry-run`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from logic.planning.series_plan import FetchPolicy, SeriesPlan, plan_series
 
 @dataclass(frozen=True, slots=True)
 class PlannedSeries:
-    """One series with its plan and what that will cost, or with why there is none."""
+    """One series with its plan and the expected cost, or with the error that prevented a plan."""
 
     series: Series
     plan: SeriesPlan | None = None

@@ -1,4 +1,4 @@
-"""When a symbol's candles begin and end at the exchange: learned from it, and not asked again where it is known."""
+"""Finds the listing period of a symbol; asks the exchange only for what is not known yet."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from logic.planning.reused_ticker import earlier_contracts_notes, find_first_lis
 
 _log = logging.getLogger(__name__)
 
-# Without a candle for this long, and for this many of its candles, a symbol has ended whatever its status
-# says: a market that trades makes candles without trades too (docs/binance.md, Listings).
+# A symbol without a candle for this long, and for this many candles, has ended whatever its status says: a market that
+# is open has candles even without trades (docs/binance.md, Listings and reused tickers).
 _LONG_MS = 7 * MS_PER_DAY
 _LONG_CANDLES = 3
-# Whether a dormant symbol has come back is asked this often: its status would not tell.
-_ASK_AGAIN_MS = 7 * MS_PER_DAY
-# The archives of a symbol's last days can come this late; a slip of eight days was seen (docs/binance.md, Archives).
+# How often a dormant symbol is checked for new candles: its status does not show them.
+_DORMANT_CHECK_MS = 7 * MS_PER_DAY
+# The last archive files of a symbol can be this late; eight days were seen (docs/binance.md, Archives).
 _ARCHIVES_FINAL_MS = 14 * MS_PER_DAY
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCoverage:
-    """What earlier runs learned and committed of a series."""
+    """The listing and the coverage of a series from earlier runs."""
 
     listing: ListingPeriod = field(default_factory=ListingPeriod)
     covered: Sequence[Span] = ()  # merged
-    # Open time (epoch ms) of the newest stored candle, where that is known. It only decides whether the exchange is
-    # asked if the symbol has ended: a wrong one costs two requests or delays that question.
+    # Open time (epoch ms) of the newest stored candle, if known. It only decides whether the exchange is asked if the
+    # symbol has ended: a wrong value costs two requests, or the end is noticed later.
     last_candle_ms: int | None = None
 
 
@@ -52,22 +52,22 @@ def resolve_listing(
 ) -> ListingPeriod:
     """Return the listing period of a series; asks the exchange only for what is not known or may have changed.
 
-    A symbol has ended when its status or its delivery date says so, or when a symbol that is said to trade has had no
-    candle for more than 7 days and 3 candles (it is dormant). The latter is asked for (two requests) only when more
-    than that is left to fetch behind the newest candle: never in a series that is kept up, once at a first run over a
-    longer range. No request is made about an end that is known, covered and more than 7 days old while the status
-    stays; whether a dormant symbol has come back is asked once a week. A symbol that is not in `symbols` (the market's
-    list) lives on in its archives, where these may be read.
+    A symbol has ended when its status or its delivery date says so, or when it is dormant: its status is trading, but
+    it has had no candle for more than 7 days and 3 candles. Dormancy is checked (two requests) only when more than
+    that is left to fetch after the newest candle: never for a series that is up to date, once in a first run over a
+    longer range. No request is made for an end that is known, covered and more than 7 days old while the status
+    stays the same. A dormant symbol is checked for new candles once a week. A symbol that is not in `symbols` (the
+    market's list) is unlisted: its archives are used, if allowed.
 
-    New notes and a new dormancy are logged as warnings. Raises SeriesError for a symbol that neither the list nor the
-    archives know, and ExchangeUnavailable.
+    New notes and a new dormancy are logged as warnings. Raises SeriesError for a symbol that is neither in the list nor
+    in the archives, and ExchangeUnavailable.
     """
     resolver = _Resolver(wanted, stored, exchange, allowed)
     symbol = symbols.get(wanted.series.symbol)
     if symbol is None:
         period = resolver.unlisted(symbols)
     elif symbol.is_pending:
-        # What is known of an earlier listing is needed when trading begins.
+        # The end and notes of an earlier listing are kept: they are needed when trading begins.
         period = ListingPeriod(None, stored.listing.end_ms, symbol.status, is_pending=True, notes=stored.listing.notes)
     else:
         period = resolver.listed(symbol)
@@ -76,7 +76,7 @@ def resolve_listing(
 
 
 def wanted_span(wanted: WantedSeries, period: ListingPeriod, now_ms: int) -> Span | None:
-    """Return the grid range wanted, inside the listing period and the closed candles."""
+    """Return the wanted range on the grid, limited to the listing period and to closed candles, or None."""
     if period.first_ms is None:
         return None
     interval = wanted.series.interval
@@ -87,7 +87,7 @@ def wanted_span(wanted: WantedSeries, period: ListingPeriod, now_ms: int) -> Spa
     if period.end_ms is not None:
         end_ms = min(end_ms, interval.ceil(period.end_ms))
     if wanted.end_ms is not None:
-        # An end inside a candle leaves that candle's open time inside the range.
+        # An end inside a candle's slot includes that candle.
         end_ms = min(end_ms, interval.ceil(wanted.end_ms))
     return span_or_none(start_ms, end_ms)
 
@@ -113,7 +113,7 @@ class _Resolver:
         return self.exchange.now_ms(self._series.market)
 
     def listed(self, symbol: SymbolInfo) -> ListingPeriod:
-        """Return the listing of a symbol that the exchange lists and that has begun to trade."""
+        """Return the listing of a symbol that is in the exchange's list and has begun to trade."""
         known = self._known
         trades = symbol.is_trading and not _is_delivered(symbol, self._now_ms())
         period = ListingPeriod(known.first_ms, None, symbol.status, notes=known.notes)
@@ -144,17 +144,21 @@ class _Resolver:
         return replace(period, end_ms=symbol.delivery_ms if _is_delivered(symbol, now_ms) else None)
 
     def _with_dormancy(self, period: ListingPeriod) -> ListingPeriod:
-        """Return the listing of a symbol that is said to trade, with an end when it has had no candle for long."""
+        """Return the listing of a symbol whose status is trading, with an end if it is dormant."""
         interval, known, now_ms = self._series.interval, self._known, self._now_ms()
         asked_ms = known.dormant_checked_ms if known.status == period.status else None
         still_dormant = replace(period, end_ms=known.end_ms, dormant_checked_ms=asked_ms)
-        if asked_ms is not None and asked_ms <= now_ms < asked_ms + _ASK_AGAIN_MS and self._is_final(period, now_ms):
+        if (
+            asked_ms is not None
+            and asked_ms <= now_ms < asked_ms + _DORMANT_CHECK_MS
+            and self._is_final(period, now_ms)
+        ):
             return still_dormant
         whole, covered = wanted_span(self.wanted, period, now_ms), self.stored.covered
         if whole is None or not subtract([whole], covered):
             return period if asked_ms is None else still_dormant
-        held_until_ms = max(whole.start_ms, self._held_until_ms()) if covered else whole.start_ms
-        if not _is_long(interval, held_until_ms, whole.end_ms):
+        stored_until_ms = max(whole.start_ms, self._stored_until_ms()) if covered else whole.start_ms
+        if not _is_long(interval, stored_until_ms, whole.end_ms):
             return period
         last_ms = self.exchange.find_last_candle(self._series, period.first_ms)
         if last_ms is None:
@@ -164,8 +168,8 @@ class _Resolver:
             return period
         return replace(period, end_ms=end_ms, dormant_checked_ms=now_ms)
 
-    def _held_until_ms(self) -> int:
-        """Return up to when candles are held. Coverage alone can run on over slots that have none."""
+    def _stored_until_ms(self) -> int:
+        """Return the end of the newest stored candle. Coverage can extend further, over slots without candles."""
         last_ms, covered = self.stored.last_candle_ms, self.stored.covered
         covered_until_ms = covered[-1].end_ms
         if last_ms is None or last_ms >= covered_until_ms:
@@ -173,7 +177,7 @@ class _Resolver:
         return min(_end_of(self._series.interval, max(last_ms, covered[0].start_ms)), covered_until_ms)
 
     def _is_final(self, period: ListingPeriod, now_ms: int) -> bool:
-        """Whether a known end needs no more asking: over 7 days ago, and what is wanted is covered up to it."""
+        """Whether a known end is final: more than 7 days ago, and the wanted range is covered up to it."""
         end_ms, covered = self._known.end_ms, self.stored.covered
         if end_ms is None or now_ms - end_ms <= _LONG_MS:
             return False
@@ -181,7 +185,7 @@ class _Resolver:
         return whole is None or (bool(covered) and covered[-1].end_ms >= whole.end_ms)
 
     def unlisted(self, symbols: Mapping[str, SymbolInfo]) -> ListingPeriod:
-        """Return the listing of a symbol that the exchange no longer lists, from the catalog or else the archives."""
+        """Return the listing of an unlisted symbol, from the catalog or else from the archives."""
         series, known = self._series, self._known
         if not self.allowed.archives:
             raise _unknown_symbol(series, symbols, "")
@@ -207,7 +211,7 @@ class _Resolver:
 
 
 def _is_delivered(symbol: SymbolInfo, now_ms: int) -> bool:
-    """Whether the delivery date has passed: it is moved to the time of a delisting (docs/binance.md, Listings)."""
+    """Whether the delivery date has passed; a delisting moves it (docs/binance.md, Symbol list and statuses)."""
     return symbol.delivery_ms is not None and symbol.delivery_ms <= now_ms
 
 
@@ -219,12 +223,12 @@ def _unknown_symbol(series: Series, symbols: Mapping[str, SymbolInfo], archives:
 
 
 def _end_of(interval: Interval, open_ms: int) -> int:
-    """Return the end of the slot that a candle stands for; some candles open off the grid."""
+    """Return the end of the grid slot of a candle, whose open time may be off the grid."""
     return interval.add(interval.floor(open_ms), 1)
 
 
 def _is_long(interval: Interval, since_ms: int, until_ms: int) -> bool:
-    """Whether a stretch without candles is too long for a symbol that trades."""
+    """Whether a range without candles is too long for a symbol that trades."""
     candles_ms = interval.add(interval.floor(since_ms), _LONG_CANDLES)
     return until_ms > max(since_ms + _LONG_MS, candles_ms)
 

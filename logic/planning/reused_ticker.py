@@ -1,8 +1,8 @@
-"""The first candle of a listed symbol, where a ticker that was used before must not be taken for one life.
+"""Finds the first candle of a listed symbol, apart from earlier listings under the same ticker.
 
-The exchange gives a ticker to another contract: the old one's archives are kept under a ...SETTLED
-name, or its candles are still answered under the ticker (docs/binance.md, Listings: identity is symbol plus
-listing era). Futures alone say when a contract began, so only they can be told apart.
+The exchange may reuse a ticker for another contract. The old contract's archives are kept under a ...SETTLED
+name, or its candles are still returned under the ticker (docs/binance.md, Listings and reused tickers). Only futures
+give the date when a contract began, so only their listings can be told apart.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from fetcher.source import ExchangeSource
 
 _log = logging.getLogger(__name__)
 
-# An onboard date a few days behind the first candle is no second listing: contracts are announced late.
+# An onboard date a few days after the first candle is not a second listing: some dates are late.
 _TOLERANCE_MS = 7 * MS_PER_DAY
 
 
 @dataclass(frozen=True, slots=True)
 class FirstListing:
-    """The open time (epoch ms) of the first candle that belongs to the symbol, and what a reader should know."""
+    """The open time (epoch ms) of the first candle of the present listing, and notes for the operator."""
 
     first_ms: int
     notes: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ def find_first_listing(
 ) -> FirstListing | None:
     """Return where the series begins, or None when the exchange has no candle of it.
 
-    Candles before the onboard date count as an earlier listing's when the exchange has none in the day
+    Candles before the onboard date belong to an earlier listing only when there are none in the day
     before that date: BTCUSDT on USD-M has candles from 17 days before it, without a break. Raises
     SeriesError and ExchangeUnavailable.
     """
@@ -47,7 +47,7 @@ def find_first_listing(
     notes = earlier_contracts_notes(series, exchange, allowed)
     if symbol.onboard_ms is None or symbol.onboard_ms > exchange.now_ms(series.market):
         return FirstListing(first_ms, notes)
-    onboard_ms = series.interval.floor(symbol.onboard_ms)  # a month's candle opens before the date in it
+    onboard_ms = series.interval.floor(symbol.onboard_ms)  # a 1M candle opens before the date in its month
     if onboard_ms - first_ms <= _TOLERANCE_MS:
         return FirstListing(first_ms, notes)
     day_before = Span(min(onboard_ms - MS_PER_DAY, series.interval.add(onboard_ms, -1)), onboard_ms)
@@ -60,9 +60,9 @@ def find_first_listing(
 
 
 def find_relisting(series: Series, symbol: SymbolInfo, ended_ms: int, exchange: ExchangeSource) -> FirstListing | None:
-    """Return where the symbol begins again after an earlier listing that ended at `ended_ms` (exclusive).
+    """Return where the symbol begins again after an earlier listing that ended at `ended_ms` (exclusive, epoch ms).
 
-    None when it is the same listing that goes on, as far as the exchange says, or has no candle yet.
+    None when by the onboard date it is still the same listing, or when it has no candle yet.
     Raises SeriesError and ExchangeUnavailable.
     """
     if symbol.onboard_ms is None or not ended_ms <= symbol.onboard_ms <= exchange.now_ms(series.market):
@@ -78,13 +78,13 @@ def _reused(onboard_ms: int) -> str:
 
 
 def earlier_contracts_notes(series: Series, exchange: ExchangeSource, allowed: AllowedSources) -> tuple[str, ...]:
-    """Return a note when the archives hold earlier contracts of a futures symbol; one listing request."""
+    """Return a note when the archives hold earlier contracts of a futures symbol. Sends one request."""
     if not allowed.archives:
         return ()
     try:
         names = exchange.archives.list_earlier_contracts(series)
     except ArchiveUnavailable as error:
-        # Only a hint: the series itself is as good without it.
+        # The note is only information; the series can be fetched without it.
         _log.debug("%s: not known whether the ticker was used before: %s", series, error)
         return ()
     return (f"ticker used before: the archives also hold {', '.join(names)}",) if names else ()

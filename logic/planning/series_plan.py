@@ -1,4 +1,4 @@
-"""What one series needs in this run: the range wanted inside its listing, and the chunks that fetch it."""
+"""Plans one series: the wanted range inside its listing period, and the chunks to fetch."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FetchPolicy:
-    """What the operator decides about fetching."""
+    """The operator's options for fetching."""
 
     allowed: AllowedSources
-    chunk_days: int  # that a REST chunk holds, rounded up to whole pages
+    chunk_days: int  # length of a REST chunk, rounded up to whole pages
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesPlan:
-    """One series' part of the run."""
+    """The plan of one series."""
 
     wanted: WantedSeries
     listing: ListingPeriod
-    span: Span | None  # the whole range wanted; None when there is nothing yet
+    span: Span | None  # the whole wanted range; None when it holds no closed candle yet
     chunks: tuple[Chunk, ...]
-    unserved: tuple[Span, ...]  # what the allowed sources cannot give
+    unserved: tuple[Span, ...]  # spans that no allowed source has
     published: ArchiveIndex
     options: FetchOptions
 
     @property
     def edges(self) -> WantedEdges | None:
-        """The edges of what is wanted; None when nothing is."""
+        """The edges of the wanted range; None without a range."""
         if self.span is None:
             return None
         return WantedEdges(
@@ -64,10 +64,10 @@ def plan_series(
     exchange: ExchangeSource,
     policy: FetchPolicy,
 ) -> SeriesPlan:
-    """Return the plan of one series; asks the exchange only for what is not known yet.
+    """Return the plan of one series; requests from the exchange only what is not known yet.
 
     `symbols` is the market's list, None when only archives are to be used. Raises SeriesError for an unknown symbol,
-    ExchangeUnavailable when the market cannot be asked.
+    ExchangeUnavailable when the market cannot be used.
     """
     series = wanted.series
     rules = exchange.rules(series)
@@ -86,7 +86,7 @@ def plan_series(
 
 
 def _published(options: FetchOptions, uncovered: Sequence[Span], exchange: ExchangeSource) -> ArchiveIndex:
-    """Return which archive files exist; the listing is read only when a file could be worth using."""
+    """Return the archive files that exist; the listing is read only when the plan could use a file."""
     if not options.allowed.archives or not uncovered:
         return NO_ARCHIVES
     reach = Span(uncovered[0].start_ms, uncovered[-1].end_ms)
@@ -103,7 +103,7 @@ def _published(options: FetchOptions, uncovered: Sequence[Span], exchange: Excha
 def _plan_from_archives(
     wanted: WantedSeries, covered: Sequence[Span], exchange: ExchangeSource, options: FetchOptions
 ) -> SeriesPlan:
-    """Plan without REST: from the first archive file to the last. For places that REST does not serve."""
+    """Plan from the first archive file to the last, without REST, which is not available everywhere."""
     series = wanted.series
     now_ms = exchange.now_ms(series.market)
     everything = Span(wanted.start_ms or BEFORE_ALL_MS, wanted.end_ms or now_ms)

@@ -1,4 +1,4 @@
-"""From what is wanted to the series themselves, by the catalog or the exchange's own list; what is known of them."""
+"""Turns what is wanted into series, by the catalog or the exchange's symbol list; loads what is stored of them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from logic.planning.listing import StoredCoverage
 
 
 def resolve_patterns(wanted: Wanted, exchange: ExchangeSource) -> list[WantedSeries]:
-    """Return the wanted series; the exchange is asked for its list only where there is a pattern.
+    """Return the wanted series; the exchange's symbol list is requested only when there is a pattern.
 
-    Raises ConfigurationError when a pattern matches nothing, ExchangeUnavailable when a list cannot be had.
+    Raises ConfigurationError when a pattern matches nothing, ExchangeUnavailable when a list cannot be read.
     """
     symbols = {
         market: sorted(name for name, facts in exchange.open_market(market, None).items() if not facts.is_pending)
@@ -27,13 +27,13 @@ def resolve_patterns(wanted: Wanted, exchange: ExchangeSource) -> list[WantedSer
 
 
 def active_series(database: Database) -> list[WantedSeries]:
-    """Return the active series of the catalog with their ranges; nothing where there is no catalog yet."""
+    """Return the active series of the catalog with their ranges; none when there is no catalog yet."""
     with database.transaction("read the active series from public.symbols") as tx:
         return load_symbols_from_db(tx) if is_migrated(tx) else []
 
 
 def load_known(database: Database, series: Sequence[Series]) -> dict[Series, StoredCoverage]:
-    """Return what the database holds of those of `series` that it knows."""
+    """Return listing and coverage of those of `series` that are in the catalog."""
     with database.transaction("read what is covered") as tx:
         if not is_migrated(tx):
             return {}

@@ -1,1 +1,1 @@
-"""Stored candles against the exchange, and longer ones against 1m."""
+"""Compares stored candles with the exchange, and longer ones with 1m candles; repairs, and undoes repairs."""

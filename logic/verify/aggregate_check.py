@@ -1,4 +1,4 @@
-"""Holds stored longer candles against what the stored 1m candles of the same symbol make of them."""
+"""Compares stored longer candles with those computed from the stored 1m candles of the same symbol."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _SHOWN = 20
 
 @dataclass(slots=True)
 class AggregateResult:
-    """One longer series. Counts are its candles."""
+    """The result of one longer series. Counts are its candles."""
 
     series: Series
     compared: int = 0
     differing: int = 0
-    explained: int = 0  # differ because 1m records are lost at the exchange
-    not_judged: int = 0  # slots whose 1m candles are not all there
+    explained: int = 0  # differ because the exchange has lost records of 1m
+    not_judged: int = 0  # not compared, because 1m candles are missing
     shown: list[AggregateDifference] = field(default_factory=list)
-    why_not: str | None = None  # why the series cannot be judged at all
+    why_not: str | None = None  # why nothing of the series can be compared
 
 
 def check_aggregates(
     database: Database, rows: Sequence[CatalogRow], start_ms: int | None, end_ms: int | None
 ) -> list[AggregateResult]:
-    """Return how the longer series among `rows` agree with 1m; reads only.
+    """Return how the longer series among `rows` compare with 1m. Read-only.
 
-    A slot is judged where the ledger covers both sides and no 1m candle is missing without an explanation.
+    A candle is compared when the ledger covers it in both series and no 1m candle in it is missing.
     """
     with database.transaction("read the catalog") as tx:
         minutes = {
@@ -57,7 +57,7 @@ def check_aggregates(
 
 
 def aggregate_exit_code(results: Sequence[AggregateResult]) -> int:
-    """Return the number for cron."""
+    """Return the exit code of the command (docs/commands.md)."""
     return EXIT_OK if all(one.differing == 0 and one.why_not is None for one in results) else EXIT_INCOMPLETE
 
 
@@ -69,7 +69,7 @@ def _check(
         result.why_not = "no 1m candles of the symbol are stored"
         return result
     table, minute_table = series.table_name, minute.series.table_name
-    with database.transaction(f"hold {series} against its 1m candles") as tx:
+    with database.transaction(f"compare {series} with its 1m candles") as tx:
         if not (table_exists(tx, table) and table_exists(tx, minute_table)):
             result.why_not = "a table of the two does not exist; run a backfill"
             return result
@@ -84,11 +84,11 @@ def _check(
             compared, differences = find_aggregate_differences(tx, table, minute_table, series.interval, span)
             result.compared += compared
             for difference in differences:
-                _take(result, difference, series.interval, gaps)
+                _record(result, difference, series.interval, gaps)
     return result
 
 
-def _take(result: AggregateResult, difference: AggregateDifference, interval: Interval, gaps: Sequence[Gap]) -> None:
+def _record(result: AggregateResult, difference: AggregateDifference, interval: Interval, gaps: Sequence[Gap]) -> None:
     slot = _slots_around(interval, Span(difference.time_ms, difference.time_ms + 1))
     if any(gap.reason is Reason.RECORD_LOST and gap.span.intersect(slot) for gap in gaps):
         result.explained += 1
@@ -101,7 +101,7 @@ def _take(result: AggregateResult, difference: AggregateDifference, interval: In
 
 
 def _outside_listing(minute: CatalogRow) -> list[Span]:
-    """Return where 1m candles cannot be: a week or a month begins before the listing that it holds."""
+    """Return the time outside the listing, without 1m candles: a week or month can begin before the listing."""
     spans = []
     if minute.listing.first_ms is not None:
         spans.append(Span(0, minute.listing.first_ms))

@@ -1,4 +1,4 @@
-"""What a verification changes in the database: notes of what is equal, repairs, gaps that turned out to be none."""
+"""What a verification writes to the database: verified spans, repairs, reopened gaps."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ _log = logging.getLogger(__name__)
 
 
 def keep_verified(session: SeriesSession, span: Span, against: str, seen: ServerSnapshot) -> None:
-    """Note that what is stored in `span`, read after `seen`, is what the exchange has."""
-    with session.database.transaction(f"note the verification of {session.series} {span}") as tx:
+    """Record that the stored candles in `span`, read after `seen`, equal the reference."""
+    with session.database.transaction(f"record the verification of {session.series} {span}") as tx:
         set_verified(tx, session.series_id, span, session.now_ms, against, seen)
 
 
 def keep_attempted(session: SeriesSession, entry: LedgerEntry) -> None:
-    """Note that the entry was looked at and could not be called verified."""
-    with session.database.transaction(f"note the look at {session.series} {entry.span}") as tx:
+    """Record a verification of the entry that did not succeed."""
+    with session.database.transaction(f"record the verification of {session.series} {entry.span}") as tx:
         set_attempted(tx, entry.id, session.now_ms)
 
 
 def keep_equal(
     session: SeriesSession, entry: LedgerEntry, reference: Reference, is_intact: bool, seen: ServerSnapshot
 ) -> None:
-    """Note that the span is what the exchange has; where the ledger did not know so, make it say so."""
+    """Record that the stored candles equal the reference; replace a ledger entry with another hash or checksum."""
     now_published = {one.archive_checksum for one in reference.spans if one.source is entry.source}
 
     def answered(known: list[Gap]) -> list[Gap]:
-        # Only answers about what is known: a hole that is new would not have been equal.
+        # Only known gaps get the answers as evidence: with a new hole the span would not be equal.
         holes = [hole for hole in reference.holes if any(gap.span.intersect(hole.span) for gap in known)]
         return apply_answers(known, [], holes, session.rules, session.exchange_now_ms(), f"verify {session.run_id}")
 
-    with session.database.transaction(f"note the verification of {session.series} {entry.span}") as tx:
+    with session.database.transaction(f"record the verification of {session.series} {entry.span}") as tx:
         if not is_intact or now_published - {entry.archive_checksum}:
             _replace_entry(tx, session, entry, reference)
         set_verified(tx, session.series_id, entry.span, session.now_ms, reference.label, seen)
@@ -63,11 +63,11 @@ def keep_equal(
 
 
 def repair(session: SeriesSession, entry: LedgerEntry, reference: Reference, differences: Sequence[Difference]) -> None:
-    """Write the exchange's values; the old ones are kept. Raises SeriesError when the table does not take them."""
+    """Replace the differing candles by those of the reference; old ones are kept as corrections. Raises SeriesError."""
     lacking = reference.batch.missing(session.series.interval, entry.span)
     holes = [*reference.holes, *map(Hole, subtract(lacking, [hole.span for hole in reference.holes]))]
 
-    def observed(known: list[Gap]) -> list[Gap]:
+    def updated(known: list[Gap]) -> list[Gap]:
         return apply_answers(
             known, [entry.span], holes, session.rules, session.exchange_now_ms(), f"repair {session.run_id}"
         )
@@ -86,32 +86,32 @@ def repair(session: SeriesSession, entry: LedgerEntry, reference: Reference, dif
             )
         _replace_entry(tx, session, entry, reference)
         set_verified(tx, session.series_id, entry.span, session.now_ms, reference.label, seen)
-        update_gaps(tx, session.series_id, entry.span, observed)
+        update_gaps(tx, session.series_id, entry.span, updated)
 
 
 def take_out(session: SeriesSession, differences: Sequence[Difference], tx: Transaction) -> None:
-    """Take out candles that no run has fetched; they are kept in the corrections."""
+    """Delete candles that no run has fetched; they are kept as corrections."""
     times = [difference.time_ms for difference in differences]
     correct_candles(tx, session.commit, times, CandleBatch.empty(), "never fetched")
 
 
 def reopen_gaps(session: SeriesSession, entry: LedgerEntry, differences: Sequence[Difference]) -> None:
-    """Call gaps missing again where the exchange has candles now: the next run fetches them."""
+    """Set gaps to missing where the exchange has candles now, so that the next run fetches them."""
     come = [session.series.interval.slot_of(d.time_ms) for d in differences if d.kind is Kind.MISSING]
     if not come:
         return
     now_ms = session.exchange_now_ms()
 
-    def judged(gap: Gap) -> Gap:
+    def reopened_if_wrong(gap: Gap) -> Gap:
         is_wrong = gap.status is GapStatus.NOT_AT_EXCHANGE and any(gap.span.intersect(slot) for slot in come)
         return reopened(gap, now_ms, f"verify {session.run_id} got candles there") if is_wrong else gap
 
     with session.database.transaction(f"keep the gaps of {session.series}") as tx:
-        update_gaps(tx, session.series_id, entry.span, lambda known: list(map(judged, known)))
+        update_gaps(tx, session.series_id, entry.span, lambda known: list(map(reopened_if_wrong, known)))
 
 
 def restore_lost_key(session: SeriesSession) -> None:
-    """Give the table back a primary key that it has lost, where no candle is there twice any more."""
+    """Add the primary key again to a table that has lost it, when no candle is stored twice."""
     with session.database.transaction(f"restore the key of {session.table}") as tx:
         if not has_key(tx, session.table) and count_doubles(tx, session.table) == 0:
             restore_key(tx, session.table)

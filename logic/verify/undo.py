@@ -1,4 +1,4 @@
-"""Takes back what a `verify --repair` changed."""
+"""Undoes the changes of a `verify --repair`."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class UndoneSeries:
-    """What an undo did to one series."""
+    """The result of an undo for one series."""
 
     series: Series
-    put_back: int  # candles that are again what they were
+    put_back: int  # candles that have their old values again
     corrections: int  # candles that the repair had changed
-    is_locked: bool = False  # another run works on it: nothing was done
+    is_locked: bool = False  # another run has locked it: nothing was done
 
 
 def undo_repair(database: Database, undone_run: str, run_id: str, now_ms: Callable[[], int]) -> list[UndoneSeries]:
-    """Put back the candles that run `undone_run` changed, one series a transaction.
+    """Restore the candles that run `undone_run` changed, each series in one transaction.
 
-    A candle that was changed again since stays as it is. Raises ConfigurationError for a run that changed nothing.
+    A candle that was changed again later stays as it is. Raises ConfigurationError for a run that changed nothing.
     """
     with database.transaction("read the corrections") as tx:
         corrected = load_corrected(tx, undone_run)

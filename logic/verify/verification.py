@@ -1,4 +1,4 @@
-"""What the verification of one series found."""
+"""The result of verifying one series."""
 
 from __future__ import annotations
 
@@ -15,23 +15,33 @@ from db.catalog import CatalogRow
 _log = logging.getLogger(__name__)
 
 SHOWN = 20
-"""So many differences are kept and logged one by one."""
+"""At most this number of differences is kept and logged one by one."""
+
+
+class VerifyObserver:
+    """What a verification tells whoever watches it. Does nothing; a display overrides it."""
+
+    def chosen(self, spans: int) -> None:
+        """So many ledger spans, of all series together, will be verified."""
+
+    def verified(self, series: Series) -> None:
+        """One of them is done, whatever was found."""
 
 
 @dataclass(slots=True)
 class SeriesVerification:
-    """What was found in one series. Counts are candles unless said otherwise."""
+    """The result of one series. Counts are candles unless a comment says otherwise."""
 
     row: CatalogRow
     spans: int = 0  # ledger spans that were chosen
-    verified: int = 0  # of these, equal to the exchange's in the end
+    verified: int = 0  # of these, equal to the reference, if need be after a repair
     rows: int = 0
     counts: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(Kind, 0))
     missing: list[Span] = field(default_factory=list)  # where the exchange has candles that the table lacks
     extra: list[Span] = field(default_factory=list)  # where the table has candles that the exchange lacks
-    shown: list[Difference] = field(default_factory=list)  # the first of the different ones
+    shown: list[Difference] = field(default_factory=list)  # the first candles with other values
     repaired: int = 0
-    replaced_archives: list[str] = field(default_factory=list)  # files published anew since they were imported
+    replaced_archives: list[str] = field(default_factory=list)  # files that were published again with other content
     unverifiable: list[tuple[Span, str]] = field(default_factory=list)
     error: str | None = None
     is_locked: bool = False
@@ -39,22 +49,22 @@ class SeriesVerification:
 
     @property
     def series(self) -> Series:
-        """The series."""
+        """The verified series."""
         return self.row.series
 
     @property
     def differing(self) -> int:
-        """Candles that are not what the exchange has."""
+        """Number of candles that differ from the reference."""
         return sum(self.counts.values())
 
     @property
     def is_clean(self) -> bool:
-        """Whether every chosen span is now what the exchange has."""
+        """Whether every chosen span now equals the reference."""
         return self.error is None and not self.is_locked and self.verified == self.spans
 
     @property
     def exit_code(self) -> int:
-        """What this series alone would end the run with."""
+        """The exit code that this series alone would give the run."""
         if self.is_fault:
             return EXIT_FAULT
         if self.is_locked:
@@ -62,7 +72,7 @@ class SeriesVerification:
         return EXIT_OK if self.is_clean else EXIT_INCOMPLETE
 
     def count(self, differences: Sequence[Difference]) -> None:
-        """Take in what differs, and log the first of it."""
+        """Add `differences` to the result, and log the first ones."""
         for difference in differences:
             self.counts[difference.kind] += 1
             if difference.kind is Kind.DIFFERENT and len(self.shown) < SHOWN:

@@ -1,10 +1,10 @@
-"""Holds committed spans against what the exchange has now, digit for digit; repairs only when told to."""
+"""Compares ledger spans with what the exchange has now, digit for digit; repairs only with `--repair`."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.archives import month_of, period_of
 from core.candles import CandleBatch, content_hash
@@ -29,35 +29,37 @@ from logic.verify.keeping import (
     restore_lost_key,
     take_out,
 )
-from logic.verify.verification import SeriesVerification
+from logic.verify.verification import SeriesVerification, VerifyObserver
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """Verifies the committed spans of one series."""
+    """Verifies ledger spans of one series."""
 
     session: SeriesSession
     result: SeriesVerification
     against: AllowedSources
     may_repair: bool
+    observer: VerifyObserver = field(default_factory=VerifyObserver)
 
     def verify(self, entries: Sequence[LedgerEntry]) -> None:
-        """Verify `entries` and keep what is found in the result. Raises SeriesError and ExchangeUnavailable."""
+        """Verify `entries` and add the findings to `result`. Raises SeriesError and ExchangeUnavailable."""
         self.result.spans += len(entries)
         for entry in entries:
             if self._verify_entry(entry):
                 self.result.verified += 1
             else:
                 keep_attempted(self.session, entry)
+            self.observer.verified(self.session.series)
         if self.may_repair:
             restore_lost_key(self.session)
 
     def verify_outside(self, spans: Sequence[Span]) -> None:
-        """Count the rows in `spans`, which no run has fetched, as too many; with --repair take them out.
+        """Count the rows in `spans`, which no run has fetched, as extra; with `--repair` delete them.
 
-        Nothing says that they are the exchange's. A backfill of their range compares and keeps them.
+        Nothing shows that they came from the exchange. A backfill of their range would compare and keep them.
         """
         for span in spans:
             with self.session.database.transaction(f"look for rows of {self.session.series} in {span}") as tx:
@@ -66,7 +68,7 @@ class Verifier:
                 self._judge_unrecorded(part)
 
     def _judge_unrecorded(self, span: Span) -> None:
-        with self.session.database.transaction(f"look at rows of {self.session.series} in {span}") as tx:
+        with self.session.database.transaction(f"read rows of {self.session.series} in {span}") as tx:
             differences = compare(load_candles(tx, self.session.table, span), CandleBatch.empty())
             if self.may_repair:
                 take_out(self.session, differences, tx)
@@ -78,19 +80,19 @@ class Verifier:
             self.result.verified += 1
 
     def _verify_entry(self, entry: LedgerEntry) -> bool:
-        """Return whether the stored candles of the entry are the exchange's in the end."""
+        """Return whether the stored candles of the entry equal the reference, if need be after a repair."""
         session = self.session
         with session.database.transaction(f"hash the candles of {session.series} {entry.span}") as tx:
             seen = snapshot_of(tx)
             stored = hash_stored(tx, session.table, entry.span)
         self.result.rows += stored[0]
         is_intact = stored == (entry.rows, entry.content_hash)
-        if is_intact and self._archive_is_the_same(entry) and self._gaps_stand(entry):
+        if is_intact and self._archive_is_the_same(entry) and self._gaps_are_confirmed(entry):
             keep_verified(session, entry.span, "archive", seen)
             return True
         reference = self._reference().fetch(entry.span, entry.source)
         if reference is None:
-            why = f"not all of it is in an archive that stands; verify --against {AllowedSources.REST} asks REST"
+            why = f"no reliable archive has all of it; use verify --against {AllowedSources.REST}"
             self.result.unverifiable.append((entry.span, why))
             return False
         if (reference.batch.rows, content_hash(reference.batch)) == stored:
@@ -99,7 +101,7 @@ class Verifier:
         return self._judge(entry, reference, is_intact, seen)
 
     def _judge(self, entry: LedgerEntry, reference: Reference, is_intact: bool, seen: ServerSnapshot) -> bool:
-        """Compare candle by candle what does not have the same hash."""
+        """Compare candle by candle a span whose hash differs; return whether it equals the reference in the end."""
         session, asked = self.session, self._reference()
         with session.database.transaction(f"read the candles of {session.series} {entry.span}") as tx:
             stored = load_candles(tx, session.table, entry.span)
@@ -121,7 +123,7 @@ class Verifier:
         return True
 
     def _archive_is_the_same(self, entry: LedgerEntry) -> bool:
-        """Whether the archive that the span came from is still published with the checksum it had then."""
+        """Whether the archive file that the span came from is still published with the same checksum."""
         series, period = self.session.series, period_of(entry.source, entry.span.start_ms)
         if period is None or not self.against.archives:
             return False
@@ -141,8 +143,11 @@ class Verifier:
         allowed = AllowedSources.ARCHIVE if self.result.row.listing.is_unlisted else self.against
         return ExchangeReference(self.session.exchange, self.session.series, allowed)
 
-    def _gaps_stand(self, entry: LedgerEntry) -> bool:
-        """Ask REST about gaps that only `verify` still looks at; an archive's checksum says nothing of them."""
+    def _gaps_are_confirmed(self, entry: LedgerEntry) -> bool:
+        """Recheck by REST the gaps that no schedule rechecks; return whether they are still not at the exchange.
+
+        An equal checksum of the archive does not tell whether REST has their candles by now.
+        """
         session = self.session
         if not self._reference().allowed.rest:
             return True

@@ -1,4 +1,4 @@
-"""One run of `verify`: which spans of which series, locks, markets, failures."""
+"""One run of `verify`: chooses ledger spans, locks series, opens markets, handles failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fetcher.source import ExchangeSource
 from logic.clocks import keep_clocks
 from logic.failures import SeriesEnd, failing_alone
 from logic.series_session import SeriesSession
-from logic.verify.verification import SeriesVerification
+from logic.verify.verification import SeriesVerification, VerifyObserver
 from logic.verify.verifier import Verifier
 
 _log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ _ALL_TIME = Span(0, END_OF_TIME_MS)
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
-    """What the operator decides about a verification."""
+    """The operator's options for a verification."""
 
     run_id: str
     against: AllowedSources
@@ -43,13 +43,13 @@ class VerifyOptions:
 
     @property
     def takes_everything(self) -> bool:
-        """Whether all of each series is verified, rows that no run has fetched included."""
+        """Whether each series is verified as a whole, including rows that no run has fetched."""
         return self.part is None and self.share is None and self.times.is_unbounded
 
 
 @dataclass(slots=True)
 class VerifySummary:
-    """The whole run."""
+    """The results of a whole run."""
 
     run_id: str
     results: list[SeriesVerification]
@@ -57,7 +57,7 @@ class VerifySummary:
 
     @property
     def exit_code(self) -> int:
-        """The number for cron, as a backfill's."""
+        """The exit code of the run (docs/commands.md)."""
         unusable = [EXIT_EXCHANGE] if self.unusable_markets else []
         return worst([*unusable, *(result.exit_code for result in self.results)])
 
@@ -68,18 +68,21 @@ def run_verify(
     rows: Sequence[CatalogRow],
     options: VerifyOptions,
     local_now_ms: Callable[[], int],
+    observer: VerifyObserver,
 ) -> VerifySummary:
-    """Verify the chosen spans of `rows`, a series at a time, and return what was found.
+    """Verify the chosen ledger spans of `rows`, one series after the other, and return the results.
 
-    One failing series does not stop the others. Raises DatabaseUnavailable and Interrupted.
+    A series that fails does not stop the others. Raises DatabaseUnavailable and Interrupted.
     """
     chosen = _choose(database, rows, options)
+    observer.chosen(sum(len(entries) for _, entries in chosen))
     results = []
     for row, entries in chosen:
         result = SeriesVerification(row)
         results.append(result)
         session = SeriesSession(database, exchange, row.series, row.id, options.run_id, local_now_ms())
-        _verify_one(Verifier(session, result, options.against, options.repair), entries, options.takes_everything)
+        verifier = Verifier(session, result, options.against, options.repair, observer)
+        _verify_one(verifier, entries, options.takes_everything)
         _log.info(
             "%s: %d of %d spans are what the exchange has, %d candles differ, %d repaired",
             row.series,
@@ -95,7 +98,7 @@ def run_verify(
 def _choose(
     database: Database, rows: Sequence[CatalogRow], options: VerifyOptions
 ) -> list[tuple[CatalogRow, list[LedgerEntry]]]:
-    """Return the spans to verify, by series; series without any are left out."""
+    """Return the ledger entries to verify by series; series without any are left out."""
     found: list[tuple[CatalogRow, LedgerEntry]] = []
     with database.transaction("read the ledger") as tx:
         for row in rows:
@@ -154,7 +157,7 @@ def _verify_locked(verifier: Verifier, entries: Sequence[LedgerEntry], takes_eve
         session.exchange.open_market(session.series.market, {session.series.symbol})
         keep_clocks(session.database, session.exchange, [(session.series.exchange, session.series.market)])
     with session.database.transaction(f"read the ledger of {session.series}") as tx:
-        # Chosen before the lock was had: another run may have extended, cut or replaced some since.
+        # The entries were chosen before the lock was taken: another run may have changed some since.
         now = load_entries(tx, row.id, session.table)
     chosen = [entry.span for entry in entries]
     if takes_everything:

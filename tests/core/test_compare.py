@@ -39,7 +39,7 @@ def test_a_candle_that_is_not_stored_is_missing() -> None:
     [difference] = compare(batch(first, third), batch(first, second, third))
     assert (difference.time_ms, difference.kind) == (second["open_time"], Kind.MISSING)
     assert difference.stored is None
-    assert difference.right == (
+    assert difference.reference == (
         *("42279.76", "42398.73", "42176.28", "42275.18", "1404.6404", "59385685.4522024"),
         *("47611", "821.97918", "34749537.5039819"),
     )
@@ -49,7 +49,7 @@ def test_a_candle_that_the_exchange_does_not_have_is_too_many() -> None:
     first, second, third = real_rows()
     [difference] = compare(batch(first, second, third), batch(first, third))
     assert (difference.time_ms, difference.kind) == (second["open_time"], Kind.EXTRA)
-    assert difference.right is None
+    assert difference.reference is None
     assert difference.stored is not None
 
 
@@ -59,8 +59,8 @@ def test_any_other_value_is_a_difference(name: str) -> None:
     [difference] = compare(batch(changed), batch(row()))
     assert difference.kind is Kind.DIFFERENT
     assert difference.stored is not None
-    assert difference.right is not None
-    pairs = zip(VALUES, difference.stored, difference.right, strict=True)
+    assert difference.reference is not None
+    pairs = zip(VALUES, difference.stored, difference.reference, strict=True)
     assert [differing for differing, a, b in pairs if a != b] == [name]
 
 
@@ -87,7 +87,7 @@ def test_zeros_before_the_point_do_count(stored: str, right: str) -> None:
 def test_a_candle_that_is_stored_twice_is_one_too_many() -> None:
     [difference] = compare(batch(row(), row()), batch(row()))
     assert difference.kind is Kind.EXTRA
-    assert difference.stored == difference.right
+    assert difference.stored == difference.reference
     assert str(difference) == "2024-01-15: extra: there twice"
 
 
@@ -152,7 +152,7 @@ def damaged_tables(draw: st.DrawFn) -> Damaged:
             "changed": [candle | {draw(st.sampled_from(DECIMAL_COLUMNS)): "9.9"}],
         }[damage]
         table.stored += copies
-        table.right += [] if damage == "extra" else [candle]
+        table.reference += [] if damage == "extra" else [candle]
         if damage not in ("none", "zeros"):
             table.kinds[time_ms] = {"lost": Kind.MISSING, "changed": Kind.DIFFERENT}.get(damage, Kind.EXTRA)
     return table
@@ -160,17 +160,17 @@ def damaged_tables(draw: st.DrawFn) -> Damaged:
 
 @given(damaged_tables())
 def test_every_damage_is_found_and_nothing_else(table: Damaged) -> None:
-    differences = compare(batch(*table.stored), batch(*table.right))
+    differences = compare(batch(*table.stored), batch(*table.reference))
     assert [(one.time_ms, one.kind) for one in differences] == sorted(table.kinds.items())
     assert all((one.stored is None) == (one.kind is Kind.MISSING) for one in differences)
 
 
 @given(damaged_tables(), st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(table: Damaged, random: Random) -> None:
-    stored, right = list(table.stored), list(table.right)
+    stored, right = list(table.stored), list(table.reference)
     random.shuffle(stored)
     random.shuffle(right)
-    assert compare(batch(*stored), batch(*right)) == compare(batch(*table.stored), batch(*table.right))
+    assert compare(batch(*stored), batch(*right)) == compare(batch(*table.stored), batch(*table.reference))
 
 
 @given(damaged_tables())
@@ -181,6 +181,6 @@ def test_the_other_way_round_missing_and_too_many_change_places(table: Damaged) 
     }
     there, back = (
         kinds(batch(*ours), batch(*theirs))
-        for ours, theirs in ((table.stored, table.right), (table.right, table.stored))
+        for ours, theirs in ((table.stored, table.reference), (table.reference, table.stored))
     )
     assert {ms: back[ms] for ms in once} == {ms: swapped[there[ms]] for ms in once}

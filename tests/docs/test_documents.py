@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-import core.errors
+import core.exit_codes
 from commands.command_line import command_parser
 from commands.table import COMMANDS as COMMAND_TABLE
 from config.settings import SETTINGS, load_settings
@@ -72,7 +72,7 @@ def test_the_commands_page_names_no_option_that_there_is_not() -> None:
 
 
 def test_the_commands_page_lists_every_exit_code() -> None:
-    codes = {value for name, value in vars(core.errors).items() if name.startswith("EXIT_")}
+    codes = {value for name, value in vars(core.exit_codes).items() if name.startswith("EXIT_")}
     table = COMMANDS.split("## Exit codes\n")[1]
     listed = {int(code) for row in re.findall(r"^\| ([\d, ]+) \| ", table, re.MULTILINE) for code in row.split(",")}
     assert listed == codes | {130, 143}

@@ -164,7 +164,7 @@ class Bench:
         if job not in self._undisturbed:
             with self.program(job) as program:
                 began = time.monotonic()
-                code = program.run(*job.arguments).returncode
+                code = program.run_fresh(*job.arguments).returncode  # as the runs that are killed
                 seconds = time.monotonic() - began
                 picture = self.picture(program, job, code)
                 assert not picture.faults, f"an undisturbed run of {job.name} leaves {picture.faults}"

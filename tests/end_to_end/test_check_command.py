@@ -208,8 +208,8 @@ def test_the_halt_of_all_series_is_told_from_rows_that_one_of_them_lost(
     assert statuses == [
         ("ohlcv_btcusdt", "not_at_exchange", 1),
         ("ohlcv_btcusdt_1h", "not_at_exchange", 1),
-        ("ohlcv_ethusdt", "not_at_exchange", 1),
         ("ohlcv_ethusdt", "healed", 1),
+        ("ohlcv_ethusdt", "not_at_exchange", 1),
     ]
 
 

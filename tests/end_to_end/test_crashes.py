@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,6 @@ from crash_engine import (
     Bench,
     Job,
     count_ledger,
-    open_bench,
     started,
     wait_for,
 )
@@ -29,12 +28,6 @@ from demo.faults import Stall
 
 STALL_S = 30.0
 PLANTED = "spot_BTCUSDT_1m.json.4194300.tmp"  # as a run that is killed between writing and renaming leaves it
-
-
-@pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
-    with open_bench() as made:
-        yield made
 
 
 # tests/long/crashes.py kills hundreds of times; two show here that what it does still works.

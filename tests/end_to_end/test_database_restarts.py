@@ -20,7 +20,6 @@ from crash_engine import (
     Bench,
     Job,
     count_ledger,
-    open_bench,
     started,
     wait_for,
 )
@@ -32,12 +31,6 @@ from demo.faults import Stall
 
 # The second series comes slowly, so that no run can be over before the server is gone.
 SLOW = {"rest": SLOW_REST, "archives": "BTCUSD_PERP-5m-2024-02.zip", "heal": "klines", "repair": "klines"}
-
-
-@pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
-    with open_bench() as made:
-        yield made
 
 
 def stop_server(bench: Bench, program: Program) -> None:

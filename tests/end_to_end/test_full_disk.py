@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from crash_engine import ARCHIVES, REST, Bench, Job, Picture, open_bench, temporary_files
+from crash_engine import ARCHIVES, REST, Bench, Job, Picture, temporary_files
 from hostile_market import SERIES
 from program import Program
 
@@ -20,10 +20,7 @@ from demo.faults import Answer
 BAN_BODY = {"code": -1003, "msg": "Way too much request weight used; IP banned until {until}."}
 
 
-@pytest.fixture(scope="module")
-def bench(small_disks_allowed: None) -> Iterator[Bench]:
-    with open_bench() as made:
-        yield made
+pytestmark = pytest.mark.usefixtures("small_disks_allowed")
 
 
 @pytest.fixture(scope="module")

@@ -189,7 +189,7 @@ def test_status_and_check_tell_what_is_there(program: Program, exchange: ReplayE
     check = program.run_json("check", expect=3)["series"][0]
     assert check["never_fetched_in"] == [{"start": "2025-01-02T00:00:00Z", "end": "2025-01-03T00:00:00Z"}]
     text = program.run("check").stdout
-    assert "never fetched: 2025-01-02 .. 2025-01-03" in text
+    assert "1,440 candles in 2025-01-02 .. 2025-01-03 never fetched" in text
     program.run_json("--symbols", "BTCUSDT", "--start", "2025-01-01", "--end", "2025-01-04")
     assert program.run_json("check")["complete"] is True
     assert program.run("status", "--symbols", "NOSUCH").returncode == 2

@@ -42,7 +42,8 @@ def everything(exchange: ReplayExchange, series: Series) -> list[tuple[object, .
 
 def life(program: Program, series: Series) -> tuple[object, ...]:
     columns = (
-        "status, (extract(epoch from listing) * 1000)::bigint, (extract(epoch from delisting) * 1000)::bigint, note"
+        "status, (extract(epoch from listing) * 1000)::bigint, (extract(epoch from delisting) * 1000)::bigint,"
+        " nullif(array_to_string(notes, '; '), '')"
     )
     [row] = program.query(f"select {columns} from public.symbols where table_name = '{series.table_name}'")
     return row

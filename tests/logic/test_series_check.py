@@ -17,9 +17,11 @@ from core.sources import Source
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time, to_datetime
 from db.catalog import update_listing
 from db.connection import Database, Transaction
+from db.exchange_clock import load_exchange_now_ms
 from db.ledger import load_entries, set_hash_checked, snapshot_of
 from demo.candle_store import CandleStore
 from demo.generated_market import generate_series
+from logic.clocks import keep_clocks
 from logic.gaps.checker import fill_missing
 from logic.gaps.series_check import SeriesCheck, check_series
 
@@ -378,3 +380,25 @@ def test_a_halt_outside_the_range_is_no_row_too_many_inside_it(database: Databas
         with database.transaction("check") as tx:
             check = check_series(tx, row, TimeRange(start_ms, end_ms), NOW_MS)
         assert (check.missing, check.extra_rows) == (1, 0)
+
+
+@pytest.mark.parametrize("end_ms", [NOW_MS, NOW_MS + MS_PER_DAY, NOW_MS + 400 * MS_PER_DAY])
+def test_candles_that_have_not_closed_by_the_exchanges_clock_are_not_missing(
+    database: Database, tmp_path: Path, end_ms: int
+) -> None:
+    """The server's own clock, years ahead of the replay exchange's, would expect thousands of them."""
+    series = parse_series("um:BTCUSDT/1h")
+    span = Span(NOW_MS - 5 * MS_PER_DAY, NOW_MS)
+    store = CandleStore()
+    store.add(series, generate_series(series, span, 1))
+    with stored_series(database, tmp_path, store, series, span, NOW_MS + 10_000) as stored:
+        keep_clocks(database, stored.exchange, [(series.exchange, series.market)])
+        row = stored.catalog_row()
+        with database.transaction("check") as tx:
+            now_ms = load_exchange_now_ms(tx, series.exchange, series.market)
+            check = check_series(tx, row, TimeRange(span.start_ms, end_ms), now_ms)
+            assert (check.expected, check.missing, check.is_complete) == (120, 0, True)
+            tx.cursor.execute("delete from public.fetch_clock")
+            by_server_ms = load_exchange_now_ms(tx, series.exchange, series.market)
+            late = check_series(tx, row, TimeRange(span.start_ms, end_ms), by_server_ms)
+            assert late.missing == series.interval.count(NOW_MS, end_ms)

@@ -36,7 +36,7 @@ from demo.candle_store import CandleStore
 from demo.faults import AlterBody, AlterRows, Answer
 from demo.generated_market import generate_series
 from logic.gaps.checker import fill_missing
-from logic.verify.verification import SeriesVerification
+from logic.verify.verification import SeriesVerification, VerifyObserver
 from logic.verify.verify_run import VerifyOptions, VerifySummary, run_verify
 
 BTC = parse_series("BTCUSDT")
@@ -109,7 +109,7 @@ def summary_of(
     times = TimeRange() if span is None else TimeRange(span.start_ms, span.end_ms)
     options = VerifyOptions(run_id, against, repair, part, share, times)
     catalog = rows or [stored.catalog_row()]
-    return run_verify(stored.database, stored.exchange, catalog, options, stored.replay.clock.now_ms)
+    return run_verify(stored.database, stored.exchange, catalog, options, stored.replay.clock.now_ms, VerifyObserver())
 
 
 def verify(
@@ -195,10 +195,10 @@ def test_missing_extra_and_different_are_told_apart_digit_for_digit(database: Da
         [shown] = result.shown
         assert shown.time_ms == changed
         names = ("open", "high", "low", "close", "volume", "quote_volume", "trades")
-        assert shown.stored is not None and shown.right is not None
-        differing = [name for name, a, b in zip(names, shown.stored, shown.right, strict=False) if a != b]
+        assert shown.stored is not None and shown.reference is not None
+        differing = [name for name, a, b in zip(names, shown.stored, shown.reference, strict=False) if a != b]
         assert differing == ["close", "trades"]
-        assert shown.right[6] == right[changed][7]
+        assert shown.reference[6] == right[changed][7]
         assert (result.verified, result.is_clean) == (0, False)
         assert snapshot(stored) == before
 

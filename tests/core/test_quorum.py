@@ -87,7 +87,7 @@ class TestACredibleAnswer:
     def test_without_witnesses_is_one_that_came_twice_in_a_row(self, same: list[int]) -> None:
         found, asked = drive(credible(QUESTION, ()), one_after_the_other([same, [C], same, same]))
         assert found.open_times() == same
-        assert len(asked) == 4
+        assert [len(together) for together in asked] == [2, 1, 1]  # the two that have to agree go at once
 
     @pytest.mark.parametrize("witnesses", [{C}, set()])
     def test_that_never_comes_is_an_error_that_names_the_window(self, witnesses: set[int]) -> None:

@@ -7,6 +7,8 @@ import ast
 import pytest
 from house import ROOT, imported_names, sources_of
 
+from core.instrument import ExchangeName
+
 STEPS = (
     # Helpers that know nothing of the rest of logic, nor of each other.
     ("clocks", "failures", "opening", "series_session", "state_files", "stored"),
@@ -39,11 +41,11 @@ def upward_imports(part: str, source: str) -> list[str]:
 
 def exchange_specifics(place: str, source: str) -> list[str]:
     """Return what a source text imports of one exchange's own folders, where it has to serve any exchange."""
-    own_folder = place.rsplit("/", 1)[0].replace("/", ".")
-    names = [name for name in imported_names(ast.parse(source)) if name.startswith(("core.binance", "fetcher.binance"))]
-    if place in LISTS_OF_EXCHANGES or own_folder in ("core.binance", "fetcher.binance"):
+    if place in LISTS_OF_EXCHANGES:
         return []
-    return names
+    own = next((name for name in ExchangeName if place.startswith((f"core/{name}/", f"fetcher/{name}/"))), None)
+    others = tuple(f"{folder}.{name}" for folder in ("core", "fetcher") for name in ExchangeName if name is not own)
+    return [name for name in imported_names(ast.parse(source)) if name.startswith(others)]
 
 
 def wrong_in_logic(source: str) -> list[str]:
@@ -51,8 +53,9 @@ def wrong_in_logic(source: str) -> list[str]:
     tree = ast.parse(source)
     names = [name for name in imported_names(tree) if name.startswith("fetcher")]
     wrong = [f"imports {name}" for name in names if not any(name.startswith(one) for one in FETCHER_FOR_LOGIC)]
-    if "binance" in source.lower().replace("docs/binance.md", ""):
-        wrong.append("names Binance")
+    for exchange in ExchangeName:
+        if exchange in source.lower().replace(f"docs/{exchange}.md", ""):
+            wrong.append(f"names {exchange}")
     return wrong + database_details(tree)
 
 
@@ -156,7 +159,7 @@ def test_the_lists_of_exchanges_and_the_exchange_itself_may_name_it() -> None:
         ("from fetcher import http", "imports fetcher.http"),
         ("import psycopg2.extras", "imports psycopg2.extras"),
         ("tx.cursor.execute('select 1')", "uses .cursor"),
-        ('"""Asks Binance."""', "names Binance"),
+        ('"""Asks Binance."""', "names binance"),
     ],
 )
 def test_what_logic_must_not_know_is_seen(source: str, wrong: str) -> None:

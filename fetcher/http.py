@@ -20,6 +20,7 @@ READ_TIMEOUT_S = 30
 BODY_TIMEOUT_S = 60
 _BLOCK_BYTES = 1 << 18
 ATTEMPTS = 6
+_ATTEMPTS_PAST_DEADLINE = 2
 _LONGEST_WAIT_S = 30
 
 _log = logging.getLogger(__name__)
@@ -116,7 +117,8 @@ def _log_retry(state: tenacity.RetryCallState) -> None:
 
 def _stop(attempts: int, deadline: Deadline) -> Callable[[tenacity.RetryCallState], bool]:
     def stop(state: tenacity.RetryCallState) -> bool:
-        return state.attempt_number >= attempts or deadline.is_past
+        # One passing fault is sat out also past the deadline: it must not cost the whole market.
+        return state.attempt_number >= (_ATTEMPTS_PAST_DEADLINE if deadline.is_past else attempts)
 
     return stop
 

@@ -43,36 +43,51 @@ def main(
     Signals are heard in the main thread only. `end_process` is called when a signal has come and the database
     has held the main thread for nine seconds since.
     """
-    from commands.clock import local_now_ms
+    # Imported late, here and below: `--help` answers without loading what a run needs.
     from commands.command_line import parse_command_line
-    from commands.context import CommandContext, make_console
-    from commands.interrupt import Interruption
-    from commands.run_log import redact
-    from commands.screen import Tone, print_line
-    from config.settings import load_settings
 
     out, err = stdout or sys.stdout, stderr or sys.stderr
-    has_color = not environ.get("NO_COLOR")  # no-color.org: set and not empty
-    consoles = make_console(out, has_color), make_console(err, has_color)
-    secrets: tuple[str, ...] = ()
+    secrets: list[str] = []
     try:
         line = parse_command_line(argv)
-        if line.help_text is not None:
-            out.write(line.help_text)
+        if isinstance(line, str):
+            out.write(line)
             return EXIT_OK
-        settings = load_settings(environ)
-        secrets = settings.secrets
-        context = CommandContext(settings, uuid.uuid4().hex[:8], local_now_ms, Interruption(), *consoles)
-        return _run(line, context, end_process)
+        return _run(line, _make_context(environ, out, err, secrets), end_process)
+    except BrokenPipeError:  # whoever read the output, such as `head`, has enough of it
+        return _NOBODY_READS
     except FetcherError as error:
-        message, exit_code = redact(str(error), secrets), error.exit_code
+        message, exit_code = str(error), error.exit_code
     except Exception as error:
-        unexpected = f"unexpected fault, please report it: {type(error).__name__}: {error}"
-        message, exit_code = redact(unexpected, secrets), EXIT_FAULT
-    print_line(consoles[1], f"error: {message}", Tone.WRONG)
+        message = f"unexpected fault, please report it: {type(error).__name__}: {error}"
+        exit_code = EXIT_FAULT
+    from commands.context import make_console
+    from commands.run_log import redact
+    from commands.screen import Tone, print_line
+
+    message = redact(message, secrets)
+    print_line(make_console(err, _has_color(environ)), f"error: {message}", Tone.WRONG)
     if "--json" in argv:
         out.write(json.dumps({"error": message, "exit_code": exit_code}) + "\n")
     return exit_code
+
+
+def _make_context(environ: Mapping[str, str], out: TextIO, err: TextIO, secrets: list[str]) -> CommandContext:
+    """Read the settings; what of them must never be printed is added to `secrets` at once."""
+    from commands.clock import local_now_ms
+    from commands.context import CommandContext, make_console
+    from commands.interrupt import Interruption
+    from config.settings import load_settings
+
+    settings = load_settings(environ)
+    secrets += settings.secrets
+    has_color = _has_color(environ)
+    consoles = make_console(out, has_color), make_console(err, has_color)
+    return CommandContext(settings, uuid.uuid4().hex[:8], local_now_ms, Interruption(), *consoles)
+
+
+def _has_color(environ: Mapping[str, str]) -> bool:
+    return not environ.get("NO_COLOR")  # no-color.org: set and not empty
 
 
 def _run(line: CommandLine, context: CommandContext, end_process: EndProcess | None) -> int:
@@ -134,6 +149,8 @@ def _run_as_process() -> NoReturn:
             stream.reconfigure(errors="backslashreplace")
     _keep_memory_low()
     exit_code = main(sys.argv[1:], end_process=_end_process)
+    if exit_code == _NOBODY_READS:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  # so that Python does not complain when it flushes
     if exit_code >= _STOPPED_BY_SIGNAL:
         # Downloads in flight would be waited for; nothing of theirs is committed.
         sys.stdout.flush()
@@ -143,6 +160,7 @@ def _run_as_process() -> NoReturn:
 
 
 _STOPPED_BY_SIGNAL = 128
+_NOBODY_READS = 128 + 13  # as if ended by SIGPIPE, which is what shells expect
 
 if __name__ == "__main__":
     _run_as_process()

@@ -133,6 +133,4 @@ def _needs(result: SeriesResult) -> Iterator[str]:
         )
 
 
-COMMAND = Command(
-    "backfill", "fetch every wanted series up to the last closed candle (the default)", add_options, read_request, run
-)
+COMMAND = Command(add_options, read_request, run)

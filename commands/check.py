@@ -124,10 +124,4 @@ def _heal(request: CheckRequest, context: CommandContext, database: Database) ->
         return heal(database, exchange, before, options, bar, context.now_ms)
 
 
-COMMAND = Command(
-    "check",
-    "report what is missing, not at the exchange or damaged; reads only without --heal",
-    add_options,
-    read_request,
-    run,
-)
+COMMAND = Command(add_options, read_request, run)

@@ -1,4 +1,4 @@
-"""What a command consists of. Adding one is a file with a `Command` in it and an entry in commands/table.py."""
+"""What a command consists of. Adding one is a file with a `COMMAND` in it and a line in commands/table.py."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from commands.context import CommandContext
-from commands.options import OutputOptions
-from config.settings import Settings
+if TYPE_CHECKING:
+    from commands.context import CommandContext
+    from commands.options import OutputOptions
+    from config.settings import Settings
 
 
 class Request(Protocol):
@@ -31,8 +32,6 @@ R = TypeVar("R", bound=Request)
 class Command(Generic[R]):
     """A command of the program."""
 
-    name: str
-    summary: str  # a line of --help
     add_options: Callable[[argparse.ArgumentParser], None]
     read_request: Callable[[argparse.Namespace, Settings], R]  # raises ConfigurationError; touches nothing
     run: Callable[[R, CommandContext], int]  # returns the exit code

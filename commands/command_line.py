@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from commands.command import AnyCommand
-from commands.table import COMMANDS, DEFAULT_COMMAND
+from commands.table import COMMANDS, DEFAULT_COMMAND, load_command
 from core.errors import ConfigurationError
 from core.series import suggest
 
@@ -26,11 +26,10 @@ class UsageError(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """A command with its options, or the help to print instead."""
+    """A command with its options."""
 
     command: AnyCommand
     arguments: argparse.Namespace
-    help_text: str | None = None
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -46,11 +45,11 @@ class CommandParser(argparse.ArgumentParser):
         return suggest(option.partition("=")[0], known)
 
 
-def command_parser(command: AnyCommand) -> CommandParser:
+def command_parser(name: str, command: AnyCommand) -> CommandParser:
     """Return the parser of one command."""
     parser = CommandParser(
-        prog=f"{_PROGRAM} {command.name}",
-        description=command.summary,
+        prog=f"{_PROGRAM} {name}",
+        description=COMMANDS[name],
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -63,25 +62,29 @@ def command_parser(command: AnyCommand) -> CommandParser:
 
 def help_text() -> str:
     """Return the help on the whole program."""
-    listed = "\n".join(f"  {one.name:<10}{one.summary}" for one in COMMANDS.values())
+    listed = "\n".join(f"  {name:<10}{summary}" for name, summary in COMMANDS.items())
     return (
         f"usage: {_PROGRAM} [COMMAND] [options]\n\n{_DESCRIPTION}\n\ncommands ({DEFAULT_COMMAND} when none is given):\n"
         f"{listed}\n\nCOMMAND --help tells the options of a command.\n\n{_EXIT_CODES}\n"
     )
 
 
-def parse_command_line(argv: Sequence[str]) -> CommandLine:
-    """Return the command and its parsed options. Raises UsageError, with a suggestion where a word is near."""
+def parse_command_line(argv: Sequence[str]) -> CommandLine | str:
+    """Return the command and its parsed options, or the help to print instead.
+
+    Raises UsageError, with a suggestion where a word is near.
+    """
     if argv and argv[0] in ("-h", "--help"):
-        return CommandLine(COMMANDS[DEFAULT_COMMAND], argparse.Namespace(), help_text())
+        return help_text()
     named = bool(argv) and not argv[0].startswith("-")
     name = argv[0] if named else DEFAULT_COMMAND
     if name not in COMMANDS:
         near = suggest(name, list(COMMANDS))
         raise UsageError(f"there is no command {name!r}{near}; there are {', '.join(COMMANDS)}")
-    parser = command_parser(COMMANDS[name])
+    command = load_command(name)
+    parser = command_parser(name, command)
     arguments, unknown = parser.parse_known_args(list(argv[1:] if named else argv))
     if unknown:
         told = ", ".join(f"{word}{parser.suggestion(word) if word.startswith('--') else ''}" for word in unknown)
         parser.error(f"unrecognized arguments: {told}")
-    return CommandLine(COMMANDS[name], arguments, parser.format_help() if arguments.help else None)
+    return parser.format_help() if arguments.help else CommandLine(command, arguments)

@@ -201,10 +201,4 @@ def _say(request: DemoRequest, context: CommandContext, text: str) -> None:
         context.stdout.file.flush()
 
 
-COMMAND = Command(
-    "demo",
-    "run a backfill offline, against a local replay exchange, into a database of its own",
-    add_options,
-    read_request,
-    run,
-)
+COMMAND = Command(add_options, read_request, run)

@@ -137,6 +137,4 @@ def _duration(ms: int) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
-COMMAND = Command(
-    "status", "show each series, its candles, the newest of them, lag; reads only", add_options, read_request, run
-)
+COMMAND = Command(add_options, read_request, run)

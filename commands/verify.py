@@ -178,4 +178,4 @@ def _undo(request: UndoRequest, context: CommandContext) -> int:
     return exit_code
 
 
-COMMAND = Command("verify", "hold stored candles against the exchange, digit for digit", add_options, read_request, run)
+COMMAND = Command(add_options, read_request, run)

@@ -69,6 +69,10 @@ class _Rule:
     action: Action
     times: int
     after: int
+    but_not: str
+
+    def is_for(self, target: str) -> bool:
+        return self.path_contains in target and not (self.but_not and self.but_not in target)
 
 
 class FaultScript:
@@ -78,22 +82,23 @@ class FaultScript:
         self._lock = threading.Lock()
         self._rules: list[_Rule] = []
 
-    def add(self, path_contains: str, action: Action, times: int = 1, after: int = 0) -> None:
+    def add(self, path_contains: str, action: Action, times: int = 1, after: int = 0, *, but_not: str = "") -> None:
         """Let `action` happen to the next `times` requests whose target contains `path_contains`.
 
         The target is the path with its query, decoded: `/api/v3/klines?symbol=BTCUSDT&limit=5`. The
-        first `after` matching requests pass, whether or not another fault takes them. One request
+        first `after` matching requests pass, whether or not another fault takes them. A target that
+        contains `but_not` does not match: `.zip` but not `.CHECKSUM` is the zips alone. One request
         meets one fault: the first that was added and is due.
         """
         with self._lock:
-            self._rules.append(_Rule(path_contains, action, times, after))
+            self._rules.append(_Rule(path_contains, action, times, after, but_not))
 
     def take(self, target: str) -> Action | None:
         """Return what is to happen to a request for `target` and use it up, or None."""
         taken: Action | None = None
         with self._lock:
             for rule in self._rules:
-                if rule.path_contains not in target:
+                if not rule.is_for(target):
                     continue
                 if rule.after > 0:
                     rule.after -= 1

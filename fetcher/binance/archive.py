@@ -6,9 +6,13 @@ import hashlib
 import logging
 import os
 import re
+import tempfile
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +22,7 @@ from core.archives import ArchiveIndex, Cadence, Period, month_of
 from core.binance.archives import file_stem, folder, index_of_files, period_of_file
 from core.binance.rules import has_daily_files, has_usable_monthly_files
 from core.candles import CandleBatch
-from core.errors import ArchiveUnavailable
+from core.errors import ArchiveUnavailable, Interrupted
 from core.instrument import Market
 from core.ranges import Span
 from core.series import Series
@@ -62,6 +66,7 @@ class ArchiveClient:
         self._sleep = sleep
         self._sessions = {url: new_session(connections, url) for url in (base_url, list_url)}
         self._unreachable: dict[str, str] = {}  # by base address, why
+        self._lock = threading.Lock()
 
     def remove_leftovers(self) -> None:
         """Delete unfinished downloads that are more than a day old; killed runs leave them."""
@@ -107,52 +112,80 @@ class ArchiveClient:
         return sorted(name for name in names if _SETTLED.fullmatch(name.removeprefix(series.symbol)))
 
     def fetch(self, series: Series, period: Period) -> tuple[CandleBatch, str]:
-        """Return the candles of one archive file and its sha256. Raises ArchiveUnavailable."""
-        published = self.published_checksum(series, period)
-        name = f"{file_stem(series, period)}.zip"
-        address = f"{self._base_url}/{folder(series, period.cadence)}{name}"
-        path = self._download(address, name, published, most_bytes(series, period))
+        """Return the candles of one archive file and its sha256. Raises ArchiveUnavailable.
+
+        Nothing is read from the file before its CHECKSUM agrees.
+        """
+        address = self._address(series, period)
         try:
-            return read_archive(path, series, period), published
-        finally:
-            _remove(path)
+            with self._part_file(file_stem(series, period)) as part:
+                for _ in range(2):  # the file may be replaced between the answers
+                    published, found = self._checksum_and_zip(series, period, part)
+                    if found == published:
+                        return read_archive(part, series, period), published
+        except OSError as error:
+            raise ArchiveUnavailable(f"{address} cannot be written to {self._download_dir}: {error}") from error
+        raise ArchiveUnavailable(f"{address} has sha256 {found}, its CHECKSUM file says {published}")
 
     def published_checksum(self, series: Series, period: Period) -> str:
         """Return the sha256 (hex) in the CHECKSUM file of an archive. Raises ArchiveUnavailable."""
         name = f"{file_stem(series, period)}.zip"
-        address = f"{self._base_url}/{folder(series, period.cadence)}{name}.CHECKSUM"
+        address = f"{self._address(series, period)}.CHECKSUM"
         return self._get(address, {}, self._base_url, lambda text: _read_checksum(text, name))
 
-    def _download(self, address: str, name: str, published: str, most: int) -> Path:
-        """Return the path of the complete downloaded file, whose sha256 is `published`.
+    def _address(self, series: Series, period: Period) -> str:
+        return f"{self._base_url}/{folder(series, period.cadence)}{file_stem(series, period)}.zip"
 
-        The checksum is part of the name, so a complete file of an earlier run can be used.
+    @contextmanager
+    def _part_file(self, stem: str) -> Iterator[Path]:
+        """Yield an empty file for one download; remove it at the end. Raises OSError.
+
+        Its name is new: markets have files of the same name, and other threads and runs may fetch the same one.
         """
-        whole = self._download_dir / f"{published[:16]}-{name}"
-        part = whole.with_name(f"{whole.name}.{os.getpid()}.part")
+        self._download_dir.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f"{stem}.zip.", suffix=".part", dir=self._download_dir)
+        os.close(handle)
         try:
-            self._download_dir.mkdir(parents=True, exist_ok=True)
-            if whole.is_file() and _sha256(whole) == published:
-                return whole
-            for _ in range(2):  # the file may be replaced after its checksum was read
-                self._with_retries(self._base_url, lambda: self._attempt_download(address, part, most))
-                found = _sha256(part)
-                if found == published:
-                    part.replace(whole)
-                    return whole
-            raise ArchiveUnavailable(f"{address} has sha256 {found}, its CHECKSUM file says {published}")
-        except OSError as error:
-            raise ArchiveUnavailable(f"{address} cannot be written to {self._download_dir}: {error}") from error
+            yield Path(name)
         finally:
-            _remove(part)
+            _remove(Path(name))
 
-    def _attempt_download(self, address: str, part: Path, most: int) -> None:
-        response = self._send(address, {}, self._base_url)
-        with response, part.open("wb") as file:
-            for block in _body(response, address, most, _DOWNLOAD_TIMEOUT_S):
-                file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
+    def _checksum_and_zip(self, series: Series, period: Period, part: Path) -> tuple[str, str]:
+        """Return the published sha256 and that of the zip, which is written to `part`; ask for both at the same time.
+
+        Where neither can be had, the error is the CHECKSUM's. Raises ArchiveUnavailable, and OSError of the disk.
+        """
+        given_up = threading.Event()
+        threads = ThreadPoolExecutor(1, thread_name_prefix="zip")
+        address = self._address(series, period)
+        downloading = threads.submit(self._download, address, part, most_bytes(series, period), given_up)
+        try:
+            return self.published_checksum(series, period), downloading.result()
+        except Exception as error:
+            given_up.set()
+            if not isinstance(error, Interrupted):  # a run that is told to stop waits for no download
+                wait([downloading])  # the file is removed next
+            raise
+        finally:
+            threads.shutdown(wait=False)
+
+    def _download(self, address: str, part: Path, most: int, given_up: threading.Event) -> str:
+        """Write the file at `address` to `part` and return its sha256 (hex); end early once `given_up` is set.
+
+        Without fsync: the file is read at once and then removed, no crash can make anyone read it later.
+        """
+
+        def attempt() -> str:
+            digest = hashlib.sha256()
+            with part.open("wb") as file, self._send(address, {}, self._base_url) as response:
+                for block in _body(response, address, most, _DOWNLOAD_TIMEOUT_S):
+                    if given_up.is_set():
+                        raise ArchiveUnavailable(f"{address} is of no use without its CHECKSUM")
+                    file.write(block)
+                    digest.update(block)
+            return digest.hexdigest()
+
+        return self._with_retries(self._base_url, attempt)
 
     def _list(self, series: Series, first: Period, until_ms: int) -> list[str]:
         prefix = folder(series, first.cadence)
@@ -183,9 +216,10 @@ class ArchiveClient:
         try:
             return with_retries(attempt, self._sleep, _ATTEMPTS)
         except HostSilent as failure:
-            if host not in self._unreachable:
-                _log.warning("%s cannot be reached and is left out of this run: %s", host, failure)
-                self._unreachable[host] = str(failure)
+            with self._lock:
+                if host not in self._unreachable:
+                    _log.warning("%s cannot be reached and is left out of this run: %s", host, failure)
+                    self._unreachable[host] = str(failure)
             raise
 
     def _send(self, address: str, params: dict[str, str], host: str) -> requests.Response:
@@ -264,8 +298,3 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:  # a later run removes it
         _log.debug("%s cannot be removed: %s", path, error)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -61,7 +61,7 @@ class BinanceExchange:
             addresses.archive_url,
             addresses.archive_list_url,
             addresses.state_dir / "downloads",
-            connections=addresses.workers,
+            connections=2 * addresses.workers,  # a zip and its CHECKSUM at the same time
             sleep=sleep,
         )
 

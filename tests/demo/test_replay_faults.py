@@ -94,6 +94,13 @@ def test_a_fault_is_chosen_by_path_and_query(exchange: ReplayExchange, http: req
     assert klines(http, exchange, symbol="ETHUSDT").status_code == 503
 
 
+def test_a_part_of_the_path_can_be_left_out() -> None:
+    script = FaultScript()
+    script.add(".zip", Reset(), times=2, after=1, but_not=".CHECKSUM")
+    assert [script.take("/a.zip.CHECKSUM"), script.take("/a.zip"), script.take("/a.zip.CHECKSUM")] == [None] * 3
+    assert [script.take("/a.zip"), script.take("/a.zip.CHECKSUM"), script.take("/b.zip")] == [Reset(), None, Reset()]
+
+
 def test_faults_come_in_order_as_often_and_as_late_as_said() -> None:
     script = FaultScript()
     stall, reset, cut = Stall(1), Reset(), CutBody()

@@ -107,7 +107,7 @@ def test_half_written_downloads_of_a_killed_run_are_removed_a_day_later(bench: B
     with bench.program(REST) as program:
         downloads = program.folder / "state" / "downloads"
         downloads.mkdir(parents=True)
-        old, young = downloads / "0123-BTCUSDT-1m-2024-02.zip.77.part", downloads / "4567-BTCUSDT-1m-2024-02.zip"
+        old, young = downloads / "BTCUSDT-1m-2024-02.zip.a.part", downloads / "BTCUSDT-1m-2024-02.zip.b.part"
         for path in (old, young):
             path.write_bytes(b"half")
         two_days_ago = time.time() - 2 * 86_400

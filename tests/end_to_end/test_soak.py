@@ -65,7 +65,7 @@ def idle(tmp_path: Path, empty_database_url: str) -> Iterator[Soak]:
     ("path", "size", "told"),
     [
         ("state/spot_BTCUSDT_1m.json.77.tmp", 1, "temporary file spot_BTCUSDT_1m.json.77.tmp"),
-        ("state/downloads/0123-BTCUSDT-1m-2024-03.zip", 1, "temporary file downloads/0123-BTCUSDT-1m-2024-03.zip"),
+        ("state/downloads/BTCUSDT-1m.zip.a.part", 1, "temporary file downloads/BTCUSDT-1m.zip.a.part"),
         ("tmp/left", 1, "temporary file left"),
         (f"logs/{LOG_FILE}", 10_000_001, f"{LOG_FILE} has 10000001 bytes"),
     ],

@@ -135,8 +135,8 @@ class Case:
 # --- How a case is prepared ---------------------------------------------------------------------------------------
 
 
-def fault(place: str, action: Action, times: int = ALWAYS, after: int = 0) -> Prepare:
-    return lambda program, exchange: exchange.faults.add(place, action, times, after)
+def fault(place: str, action: Action, times: int = ALWAYS, after: int = 0, *, but_not: str = "") -> Prepare:
+    return lambda program, exchange: exchange.faults.add(place, action, times, after, but_not=but_not)
 
 
 def settings(**values: str) -> Prepare:

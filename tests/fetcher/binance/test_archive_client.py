@@ -1,4 +1,4 @@
-"""Downloading archives from the replay exchange: checksum first, nothing left behind."""
+"""Downloading archives from the replay exchange: nothing read before the checksum, nothing left behind."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,12 +20,12 @@ from fetcher_helpers import FakeTime, columns_of, generated, rows_of, sha256
 from core.archives import Period, day_of, month_of
 from core.binance.archives import file_stem, folder, period_of_file
 from core.candles import CandleBatch
-from core.errors import ArchiveUnavailable, ConfigurationError
+from core.errors import ArchiveUnavailable, ConfigurationError, Interrupted
 from core.series import Series, parse_series
 from core.times import parse_time
 from demo.archive_calendar import archive_key
 from demo.candle_store import CandleStore, RecordedFile
-from demo.faults import Action, AlterBody, Answer, CutBody, Reset
+from demo.faults import Action, AlterBody, Answer, CutBody, Reset, Stall
 from demo.recordings import identify, read_rows
 from demo.server import ReplayExchange
 from fetcher.binance import archive
@@ -61,11 +63,7 @@ class Host:
 
     def fault(self, what: str, action: Action, times: int = 1) -> None:
         """Let `action` happen to the next requests for the zip or for its CHECKSUM."""
-        if what == CHECKSUM:
-            self.exchange.faults.add(CHECKSUM, action, times=times)
-            return
-        # A fault is chosen by a part of the path, which the CHECKSUM shares: let that one pass.
-        self.exchange.faults.add(ZIP, action, times=times, after=1)
+        self.exchange.faults.add(what, action, times=times, but_not=CHECKSUM if what == ZIP else "")
 
 
 @pytest.fixture
@@ -91,6 +89,11 @@ def spoiled(body: bytes) -> bytes:
     """Return the same zip with another byte in its middle."""
     middle = len(body) // 2
     return body[:middle] + bytes([body[middle] ^ 255]) + body[middle + 1 :]
+
+
+def stale(checksum: bytes) -> bytes:
+    """Return the CHECKSUM of another state of the file."""
+    return b"0" * 64 + checksum[64:]
 
 
 class TestAPublishedFile:
@@ -132,6 +135,19 @@ class TestAPublishedFile:
         assert files_in(downloads) == []
         assert fake_time.waits == []
         assert len(exchange.requests) == 2
+
+    def test_and_its_checksum_are_asked_for_at_the_same_time(self, host: Host) -> None:
+        both = threading.Barrier(2, timeout=10)
+
+        def when_both_are_asked_for(body: bytes) -> bytes:
+            both.wait()  # breaks where one is asked for after the other
+            return body
+
+        for what in (CHECKSUM, ZIP):
+            host.fault(what, AlterBody(when_both_are_asked_for))
+        assert rows_of(host.fetch()[0]) == host.truth()
+        assert not both.broken
+        assert host.asked() == (1, 1)
 
     def test_the_checksum_is_the_files_own(self, host: Host) -> None:
         body = b""
@@ -187,20 +203,27 @@ class TestTheChecksum:
         host.fault(ZIP, AlterBody(spoiled), times=100)
         with pytest.raises(ArchiveUnavailable, match="its CHECKSUM file says"):
             host.fetch()
-        assert host.asked() == (1, 2)
+        assert host.asked() == (2, 2)
         assert files_in(downloads) == []
-
-    def test_a_damaged_zip_is_downloaded_once_more(self, host: Host) -> None:
-        host.fault(ZIP, AlterBody(spoiled))
-        assert rows_of(host.fetch()[0]) == host.truth()
-        assert host.asked() == (1, 2)
 
     def test_a_stale_checksum_makes_the_file_unavailable(self, host: Host, not_parsed: None, downloads: Path) -> None:
-        host.fault(CHECKSUM, AlterBody(lambda body: b"0" * 64 + body[64:]))
+        host.fault(CHECKSUM, AlterBody(stale), times=100)
         with pytest.raises(ArchiveUnavailable, match="its CHECKSUM file says 0000"):
             host.fetch()
-        assert host.asked() == (1, 2)
+        assert host.asked() == (2, 2)
         assert files_in(downloads) == []
+
+    @pytest.mark.parametrize(("what", "change"), [(ZIP, spoiled), (CHECKSUM, stale)], ids=["zip", "CHECKSUM"])
+    def test_where_the_two_disagree_both_are_asked_for_once_more(
+        self, host: Host, what: str, change: Callable[[bytes], bytes]
+    ) -> None:
+        host.fault(what, AlterBody(change))
+        assert rows_of(host.fetch()[0]) == host.truth()
+        assert host.asked() == (2, 2)
+
+    def test_a_shorter_file_the_second_time_leaves_nothing_of_the_first(self, host: Host) -> None:
+        host.fault(ZIP, AlterBody(lambda body: body + b"more"))
+        assert rows_of(host.fetch()[0]) == host.truth()
 
     @pytest.mark.parametrize(
         "write",
@@ -253,7 +276,7 @@ class TestTheChecksum:
         host.fault(CHECKSUM, AlterBody(write), times=ATTEMPTS)
         with pytest.raises(ArchiveUnavailable, match="the CHECKSUM file of BTCUSDT-1h-2024-03-01.zip reads"):
             host.fetch()
-        assert host.asked() == (ATTEMPTS, 0)
+        assert host.asked() == (ATTEMPTS, 1)
 
     def test_that_is_unreadable_once_is_healed_by_asking_again(self, host: Host) -> None:
         host.fault(CHECKSUM, AlterBody(lambda text: b""))
@@ -261,16 +284,16 @@ class TestTheChecksum:
 
     def test_of_megabytes_is_refused(self, host: Host, not_parsed: None) -> None:
         host.fault(CHECKSUM, Answer(200, b"0" * (9 << 20)), times=ATTEMPTS)
-        with pytest.raises(ArchiveUnavailable, match="answers more than"):
+        with pytest.raises(ArchiveUnavailable, match="CHECKSUM answers more than"):
             host.fetch()
-        assert host.asked() == (1, 0)
+        assert host.asked() == (1, 1)
 
 
 class TestAFileThatIsNotThere:
     def test_is_unavailable_at_once(self, host: Host, fake_time: FakeTime) -> None:
         with pytest.raises(ArchiveUnavailable, match="2024-03-09.zip.CHECKSUM answers 404"):
             host.fetch(day_of(parse_time("2024-03-09")))
-        assert host.asked() == (1, 0)
+        assert host.asked() == (1, 1)
         assert fake_time.waits == []
 
     def test_may_have_a_checksum_without_a_zip(self, host: Host) -> None:
@@ -282,9 +305,9 @@ class TestAFileThatIsNotThere:
     @pytest.mark.parametrize("status", [301, 302, 400, 403, 410, 451])
     def test_whatever_word_the_host_uses(self, host: Host, status: int) -> None:
         host.fault(CHECKSUM, Answer(status, "<html></html>", {"Location": host.url}))
-        with pytest.raises(ArchiveUnavailable, match=f"answers {status}"):
+        with pytest.raises(ArchiveUnavailable, match=f"CHECKSUM answers {status}"):
             host.fetch()
-        assert host.asked() == (1, 0)
+        assert host.asked() == (1, 1)
 
     def test_the_next_file_of_the_host_is_still_asked_for(self, host: Host) -> None:
         with pytest.raises(ArchiveUnavailable):
@@ -324,16 +347,17 @@ class TestTrouble:
             host.fetch()
         assert files_in(downloads) == []
 
-    def test_a_full_disk_makes_the_file_unavailable(
-        self, host: Host, monkeypatch: pytest.MonkeyPatch, downloads: Path
-    ) -> None:
-        def full(_: int) -> None:
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(ArchiveUnavailable, match="No space left"):
-            host.fetch()
+    def test_a_disk_that_takes_no_more_makes_the_file_unavailable(self, host: Host, downloads: Path) -> None:
+        resource = pytest.importorskip("resource")
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # bytes
+        try:
+            with pytest.raises(ArchiveUnavailable, match=f"cannot be written to {downloads}: .*File too large"):
+                host.fetch()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert files_in(downloads) == []
+        assert rows_of(host.fetch()[0]) == host.truth()
 
     @pytest.mark.parametrize("where", ["its parent", "itself"])
     def test_a_folder_that_cannot_be_made_makes_the_file_unavailable(
@@ -344,7 +368,7 @@ class TestTrouble:
         file.write_text("a file where the folder should be")
         with pytest.raises(ArchiveUnavailable, match=f"cannot be written to {downloads}"):
             host.fetch()
-        assert host.asked() == (1, 0)
+        assert host.asked() == (0, 0)
         assert file.read_text() == "a file where the folder should be"
 
     def test_a_file_that_cannot_be_removed_afterwards_costs_no_candle(
@@ -357,49 +381,60 @@ class TestTrouble:
         assert rows_of(host.fetch()[0]) == host.truth()
 
 
+class TestADownloadThatIsOfNoUse:
+    def test_is_not_waited_for_to_its_end(self, make_archives: MakeArchives, downloads: Path) -> None:
+        with dripping_host() as url:
+            began = time.monotonic()
+            with pytest.raises(ArchiveUnavailable, match="CHECKSUM answers 404"):
+                make_archives(url, url).fetch(SERIES, DAY)
+        assert time.monotonic() - began < 10
+        assert files_in(downloads) == []
+
+    def test_does_not_hold_up_a_run_that_is_told_to_stop(self, host: Host, downloads: Path) -> None:
+        def stopped(_: float) -> None:
+            raise Interrupted("stopped", 130)
+
+        client = ArchiveClient(host.url, host.url, downloads, connections=2, sleep=stopped)
+        host.fault(ZIP, Stall(25))
+        host.fault(CHECKSUM, Answer(503))
+        began = time.monotonic()
+        with pytest.raises(Interrupted):
+            client.fetch(SERIES, DAY)
+        assert time.monotonic() - began < 10
+        assert files_in(downloads) == []
+
+
+@contextlib.contextmanager
+def dripping_host() -> Iterator[str]:
+    """Run a host that has no CHECKSUM and sends a zip for minutes, a byte at a time. Yield its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_zip = self.path.endswith(ZIP)
+            self.send_response(200 if is_zip else 404)
+            self.send_header("Content-Length", str(5_000 if is_zip else 0))
+            self.end_headers()
+            with contextlib.suppress(OSError):  # until the client leaves
+                for _ in range(5_000 if is_zip else 0):
+                    self.wfile.write(b"0")
+                    time.sleep(0.05)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
 class TestWhatAnEarlierRunLeft:
-    def place(self, host: Host, downloads: Path, change: Callable[[bytes], bytes]) -> Path:
-        """Put the day's zip where a run that was killed after its download would have left it."""
-        content = b""
-
-        def keep(body: bytes) -> bytes:
-            nonlocal content
-            content = body
-            return body
-
-        host.fault(ZIP, AlterBody(keep))
-        host.fetch()
-        host.exchange.clear_requests()
-        path = downloads / f"{sha256(content)[:16]}-{file_stem(SERIES, DAY)}.zip"
-        path.write_bytes(change(content))
-        return path
-
-    def test_a_whole_file_is_used_without_downloading_it_again(self, host: Host, downloads: Path) -> None:
-        self.place(host, downloads, lambda content: content)
-        assert rows_of(host.fetch()[0]) == host.truth()
-        assert host.asked() == (1, 0)
-        assert files_in(downloads) == []
-
-    @pytest.mark.parametrize("change", [spoiled, lambda content: content[:100], lambda content: b""])
-    def test_a_damaged_file_is_downloaded_again(
-        self, host: Host, downloads: Path, change: Callable[[bytes], bytes]
-    ) -> None:
-        self.place(host, downloads, change)
-        assert rows_of(host.fetch()[0]) == host.truth()
-        assert host.asked() == (1, 1)
-        assert files_in(downloads) == []
-
-    def test_a_file_that_was_published_anew_since_is_not_used(self, host: Host, downloads: Path) -> None:
-        old = self.place(host, downloads, lambda content: content)
-        host.store.remove(SERIES, day_of(parse_time("2024-03-01")).span)
-        host.store.add(SERIES, generated(SERIES, "2024-03-01", 12)[1])
-        assert rows_of(host.fetch()[0]) == host.truth()
-        assert host.asked() == (1, 1)
-        assert files_in(downloads) == [old.name]
-
     def test_files_older_than_a_day_are_removed(self, host: Host, downloads: Path) -> None:
         downloads.mkdir(parents=True)
-        for name, age_hours in {"old.zip": 25, "old.zip.99.part": 48, "new.zip": 23, "new.zip.99.part": 0}.items():
+        ages = {"old.zip.a.part": 25, "old.zip.b.part": 48, "new.zip.a.part": 23, "new.zip.b.part": 0}
+        for name, age_hours in ages.items():
             path = downloads / name
             path.write_bytes(b"x")
             moment = time.time() - age_hours * 3600
@@ -407,7 +442,7 @@ class TestWhatAnEarlierRunLeft:
         (downloads / "a folder").mkdir()
         os.utime(downloads / "a folder", (0, 0))
         host.client.remove_leftovers()
-        assert files_in(downloads) == ["a folder", "new.zip", "new.zip.99.part"]
+        assert files_in(downloads) == ["a folder", "new.zip.a.part", "new.zip.b.part"]
 
     def test_without_a_folder_there_is_nothing_to_remove(self, host: Host, downloads: Path) -> None:
         host.client.remove_leftovers()
@@ -450,10 +485,14 @@ class TestAHostThatIsSilent:
         self, silent: SilentHost, make_archives: MakeArchives, caplog: pytest.LogCaptureFixture
     ) -> None:
         client = make_archives(silent.url, silent.url + "/bucket")
-        for _ in range(3):
+        with pytest.raises(ArchiveUnavailable, match="no whole answer from"):
+            client.fetch(SERIES, DAY)
+        connections = silent.connections
+        assert ATTEMPTS <= connections <= 2 * ATTEMPTS  # who gives up first ends the other's attempts
+        for _ in range(2):
             with pytest.raises(ArchiveUnavailable, match="no whole answer from"):
                 client.fetch(SERIES, DAY)
-        assert silent.connections == ATTEMPTS
+        assert silent.connections == connections
         warnings = [record.getMessage() for record in caplog.records if "left out of this run" in record.getMessage()]
         assert len(warnings) == 1 and silent.url in warnings[0]
 
@@ -515,15 +554,34 @@ def test_an_address_that_is_none_is_a_wrong_setting(make_archives: MakeArchives,
     assert fake_time.waits == []
 
 
+def fetched_at_once(host: Host, wanted: list[tuple[Series, Period]]) -> list[list[tuple[object, ...]]]:
+    with ThreadPoolExecutor(len(wanted)) as threads:
+        return [rows_of(batch) for batch, _ in threads.map(lambda one: host.client.fetch(*one), wanted)]
+
+
 def test_several_threads_may_fetch_at_once(host: Host, downloads: Path) -> None:
     days = [DAY, day_of(parse_time("2024-03-02"))]
-    found: dict[Period, list[tuple[object, ...]]] = {}
-    threads = [threading.Thread(target=lambda d=day: found.update({d: rows_of(host.fetch(d)[0])})) for day in days]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == {day: host.truth(day) for day in days}
+    assert fetched_at_once(host, [(SERIES, day) for day in days]) == [host.truth(day) for day in days]
+    assert files_in(downloads) == []
+
+
+def test_files_of_the_same_name_do_not_meet(host: Host, downloads: Path) -> None:
+    futures = parse_series("um:BTCUSDT/1h")
+    assert file_stem(futures, DAY) == file_stem(SERIES, DAY)
+    rows = generated(futures, "2024-03-01", 24)[1]
+    host.store.add(futures, rows)
+    wanted = [SERIES, futures, SERIES, futures]
+    together = threading.Barrier(len(wanted), timeout=10)
+
+    def when_all_are_asked_for(body: bytes) -> bytes:
+        together.wait()
+        return body
+
+    host.fault(ZIP, AlterBody(when_all_are_asked_for), times=len(wanted))
+    expected = [host.truth(), columns_of(rows)] * 2
+    assert expected[0] != expected[1]
+    assert fetched_at_once(host, [(series, DAY) for series in wanted]) == expected
+    assert not together.broken
     assert files_in(downloads) == []
 
 
@@ -532,8 +590,9 @@ def test_addresses_are_the_public_ones(make_archives: MakeArchives, http: respon
     month = month_of(parse_time("2024-03-01"))
     client = make_archives("https://data.binance.vision", "https://list.test")
     name = "data/futures/cm/monthly/klines/BTCUSD_PERP/1mo/BTCUSD_PERP-1mo-2024-03.zip"
-    http.get(f"https://data.binance.vision/{name}.CHECKSUM", status=404)
+    for end in ("", ".CHECKSUM"):
+        http.get(f"https://data.binance.vision/{name}{end}", status=404)
     with pytest.raises(ArchiveUnavailable, match="answers 404"):
         client.fetch(series, month)
     assert folder(series, month.cadence) in name
-    assert len(http.calls) == 1
+    assert len(http.calls) == 2

@@ -61,6 +61,14 @@ class _LogFile(logging.handlers.RotatingFileHandler):
             self._has_failed = True
             print(f"the log file {self.baseFilename} cannot be written: {sys.exc_info()[1]}", file=sys.stderr)
 
+    def close(self) -> None:
+        """Close the file; what could not be written before cannot be written now either."""
+        try:
+            super().close()
+        except OSError:
+            if not self._has_failed:
+                raise
+
 
 @contextmanager
 def logging_to(options: LogOptions, screen: Console) -> Iterator[None]:

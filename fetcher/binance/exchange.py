@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -96,11 +95,10 @@ class BinanceExchange:
         state = self._markets[market]
         if state.has_all_symbols or (symbols is not None and symbols <= state.symbols.keys()):
             return state.symbols
-        # Clock and symbols at the same time: two round trips as one.
-        with self._usable(market) as rest, ThreadPoolExecutor(1, thread_name_prefix="symbols") as thread:
-            loading = thread.submit(rest.load_symbols, symbols)
+        with self._usable(market) as rest:
+            # First the clock: before it is set, weight cannot be reserved in the right minute.
             rest.synchronize_clock()
-            state.symbols, state.has_all_symbols = loading.result()
+            state.symbols, state.has_all_symbols = rest.load_symbols(symbols)
         return state.symbols
 
     def failures(self) -> dict[Market, ExchangeUnavailable]:

@@ -23,7 +23,7 @@ from core.series import Series
 from core.symbol_info import SymbolInfo
 from core.times import MS_PER_SECOND, format_ms
 from fetcher.binance.exchange_info import read_exchange_info
-from fetcher.binance.rest_client import INFO_PATH, TIME_PATH, RestClient
+from fetcher.binance.rest_client import TIME_PATH, RestClient
 from fetcher.binance.rest_page import read_page
 from fetcher.deadline import Deadline
 from fetcher.exchange_clock import ExchangeClock
@@ -105,7 +105,7 @@ class BinanceRest:
     def _load_symbols(self, params: dict[str, str]) -> dict[str, SymbolInfo]:
         weight = _INFO_WEIGHT[self.market]
         try:
-            limit, symbols = self._client.get(INFO_PATH, params, weight, read_exchange_info)
+            limit, symbols = self._client.get("/exchangeInfo", params, weight, read_exchange_info)
         except SeriesError as error:
             if "symbols" in params:
                 raise

@@ -16,9 +16,6 @@ from fetcher.gate import Gate
 from fetcher.http import BodyTooLarge, Sleep, TemporaryFailure, new_session, read_body, send, with_retries
 
 TIME_PATH = "/time"
-INFO_PATH = "/exchangeInfo"
-# Asked before the minute is known by the exchange's clock: their weight is reserved with the next request.
-_BEFORE_THE_CLOCK = (TIME_PATH, INFO_PATH)
 _MOST_BODY_BYTES = 64 << 20  # all of spot's exchangeInfo with permission sets has some 16 MB, a page 0.3 MB
 
 Result = TypeVar("Result")
@@ -47,7 +44,7 @@ class RestClient:
         return with_retries(lambda: self._attempt(path, params, weight, read), self._sleep, deadline=deadline)
 
     def _attempt(self, path: str, params: dict[str, str], weight: int, read: Reader[Result]) -> Result:
-        minute = self.gate.wait(weight, reserved=path not in _BEFORE_THE_CLOCK)
+        minute = self.gate.wait(weight, reserved=path != TIME_PATH)
         response = send(self._session, self._url + path, params)
         used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if is_count(used):

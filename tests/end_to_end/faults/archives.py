@@ -192,7 +192,7 @@ ARCHIVES = [
     Case(
         "archive that lacks rows, and REST too",
         0,
-        "inserted 2,783, there 0, conflicts 0, healed 0, absent 1",
+        "inserted 2,783, there 0, conflicts 0, healed 0, not at exchange 1",
         "other",
         both(
             csv_changed(lambda lines: lines[:1] + lines[2:])("BTCUSDT"),

@@ -167,8 +167,11 @@ class BinanceRest:
         is_quorum = len(questions) > 1 and len({question.window for question in questions}) == 1
         if not (is_quorum and self._quorum_at_once):
             return [self._ask(series, question, deadline) for question in questions]
-        with ThreadPoolExecutor(len(questions), thread_name_prefix="quorum") as threads:
+        threads = ThreadPoolExecutor(len(questions), thread_name_prefix="quorum")
+        try:
             return list(threads.map(lambda question: self._ask(series, question, deadline), questions))
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)  # who is told to stop does not wait for an answer
 
     def _ask(self, series: Series, question: Question, deadline: Deadline) -> CandleBatch:
         window = question.window
@@ -183,9 +186,10 @@ class BinanceRest:
                 refuse_open(batch, series.interval, latest_ms)
             return batch
 
-        params = {"symbol": series.symbol, "interval": series.interval.code, "limit": str(question.rows)}
+        params = {"symbol": series.symbol, "interval": series.interval.code}
         if question.bounds is not Bounds.NONE:
             params["startTime"] = str(window.start_ms)
+        params["limit"] = str(question.rows)
         if question.bounds is Bounds.BOTH:
             params["endTime"] = str(window.end_ms - 1)  # the exchange's bounds are inclusive
         try:

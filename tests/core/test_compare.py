@@ -130,7 +130,7 @@ class Damaged:
     """A table after some damage, and what was done to it."""
 
     stored: list[Row] = field(default_factory=list)
-    right: list[Row] = field(default_factory=list)
+    reference: list[Row] = field(default_factory=list)
     kinds: dict[int, Kind] = field(default_factory=dict)
 
 

@@ -32,6 +32,7 @@ from demo.server import ReplayExchange
 from fetcher.binance.exchange import BinanceExchange
 from logic.gaps.checker import fill_missing
 from logic.gaps.series_check import SeriesCheck, check_series
+from logic.verify.verification import VerifyObserver
 from logic.verify.verify_run import VerifyOptions, run_verify
 
 DUMP = Path(__file__).parent / "upgrades" / "0003.sql"
@@ -299,7 +300,12 @@ def test_a_heal_goes_on_where_the_old_version_stopped(upgraded: Database, tmp_pa
         checked = stored.check()
         assert (checked.missing, checked.not_at_exchange, checked.altered) == (0, 11, (doubtful,))
         options = VerifyOptions("repair", AllowedSources.AUTO, True, None, None, TimeRange())
-        assert run_verify(upgraded, exchange, [stored.catalog_row()], options, replay.clock.now_ms).exit_code == 0
+        assert (
+            run_verify(
+                upgraded, exchange, [stored.catalog_row()], options, replay.clock.now_ms, VerifyObserver()
+            ).exit_code
+            == 0
+        )
         assert stored.check().is_complete
         assert stored.rows() == stored.truth()
     gaps = gaps_of(upgraded)

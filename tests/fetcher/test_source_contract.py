@@ -95,7 +95,7 @@ class BinanceStage:
 
     def damage_file(self, period: Period) -> None:
         name = f"{file_stem(self.series, period)}.zip"
-        self._replay.faults.add(name, Answer(200, b"another file"), after=1, times=1_000)  # its CHECKSUM passes
+        self._replay.faults.add(name, Answer(200, b"another file"), times=1_000, but_not=".CHECKSUM")
 
     def file_sha256(self, period: Period) -> str:
         path = f"/data/spot/{period.cadence}/klines/BTCUSDT/1h/{file_stem(self.series, period)}.zip"

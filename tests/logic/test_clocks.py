@@ -18,6 +18,7 @@ from db.exchange_clock import load_exchange_now_ms
 from demo.candle_store import CandleStore
 from demo.generated_market import generate_series
 from logic.clocks import keep_clocks
+from logic.verify.verification import VerifyObserver
 from logic.verify.verify_run import VerifyOptions, run_verify
 
 SERIES = parse_series("um:BTCUSDT/1h")
@@ -43,7 +44,9 @@ def known(stored: StoredSeries) -> list[str]:
 def verify(stored: StoredSeries, against: AllowedSources) -> None:
     stored.begin_run(against)
     options = VerifyOptions("verify", against, False, None, None, TimeRange())
-    run_verify(stored.database, stored.exchange, [stored.catalog_row()], options, stored.replay.clock.now_ms)
+    run_verify(
+        stored.database, stored.exchange, [stored.catalog_row()], options, stored.replay.clock.now_ms, VerifyObserver()
+    )
 
 
 def test_a_backfill_keeps_the_clock_of_its_markets(stored: StoredSeries) -> None:

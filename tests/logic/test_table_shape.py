@@ -20,7 +20,7 @@ from db.corrections import undo_corrections
 from demo.candle_store import CandleStore
 from demo.generated_market import generate_series
 from logic.gaps.checker import fill_missing
-from logic.verify.verification import SeriesVerification
+from logic.verify.verification import SeriesVerification, VerifyObserver
 from logic.verify.verify_run import VerifyOptions, run_verify
 
 SERIES = parse_series("BTCUSDT/1h")
@@ -64,7 +64,9 @@ def verify(stored: StoredSeries, run_id: str, repair: bool = False) -> SeriesVer
     stored.begin_run()
     options = VerifyOptions(run_id, AllowedSources.REST, repair, None, None, TimeRange())
     rows = [stored.catalog_row()]
-    [result] = run_verify(stored.database, stored.exchange, rows, options, stored.replay.clock.now_ms).results
+    [result] = run_verify(
+        stored.database, stored.exchange, rows, options, stored.replay.clock.now_ms, VerifyObserver()
+    ).results
     assert result.error is None
     return result
 

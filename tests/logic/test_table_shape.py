@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from candles import stored_rows
 from stored_series import StoredSeries, stored_series
+from timescale import PLAIN_OR_COMPRESSED, compress_table
 
 from core.compare import Kind
 from core.ranges import Span, TimeRange
@@ -15,12 +16,11 @@ from core.series import parse_series
 from core.sources import AllowedSources
 from core.times import MS_PER_HOUR, from_datetime, parse_time, to_datetime
 from db.commit import CommitContext
-from db.connection import Database
 from db.corrections import undo_corrections
 from demo.candle_store import CandleStore
 from demo.generated_market import generate_series
 from logic.gaps.checker import fill_missing
-from logic.verify.verification import SeriesVerification
+from logic.verify.verification import SeriesVerification, VerifyObserver
 from logic.verify.verify_run import VerifyOptions, run_verify
 
 SERIES = parse_series("BTCUSDT/1h")
@@ -37,11 +37,16 @@ FURTHER = """
 """
 
 
-@pytest.fixture
-def stored(database: Database, tmp_path: Path) -> Iterator[StoredSeries]:
+@pytest.fixture(params=PLAIN_OR_COMPRESSED)
+def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoredSeries]:
     store = CandleStore()
     store.add(SERIES, generate_series(SERIES, Span(SPAN.start_ms, NOW_MS), 1))
+    is_compressed = request.param == "compressed"
+    database = request.getfixturevalue("timescale" if is_compressed else "database")
     with stored_series(database, tmp_path, store, SERIES, SPAN, NOW_MS) as one:
+        if is_compressed:
+            with database.transaction("compress") as tx:
+                compress_table(tx, "public." + one.table)
         yield one
 
 
@@ -64,7 +69,8 @@ def verify(stored: StoredSeries, run_id: str, repair: bool = False) -> SeriesVer
     stored.begin_run()
     options = VerifyOptions(run_id, AllowedSources.REST, repair, None, None, TimeRange())
     rows = [stored.catalog_row()]
-    [result] = run_verify(stored.database, stored.exchange, rows, options, stored.replay.clock.now_ms).results
+    now_ms = stored.replay.clock.now_ms
+    [result] = run_verify(stored.database, stored.exchange, rows, options, now_ms, VerifyObserver()).results
     assert result.error is None
     return result
 

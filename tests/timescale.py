@@ -17,7 +17,7 @@ _URL = os.environ.get("TIMESCALE_TEST_URL", "")
 needs_timescale = pytest.mark.skipif(not _URL, reason="no TimescaleDB here: set TIMESCALE_TEST_URL to test that path")
 
 # For tests of a table's behaviour that has to be the same with and without TimescaleDB.
-PLAIN_OR_COMPRESSED = ["plain", pytest.param("compressed", marks=needs_timescale)]
+STORAGES = ["plain", pytest.param("compressed", marks=needs_timescale)]
 
 
 @contextmanager
@@ -49,4 +49,9 @@ def compress_table(tx: Transaction, table: str) -> None:
         "select create_hypertable(%s, 'time', chunk_time_interval => interval '2 days', migrate_data => true)", (table,)
     )
     tx.cursor.execute(f"alter table {table} set (timescaledb.compress, timescaledb.compress_orderby = 'time')")
+    compress_chunks(tx, table)
+
+
+def compress_chunks(tx: Transaction, table: str) -> None:
+    """Compress all chunks of a hypertable, those too of which rows were changed since."""
     tx.cursor.execute("select compress_chunk(chunk) from show_chunks(%s) as chunk", (table,))

@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 from candles import stored_rows
 from stored_series import StoredSeries, addresses_of
-from timescale import PLAIN_OR_COMPRESSED, compress_table, timescale_database
+from timescale import STORAGES, compress_table, timescale_database
 
 from core.gaps import Answer, EventKind, Gap, GapStatus, Reason
 from core.listing import UNLISTED, ListingPeriod
@@ -66,7 +66,7 @@ LOST = hours("2024-03-10T03:00", "2024-03-10T05:00")
 MERGED = hours("2024-03-06T22:00", "2024-03-07T02:00")
 
 
-@pytest.fixture(params=PLAIN_OR_COMPRESSED)
+@pytest.fixture(params=STORAGES)
 def old(request: pytest.FixtureRequest) -> Iterator[Database]:
     """The database as version 3 left it; with TimescaleDB all its candles are in compressed chunks."""
     with ExitStack() as opened:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from servers import database_server, execute, fresh_database
+from timescale import timescale_database
 
 from db.connection import Database
 from db.embedded import EmbeddedServer
@@ -91,3 +92,13 @@ def database(database_url: str) -> Iterator[Database]:
     connected = Database.connect(database_url, {}, "tests")
     yield connected
     connected.close()
+
+
+@pytest.fixture
+def timescale() -> Iterator[Database]:
+    """A database on the server of TIMESCALE_TEST_URL, with the project's schema and no series."""
+    with timescale_database() as url:
+        connected = Database.connect(url, {}, "tests")
+        migrate(connected)
+        yield connected
+        connected.close()

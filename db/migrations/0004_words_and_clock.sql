@@ -39,15 +39,22 @@ begin
     end if;
     return null;
 end $$;
+-- The triggers are made anew: TimescaleDB renames one on the chunks too, where none is, and fails. One that was off
+-- stays off, so that check goes on reading all values of that table.
 do $$
 declare watched record;
 begin
     for watched in
-        select tgrelid::regclass as candles from pg_trigger
+        select tgrelid::regclass as candles, tgenabled as fires from pg_trigger
         where tgname = 'ohlcv_note_foreign_change' and tgparentid = 0
           and tgrelid not in (select inhrelid from pg_inherits)
     loop
-        execute format('alter trigger ohlcv_note_foreign_change on %s rename to ohlcv_note_external_change', watched.candles);
+        execute format('drop trigger ohlcv_note_foreign_change on %s', watched.candles);
+        execute format('create trigger ohlcv_note_external_change after update or delete or truncate on %s
+                        for each statement execute function public.ohlcv_note_external_change()', watched.candles);
+        execute format('alter table %s %s trigger ohlcv_note_external_change', watched.candles,
+                       case watched.fires when 'O' then 'enable' when 'A' then 'enable always'
+                                          when 'R' then 'enable replica' else 'disable' end);
     end loop;
 end $$;
 

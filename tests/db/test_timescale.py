@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import uuid
-from collections.abc import Iterator
-
-import psycopg2
-import pytest
 from candles import generated_batch, save_spans, stored_rows
+from timescale import needs_timescale
 
 from core.candles import content_hash
 from core.fetched import FetchedSpan
@@ -23,33 +18,13 @@ from db.commit import CommitContext
 from db.connection import Database
 from db.corrections import correct_candles, undo_corrections
 from db.ledger import hash_stored
-from db.migrate import migrate
 from db.operations import SaveResult
 from db.schema import create_table_if_not_exists, find_tables, refresh_all_series_view
 from db.timescale import use_timescale_if_there
 from logic.gaps.series_check import check_series
 
-URL = os.environ.get("TIMESCALE_TEST_URL")
-needs_timescale = pytest.mark.skipif(not URL, reason="no TimescaleDB here: set TIMESCALE_TEST_URL to test that path")
-
 BTC = parse_series("BTCUSDT")
 TWO_MONTHS = Span(parse_time("2024-01-01"), parse_time("2024-03-01"))
-
-
-@pytest.fixture
-def timescale() -> Iterator[Database]:
-    name = f"ohlcv_test_{uuid.uuid4().hex[:12]}"
-    admin = psycopg2.connect(URL)
-    admin.autocommit = True
-    with admin.cursor() as cursor:
-        cursor.execute(f"create database {name}")
-    database = Database.connect(None, {**admin.get_dsn_parameters(), "dbname": name}, "tests")
-    migrate(database)
-    yield database
-    database.close()
-    with admin.cursor() as cursor:
-        cursor.execute(f"drop database {name} with (force)")
-    admin.close()
 
 
 @needs_timescale

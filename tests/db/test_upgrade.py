@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg2
 import pytest
 from candles import stored_rows
 from stored_series import StoredSeries, addresses_of
+from timescale import STORAGES, compress_table, timescale_database
 
 from core.gaps import Answer, EventKind, Gap, GapStatus, Reason
 from core.listing import UNLISTED, ListingPeriod
@@ -22,7 +24,7 @@ from db.connection import Database
 from db.corrections import load_corrected
 from db.gaps import load_open_gaps, save_gaps
 from db.ledger import LedgerEntry, load_entries
-from db.migrate import applied_versions, is_migrated, migrate
+from db.migrate import OWN_TABLES, applied_versions, is_migrated, migrate
 from db.schema import find_tables
 from demo.candle_rows import Row
 from demo.candle_store import CandleStore
@@ -32,7 +34,8 @@ from demo.server import ReplayExchange
 from fetcher.binance.exchange import BinanceExchange
 from logic.gaps.checker import fill_missing
 from logic.gaps.series_check import SeriesCheck, check_series
-from logic.verify.verification import VerifyObserver
+from logic.verify.undo import undo_repair
+from logic.verify.verification import SeriesVerification, VerifyObserver
 from logic.verify.verify_run import VerifyOptions, run_verify
 
 DUMP = Path(__file__).parent / "upgrades" / "0003.sql"
@@ -63,16 +66,26 @@ LOST = hours("2024-03-10T03:00", "2024-03-10T05:00")
 MERGED = hours("2024-03-06T22:00", "2024-03-07T02:00")
 
 
-@pytest.fixture
-def old(empty_database_url: str) -> Iterator[Database]:
-    """The database as version 3 left it."""
-    connection = psycopg2.connect(empty_database_url)
-    with connection, connection.cursor() as cursor:
-        cursor.execute(DUMP.read_text(encoding="utf-8"))
-    connection.close()
-    connected = Database.connect(empty_database_url, {}, "tests")
-    yield connected
-    connected.close()
+@pytest.fixture(params=STORAGES)
+def old(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """The database as version 3 left it; with TimescaleDB all its candles are in compressed chunks."""
+    with ExitStack() as opened:
+        is_compressed = request.param == "compressed"
+        url = (
+            opened.enter_context(timescale_database())
+            if is_compressed
+            else request.getfixturevalue("empty_database_url")
+        )
+        connection = psycopg2.connect(url)
+        with connection, connection.cursor() as cursor:
+            cursor.execute(DUMP.read_text(encoding="utf-8"))
+        connection.close()
+        connected = Database.connect(url, {}, "tests")
+        opened.callback(connected.close)
+        for series in SAID_BEFORE if is_compressed else ():
+            with connected.transaction("compress") as tx:
+                compress_table(tx, f"public.{series.table_name}")
+        yield connected
 
 
 @pytest.fixture
@@ -114,6 +127,7 @@ def gaps_of(database: Database, series: Series = BTC) -> dict[Span, Gap]:
         return {gap.span: gap for gap in load_open_gaps(tx, series_id)}
 
 
+@pytest.mark.parametrize("old", ["plain"], indirect=True)
 def test_the_columns_are_those_of_a_new_database(old: Database, database: Database) -> None:
     own = (
         "select table_name, column_name, data_type, is_nullable, column_default from information_schema.columns"
@@ -275,6 +289,15 @@ def test_changes_by_others_are_noted_under_the_new_names(upgraded: Database) -> 
     assert [entry.is_hash_checked for entry in entries(upgraded, GONE)] == [False]
 
 
+def test_a_trigger_that_was_off_stays_off(old: Database) -> None:
+    with old.transaction("change by hand") as tx:
+        tx.cursor.execute("alter table public.ohlcv_btcusdt_1h disable trigger ohlcv_note_foreign_change")
+    migrate(old)
+    with old.transaction("look") as tx:
+        assert not is_watched(tx, BTC.table_name)
+        assert is_watched(tx, ETH.table_name)
+
+
 def exchange_rows(database: Database) -> list[Row]:
     """Return what is stored as the exchange's rows, and made-up ones where candles were published late."""
     with database.transaction("read") as tx:
@@ -283,42 +306,72 @@ def exchange_rows(database: Database) -> list[Row]:
     return [*published, *generate_series(BTC, REOPENED, 1)]
 
 
-def test_a_heal_goes_on_where_the_old_version_stopped(upgraded: Database, tmp_path: Path) -> None:
+@pytest.fixture
+def stored(upgraded: Database, tmp_path: Path) -> Iterator[StoredSeries]:
+    """BTC in the upgraded database, beside an exchange an hour later."""
     store = CandleStore()
     store.add(BTC, exchange_rows(upgraded))
-    deleted = parse_time("2024-03-08T03:00")
     with ReplayExchange(store, ReplayClock(NOW_MS + MS_PER_HOUR, speed=0.0)) as replay:
         addresses = addresses_of(replay, tmp_path)
         exchange = BinanceExchange(addresses, lambda _seconds: None, replay.clock.now_ms)
-        stored = StoredSeries(upgraded, replay, addresses, exchange, BTC, WHOLE, catalog_id(upgraded, BTC))
-        stored.delete([deleted])
-        result = fill_missing(stored.recheck(), [WHOLE])
-        assert (result.healed, result.not_at_exchange, result.unexplained) == (5, 2, 0)
-        assert stored.rows() == stored.truth()
-        # What was committed, lost and is not at the exchange any more is for `verify --repair` to settle.
-        [doubtful] = [entry.span for entry in entries(upgraded, BTC) if entry.span.intersect(LOST)]
-        checked = stored.check()
-        assert (checked.missing, checked.not_at_exchange, checked.altered) == (0, 11, (doubtful,))
-        options = VerifyOptions("repair", AllowedSources.AUTO, True, None, None, TimeRange())
-        assert (
-            run_verify(
-                upgraded, exchange, [stored.catalog_row()], options, replay.clock.now_ms, VerifyObserver()
-            ).exit_code
-            == 0
-        )
-        assert stored.check().is_complete
-        assert stored.rows() == stored.truth()
+        yield StoredSeries(upgraded, replay, addresses, exchange, BTC, WHOLE, catalog_id(upgraded, BTC))
+
+
+def repair(stored: StoredSeries) -> SeriesVerification:
+    stored.begin_run()
+    options = VerifyOptions("repair", AllowedSources.AUTO, True, None, None, TimeRange())
+    rows, now_ms = [stored.catalog_row()], stored.replay.clock.now_ms
+    [result] = run_verify(stored.database, stored.exchange, rows, options, now_ms, VerifyObserver()).results
+    assert result.exit_code == 0
+    return result
+
+
+def test_a_heal_goes_on_where_the_old_version_stopped(upgraded: Database, stored: StoredSeries) -> None:
+    stored.delete([parse_time("2024-03-08T03:00")])
+    result = fill_missing(stored.recheck(), [WHOLE])
+    assert (result.healed, result.not_at_exchange, result.unexplained) == (5, 2, 0)
+    assert stored.rows() == stored.truth()
+    # What was committed, lost and is not at the exchange any more is for `verify --repair` to settle.
+    [doubtful] = [entry.span for entry in entries(upgraded, BTC) if entry.span.intersect(LOST)]
+    checked = stored.check()
+    assert (checked.missing, checked.not_at_exchange, checked.altered) == (0, 11, (doubtful,))
+    repair(stored)
+    assert stored.check().is_complete
+    assert stored.rows() == stored.truth()
     gaps = gaps_of(upgraded)
     assert REOPENED not in gaps
     assert [event.kind for event in gaps[LOST].history[:2]] == [EventKind.FOUND, EventKind.NOT_AT_EXCHANGE]
 
 
+def test_a_repair_and_its_undo_work_on_what_the_old_version_stored(stored: StoredSeries) -> None:
+    stored.execute("update {table} set close = close + 1 where time = '2024-03-08T03:00Z'")
+    damaged = stored.rows()
+    assert len(stored.check().altered) == 1
+    fill_missing(stored.recheck(), [WHOLE])
+    assert repair(stored).repaired == 1
+    assert stored.rows() == stored.truth()
+    [undone] = undo_repair(stored.database, "repair", "undo", stored.replay.clock.now_ms)
+    assert (undone.put_back, undone.corrections) == (1, 1)
+    assert [row for row in damaged if row not in stored.rows()] == []
+
+
+def test_a_repair_of_the_old_version_can_be_undone(upgraded: Database) -> None:
+    was = "select (old_row ->> 'close')::numeric from public.ohlcv_corrections where run_id = '20240312-verify'"
+    now = (
+        "select close from public.ohlcv_btcusdt_1h where time = "
+        "(select time from public.ohlcv_corrections where run_id = '20240312-verify')"
+    )
+    assert rows_of(upgraded, now) != rows_of(upgraded, was)
+    [undone] = undo_repair(upgraded, "20240312-verify", "undo", lambda: NOW_MS)
+    assert (undone.put_back, undone.corrections) == (1, 1)
+    assert rows_of(upgraded, now) == rows_of(upgraded, was)
+
+
 def test_migrating_twice_changes_nothing_more(upgraded: Database) -> None:
-    def everything() -> dict[object, list[tuple[object, ...]]]:
-        tables = "select tablename from pg_tables where schemaname = 'public' order by 1"
+    def everything() -> dict[str, list[tuple[object, ...]]]:
         return {
-            name: rows_of(upgraded, f'select xmin, one::text from public."{name}" as one order by 2')
-            for (name,) in rows_of(upgraded, tables)
+            name: rows_of(upgraded, f"select xmin, one::text from public.{name} as one order by 2")
+            for name in OWN_TABLES
         }
 
     before = everything()

@@ -167,7 +167,10 @@ def main() -> None:
             "fresh": (lambda: empty(table), fill),
             "again": (lambda: psql(server, "delete from ohlcv_ledger; checkpoint;"), fill),
             "values": (lambda: empty(table), lambda: save_by_values(database, table, archives)),
-            "four": (lambda: empty(*(s.table_name for s in SERIES)), lambda: four_at_once(databases, commits, archives)),
+            "four": (
+                lambda: empty(*(one.table for one in commits)),
+                lambda: four_at_once(databases, commits, archives),
+            ),
         }
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(arguments.rounds):

@@ -28,11 +28,12 @@ from psycopg2.extras import execute_values
 from core.archives import Period, month_of
 from core.binance.archives import file_stem
 from core.fetched import FetchedSpan
-from core.series import parse_series
+from core.series import Series, parse_series
 from core.sources import Source
 from core.times import add_months, parse_time
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols
+from db.commit import CommitContext
 from db.connection import Database
 from db.migrate import migrate
 from db.operations import PreparedSpan, count_rows, save_ohlcv
@@ -56,26 +57,28 @@ def make_archives(folder: Path, months: int, recordings: Path | None) -> list[Ar
         period = month_of(add_months(START_MS, number))
         span = period.span
         rows = store.rows(SAME, span.start_ms, span.end_ms) if store else generate_series(SAME, span, number)
-        path = write_archive(folder / f"{file_stem(SAME, period)}.zip", SAME, period, list(rows))
+        path = write_archive(folder / f"{file_stem(SAME, period)}.zip", rows)
         archives.append((period, path, hashlib.sha256(path.read_bytes()).hexdigest()))
     return archives
 
 
-def prepare(archive: Archive) -> PreparedSpan:
+def prepare(series: Series, archive: Archive) -> PreparedSpan:
     """Do all that needs no database, as the program does."""
     period, path, published = archive
     with path.open("rb") as file:
         assert hashlib.file_digest(file, "sha256").hexdigest() == published  # noqa: S101
-    batch = read_archive(path, SAME, period)
+    batch = read_archive(path, series, period)
     return PreparedSpan.of(FetchedSpan(period.span, batch, Source.ARCHIVE_MONTHLY, published))
 
 
-def save_all(database: Database, series_id: int, table: str, archives: list[Archive]) -> None:
+def save_all(database: Database, commit: CommitContext, archives: list[Archive]) -> None:
     """Commit the archives the program's way."""
     with ThreadPoolExecutor(2) as executor:
-        for _, future in ReadAhead(executor, prepare, archives, 3, lambda _: 1, 3):
-            with database.transaction("save") as tx:
-                save_ohlcv(tx, series_id, table, [future.result()], "benchmark", START_MS)
+        ahead = ReadAhead(executor, prepare, lambda _series, _archive: 1, 3, 3)
+        for _, prepared in ahead.run([(SAME, archives)]):
+            for _, future in prepared:
+                with database.transaction("save") as tx:
+                    save_ohlcv(tx, commit, [future.result()])
 
 
 def save_by_values(database: Database, table: str, archives: list[Archive]) -> None:
@@ -99,7 +102,7 @@ def save_by_values(database: Database, table: str, archives: list[Archive]) -> N
             digest.update(",".join(map(str, rows[-1])).encode())
         with database.transaction("save") as tx:
             execute_values(
-                tx,
+                tx.cursor,
                 f"insert into public.{table} values %s on conflict (time) do nothing",
                 rows,
                 template="(to_timestamp(%s), %s, %s, %s, %s, %s, %s, %s, %s, %s)",
@@ -113,11 +116,11 @@ def save_by_values(database: Database, table: str, archives: list[Archive]) -> N
             assert tx.cursor.fetchone() == (len(rows),)  # noqa: S101
 
 
-def four_at_once(databases: list[Database], ids: list[int], archives: list[Archive]) -> None:
+def four_at_once(databases: list[Database], commits: list[CommitContext], archives: list[Archive]) -> None:
     """Commit the same archives for four series, each with a connection and threads of its own."""
     threads = [
-        threading.Thread(target=save_all, args=(database, id_, series.table_name, archives))
-        for database, id_, series in zip(databases, ids, SERIES, strict=True)
+        threading.Thread(target=save_all, args=(database, commit, archives))
+        for database, commit in zip(databases, commits, strict=True)
     ]
     for thread in threads:
         thread.start()
@@ -141,15 +144,15 @@ def main() -> None:
             catalog = sync_symbols(tx, [WantedSeries(series) for series in SERIES], replaces_catalog=True)
             for series in SERIES:
                 create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
-        ids = [catalog[series].id for series in SERIES]
-        table, id_ = SAME.table_name, ids[0]
+        commits = [CommitContext(catalog[one].id, one.table_name, "benchmark", START_MS) for one in SERIES]
+        table = SAME.table_name
 
         def empty(*tables: str) -> None:
             for name in tables:
                 psql(server, f"truncate {name}; delete from ohlcv_ledger; checkpoint;")
 
         def fill() -> None:
-            save_all(database, id_, table, archives)
+            save_all(database, commits[0], archives)
 
         fill()
         with database.transaction("count") as tx:
@@ -164,7 +167,10 @@ def main() -> None:
             "fresh": (lambda: empty(table), fill),
             "again": (lambda: psql(server, "delete from ohlcv_ledger; checkpoint;"), fill),
             "values": (lambda: empty(table), lambda: save_by_values(database, table, archives)),
-            "four": (lambda: empty(*(s.table_name for s in SERIES)), lambda: four_at_once(databases, ids, archives)),
+            "four": (
+                lambda: empty(*(one.table for one in commits)),
+                lambda: four_at_once(databases, commits, archives),
+            ),
         }
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(arguments.rounds):

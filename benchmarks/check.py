@@ -4,8 +4,8 @@
 
 Generates so many years of 1m candles, commits them month by month as archives of a replay exchange would be, and then
 times in turns, in one process and on one connection: `select count(*)`, the check of the series; the reading of the
-candles (COPY to the client), the verification of the series (every chunk's hash, and its CHECKSUM from the replay
-exchange). Prints medians and ratios as JSON lines. The table is vacuumed once, as autovacuum would do.
+candles (COPY to the client), the verification of the series (the hash of every span of the ledger, and its CHECKSUM
+from the replay exchange). Prints medians and ratios as JSON lines. The table is vacuumed once, as autovacuum would do.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
@@ -28,9 +29,9 @@ from candles import batch_of, save_spans  # noqa: E402
 
 from core.archives import month_of  # noqa: E402
 from core.fetched import FetchedSpan  # noqa: E402
-from core.ranges import Span  # noqa: E402
+from core.ranges import Span, TimeRange  # noqa: E402
 from core.series import parse_series  # noqa: E402
-from core.sources import Source  # noqa: E402
+from core.sources import AllowedSources, Source  # noqa: E402
 from core.times import add_months, parse_time  # noqa: E402
 from core.wanted import WantedSeries  # noqa: E402
 from db.catalog import load_catalog, sync_symbols  # noqa: E402
@@ -43,16 +44,18 @@ from demo.candle_store import CandleStore  # noqa: E402
 from demo.clock import ReplayClock  # noqa: E402
 from demo.generated_market import generate_series  # noqa: E402
 from demo.server import ReplayExchange  # noqa: E402
-from fetcher.binance.exchange import Exchange, ExchangeAddresses  # noqa: E402
+from fetcher.addresses import ExchangeAddresses  # noqa: E402
+from fetcher.binance.exchange import BinanceExchange  # noqa: E402
 from logic.gaps.series_check import check_series  # noqa: E402
+from logic.series_session import SeriesSession  # noqa: E402
 from logic.verify.verification import SeriesVerification  # noqa: E402
-from logic.verify.verifier import Against, Verifier  # noqa: E402
+from logic.verify.verifier import Verifier  # noqa: E402
 
 BTC = parse_series("BTCUSDT")
 START_MS = parse_time("2020-01-01")
 
 
-def fill(database: Database, months: int, replay: ReplayExchange, exchange: Exchange) -> int:
+def fill(database: Database, months: int, replay: ReplayExchange, exchange: BinanceExchange) -> int:
     """Commit `months` months of generated candles with the checksums that the replay exchange publishes."""
     with database.transaction("prepare") as tx:
         series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
@@ -95,7 +98,7 @@ def main() -> None:
         server.ensure_running()
         urls = dict.fromkeys(("spot", "um", "cm"), replay.url)
         addresses = ExchangeAddresses(urls, replay.url, replay.archive_list_url, 1.0, None, 2, Path(folder))
-        exchange = Exchange(addresses, time.sleep, replay.clock.now_ms)
+        exchange = BinanceExchange(addresses, time.sleep, replay.clock.now_ms)
         database = Database.connect(None, server.keywords(), "benchmark")
         try:
             migrate(database)
@@ -109,7 +112,8 @@ def main() -> None:
 
 def vacuum(server: EmbeddedServer) -> None:
     """Vacuum the candle table, which takes a connection of its own."""
-    connection = psycopg2.connect(**server.keywords())
+    keywords: dict[str, Any] = dict(server.keywords())
+    connection = psycopg2.connect(**keywords)
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(f"vacuum analyze public.{BTC.table_name}")
@@ -117,7 +121,7 @@ def vacuum(server: EmbeddedServer) -> None:
 
 
 def measure(
-    database: Database, replay: ReplayExchange, exchange: Exchange, rows: int, months: int, rounds: int
+    database: Database, replay: ReplayExchange, exchange: BinanceExchange, rows: int, months: int, rounds: int
 ) -> None:
     """Time the four actions in turns and print what they cost."""
     table = BTC.table_name
@@ -126,8 +130,8 @@ def measure(
         entries = load_entries(tx, row.id, table)
     # What the replay exchange needs to make a CHECKSUM (a month's zip) is its own time, not the program's: it
     # answers with what the ledger has.
-    answers = {f"{BTC.symbol}-1m-{month_of(e.span.start_ms).text}.zip": e.archive_checksum for e in entries}
-    exchange.archives.published_checksum = lambda _series, period: answers[f"{BTC.symbol}-1m-{period.text}.zip"]
+    answers = {month_of(entry.span.start_ms): entry.archive_checksum for entry in entries}
+    exchange.archives.published_checksum = lambda _series, period: answers[period]  # type: ignore
 
     def count() -> None:
         with database.transaction("count") as tx:
@@ -136,7 +140,7 @@ def measure(
 
     def check() -> None:
         with database.transaction("check") as tx:
-            assert check_series(tx, row, None, None, replay.clock.now_ms()).is_complete  # noqa: S101
+            assert check_series(tx, row, TimeRange(), replay.clock.now_ms()).is_complete  # noqa: S101
 
     def read() -> None:
         with database.transaction("read") as tx:
@@ -149,7 +153,8 @@ def measure(
 
     def verify() -> None:
         result = SeriesVerification(row)
-        Verifier(database, exchange, result, Against.AUTO, False, "benchmark", START_MS).verify(entries)
+        session = SeriesSession(database, exchange, BTC, row.id, "benchmark", START_MS)
+        Verifier(session, result, AllowedSources.AUTO, may_repair=False).verify(entries)
         assert result.is_clean and result.verified == months  # noqa: S101
 
     actions = {"count": count, "check": check, "read": read, "verify": verify}
@@ -158,7 +163,7 @@ def measure(
         for name, action in actions.items():
             seconds[name].append(timed(action))
     medians = {name: statistics.median(times) for name, times in seconds.items()}
-    print(json.dumps({"rows": rows, "chunks": months, **{f"{n}_seconds": round(s, 3) for n, s in medians.items()}}))  # noqa: T201
+    print(json.dumps({"rows": rows, "spans": months, **{f"{n}_seconds": round(s, 3) for n, s in medians.items()}}))  # noqa: T201
     ratios = {"check_to_count": ("check", "count"), "verify_to_read": ("verify", "read")}
     for name, (one, other) in ratios.items():
         each = [a / b for a, b in zip(seconds[one], seconds[other], strict=True)]

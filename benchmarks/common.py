@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,6 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
 
 from config.settings import SETTINGS  # noqa: E402
-from core.archives import Period  # noqa: E402
-from core.binance.archives import file_stem  # noqa: E402
-from core.series import Series  # noqa: E402
 from db.embedded import EmbeddedServer  # noqa: E402
 from demo.server import ReplayExchange  # noqa: E402
 
@@ -109,11 +106,11 @@ def psql(server: EmbeddedServer, commands: str) -> float:
     return time.monotonic() - began
 
 
-def write_archive(path: Path, series: Series, period: Period, rows: Sequence[Sequence[object]]) -> Path:
-    """Write candles as an archive of the exchange: one CSV without header in a zip."""
+def write_archive(path: Path, rows: Iterable[Sequence[object]]) -> Path:
+    """Write candles as an archive of the exchange: a zip with one CSV of the same name, without header."""
     text = "".join(",".join(map(str, row)) + "\n" for row in rows)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(f"{file_stem(series, period)}.csv", text)
+        archive.writestr(f"{path.stem}.csv", text)
     return path
 
 
@@ -128,8 +125,13 @@ def rounds(actions: Mapping[str, Callable[[], object]], count: int) -> dict[str,
     return seconds
 
 
+def print_line(line: Mapping[str, object]) -> None:
+    """Print a line of JSON."""
+    print(json.dumps(line), flush=True)  # noqa: T201
+
+
 def print_ratio(name: str, upper: Sequence[float], lower: Sequence[float], **more: object) -> None:
     """Print the median of the rounds' ratios, and the ratios, as a line of JSON."""
     ratios = [one / other for one, other in zip(upper, lower, strict=True)]
     line = {"ratio": name, "median": round(statistics.median(ratios), 3), "of": [round(r, 2) for r in ratios], **more}
-    print(json.dumps(line), flush=True)  # noqa: T201
+    print_line(line)

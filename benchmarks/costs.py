@@ -81,7 +81,7 @@ def _plan(environment: dict[str, str], wish: Wish) -> dict[str, object]:
 
 
 def _line(wish: Wish, plan: dict[str, object]) -> str:
-    rows, seconds, chunks = plan["expected_rows"], plan["seconds"], plan["chunks"]
+    rows, seconds, chunks = plan["expected_rows"], plan["seconds"], plan["chunks_by_source"]
     assert isinstance(rows, int) and isinstance(seconds, float) and isinstance(chunks, dict)  # noqa: S101
     files = sum(count for source, count in chunks.items() if source != "rest")
     plain, compressed = (_size(rows * each) for each in (BYTES_PLAIN, BYTES_COMPRESSED))

@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.util
-import json
 import resource
 import statistics
 import time
@@ -31,14 +30,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common import own_folder, own_server, print_ratio, program_environment, psql, run_program, write_archive
+from common import (
+    own_folder,
+    own_server,
+    print_line,
+    print_ratio,
+    program_environment,
+    psql,
+    run_program,
+    write_archive,
+)
 
-from core.archives import month_of
 from core.ranges import Span
 from core.series import Series, parse_series
 from core.times import MS_PER_HOUR, add_months, parse_time, to_datetime
 from db.embedded import EmbeddedServer
-from demo.archive_calendar import archive_key, published_ms
+from demo.archive_calendar import published_ms
+from demo.archive_names import archive_key, month_of
 from demo.candle_store import CandleStore, RecordedFile
 from demo.clock import ReplayClock
 from demo.generated_market import generate_series
@@ -135,7 +143,7 @@ def keep_archives(store: CandleStore, series: Series, span: Span, folder: Path) 
         month = month_of(start_ms)
         key = archive_key(series, month)
         rows = store.rows(series, month.span.start_ms, month.span.end_ms)
-        path = write_archive(folder / Path(key).name, series, month, rows)
+        path = write_archive(folder / Path(key).name, rows)
         checksum = path.with_name(f"{path.name}.CHECKSUM")
         checksum.write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}")
         store.keep_file(key, RecordedFile(path, checksum))
@@ -199,11 +207,11 @@ def print_ratios(runs: Runs) -> None:
         print_ratio(f"{curve}: seconds of {large} to {small}", upper, lower, goal=goal)
     # A series of two months ends before three are under way: one of a year is what fifty have to be held against.
     year = [run.peak_mib for run in runs[YEARS, 1]]
-    for name, large in (
+    for name, point in (
         ("years: peak memory of 8 to 1", (YEARS, 8)),
         ("peak memory of 50 series to one", (SERIES, 50)),
     ):
-        print_ratio(name, [run.peak_mib for run in runs[large]], year, goal="at most 1.15")
+        print_ratio(name, [run.peak_mib for run in runs[point]], year, goal="at most 1.15")
     highest = max(run.peak_mib for of_size in runs.values() for run in of_size)
     print_line({"highest_peak_mib": highest, "goal": f"below {MOST_MIB}"})
 
@@ -216,11 +224,6 @@ def median_seconds(runs: Sequence[Run]) -> float:
 def median_peak(runs: Sequence[Run]) -> float:
     """Return the median of the runs' peak memory in MiB."""
     return statistics.median(run.peak_mib for run in runs)
-
-
-def print_line(line: Mapping[str, object]) -> None:
-    """Print a line of JSON."""
-    print(json.dumps(line), flush=True)  # noqa: T201
 
 
 def draw(runs: Runs, path: Path) -> None:

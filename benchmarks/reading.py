@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from common import own_folder, own_server, psql
@@ -28,6 +29,7 @@ from common import own_folder, own_server, psql
 import psycopg2
 from candles import generated_batch
 from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from core.fetched import FetchedSpan
@@ -37,8 +39,9 @@ from core.sources import Source
 from core.times import MS_PER_DAY, add_months, parse_time, to_datetime
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols
-from db.checks import count_rows_within
-from db.connection import Database
+from db.checks import count_rows_within, find_row_edges
+from db.commit import CommitContext
+from db.connection import Database, Transaction
 from db.embedded import EmbeddedServer
 from db.ledger import hash_stored
 from db.migrate import migrate
@@ -46,8 +49,8 @@ from db.operations import (
     PreparedSpan,
     find_holes,
     get_existing_timestamps,
+    get_first_timestamp,
     get_last_timestamp,
-    has_rows,
     load_newest,
     save_ohlcv,
 )
@@ -59,7 +62,7 @@ LEGS = (10, 100, 300)
 ROUNDS = 15
 # A day's candles need not begin on a page of their own, and an index of more rows may be a level deeper.
 FEW_PAGES = 4
-NO_CANDLE_TABLES = {"ohlcv_stage", "ohlcv_ledger", "ohlcv_gaps", "ohlcv_corrections", "ohlcv_foreign_changes"}
+NO_CANDLE_TABLES = {"ohlcv_stage", "ohlcv_ledger", "ohlcv_gaps", "ohlcv_corrections", "ohlcv_external_changes"}
 VIEW_FILTER = "market = 'spot' and symbol = 'BTCUSDT' and \"interval\" = '1m'"
 
 
@@ -128,10 +131,11 @@ class ExplainingCursor(Cursor):
         self.explained: list[Explained] = []
 
     def execute(self, query: Any, vars: Any = None) -> None:
-        """Run a statement, a query explained first."""
+        """Run a statement, a query explained first; also one that follows another command in the same text."""
         statement = self.mogrify(query, vars).decode()
-        if statement.lstrip().lower().startswith("select"):
-            self.explained.append(explain(self, statement))
+        last = statement.rpartition("; ")[2]
+        if last.lstrip().lower().startswith("select"):
+            self.explained.append(explain(self, last))
         super().execute(statement)
 
 
@@ -148,11 +152,17 @@ def show(**line: object) -> None:
     print(json.dumps(line), flush=True)  # noqa: T201
 
 
+def connect(server: EmbeddedServer) -> Connection:
+    """Connect as a reader does, with the driver alone."""
+    keywords: dict[str, Any] = dict(server.keywords())
+    return psycopg2.connect(**keywords)
+
+
 @contextmanager
 def explaining(server: EmbeddedServer) -> Iterator[ExplainingCursor]:
     """Give a cursor that explains; what it does is undone."""
-    with closing(psycopg2.connect(**server.keywords(), cursor_factory=ExplainingCursor)) as connection:
-        with connection.cursor() as cursor:
+    with closing(connect(server)) as connection:
+        with connection.cursor(cursor_factory=ExplainingCursor) as cursor:
             Cursor.execute(cursor, "set timezone = 'UTC'")  # as in the program's sessions
             yield cursor
         connection.rollback()
@@ -160,11 +170,12 @@ def explaining(server: EmbeddedServer) -> Iterator[ExplainingCursor]:
 
 def fill(database: Database, series: Series, series_id: int, months: Sequence[int]) -> None:
     """Commit generated candles, a month at a time."""
+    commit = CommitContext(series_id, series.table_name, "benchmark", START_MS)
     for number in months:
         month = Span(add_months(START_MS, number), add_months(START_MS, number + 1))
         prepared = PreparedSpan.of(FetchedSpan(month, generated_batch(series, month, number), Source.ARCHIVE_MONTHLY))
-        with database.transaction("fill") as cursor:
-            save_ohlcv(cursor, series_id, series.table_name, [prepared], "benchmark", START_MS)
+        with database.transaction("fill") as tx:
+            save_ohlcv(tx, commit, [prepared])
 
 
 def readers_queries(end_ms: int) -> dict[str, str]:
@@ -185,24 +196,27 @@ def readers_queries(end_ms: int) -> dict[str, str]:
     return queries
 
 
-def programs_queries(cursor: Cursor, series_id: int, end_ms: int) -> dict[str, Callable[[], object]]:
+def programs_queries(tx: Transaction, series_id: int, end_ms: int) -> dict[str, Callable[[], object]]:
     """Return what the program asks of a candle table, by the names of its functions."""
     table, interval = BTC.table_name, BTC.interval
     day = Span(end_ms - MS_PER_DAY, end_ms)
     next_day = Span(end_ms, end_ms + MS_PER_DAY)
     prepared = PreparedSpan.of(FetchedSpan(next_day, generated_batch(BTC, next_day), Source.REST))
 
+    commit = CommitContext(series_id, table, "benchmark", START_MS)
+
     def save() -> None:
-        save_ohlcv(cursor, series_id, table, [prepared], "benchmark", START_MS)
+        save_ohlcv(tx, commit, [prepared])
 
     return {
-        "get_last_timestamp": lambda: get_last_timestamp(cursor, table),
-        "has_rows": lambda: has_rows(cursor, table),
-        "load_newest": lambda: load_newest(cursor, table, 5),
-        "get_existing_timestamps of a day": lambda: get_existing_timestamps(cursor, table, day),
-        "find_holes of a day": lambda: find_holes(cursor, table, interval, day),
-        "count_rows_within a day": lambda: count_rows_within(cursor, table, interval, day),
-        "hash_stored of a day": lambda: hash_stored(cursor, table, day),
+        "get_first_timestamp": lambda: get_first_timestamp(tx, [table]),
+        "get_last_timestamp": lambda: get_last_timestamp(tx, [table]),
+        "load_newest": lambda: load_newest(tx, table, 5),
+        "get_existing_timestamps of a day": lambda: get_existing_timestamps(tx, table, day),
+        "find_holes of a day": lambda: find_holes(tx, table, interval, day),
+        "count_rows_within a day": lambda: count_rows_within(tx, table, interval, day),
+        "find_row_edges of a day": lambda: find_row_edges(tx, table, day),
+        "hash_stored of a day": lambda: hash_stored(tx, table, day),
         "save_ohlcv of a new day": save,
         "save_ohlcv of the same day again": save,
     }
@@ -215,7 +229,7 @@ def explain_all(server: EmbeddedServer, series_id: int, end_ms: int) -> dict[str
         for name, statement in readers_queries(end_ms).items():
             explain(cursor, statement)  # a first run brings the pages in
             plans[name] = explain(cursor, statement)
-        for name, ask in programs_queries(cursor, series_id, end_ms).items():
+        for name, ask in programs_queries(Transaction(cursor), series_id, end_ms).items():
             cursor.explained.clear()
             ask()
             # Those on the ledger alone, and on the catalog, are of no size here.
@@ -229,8 +243,7 @@ def judge(name: str, before: Explained, after: Explained) -> None:
     """Raise SystemExit when a query reads more than it should, or more the longer the table is."""
     if after.candle_tables != {BTC.table_name}:
         raise SystemExit(f"{name} reads {after.candle_tables}:\n{after}")
-    # An EXISTS without a condition ends at the first row that it meets: one page.
-    if after.read_whole and not (name == "has_rows" and after.buffers <= FEW_PAGES):
+    if after.read_whole:
         raise SystemExit(f"{name} reads a candle table from end to end:\n{after}")
     if "month" not in name and after.buffers > before.buffers + FEW_PAGES:
         raise SystemExit(f"{name} touches {after.buffers} pages, and {before.buffers} in the short table:\n{after}")
@@ -239,13 +252,13 @@ def judge(name: str, before: Explained, after: Explained) -> None:
 def add_legs(database: Database, count: int) -> None:
     """Add small tables until the view has `count` legs."""
     more = [parse_series(f"LEG{number}USDT") for number in range(count - len(SERIES))]
-    with database.transaction("add legs") as cursor:
-        sync_symbols(cursor, [WantedSeries(series) for series in (*SERIES, *more)], authoritative=True)
+    with database.transaction("add legs") as tx:
+        sync_symbols(tx, [WantedSeries(series) for series in (*SERIES, *more)], replaces_catalog=True)
         for series in more:
-            if create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0):
+            if create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0):
                 few = "insert into public.{} select * from public.{} order by time limit 1440"
-                cursor.execute(sql.SQL(few).format(*map(sql.Identifier, (series.table_name, BTC.table_name))))
-        refresh_all_series_view(cursor)
+                tx.cursor.execute(sql.SQL(few).format(*map(sql.Identifier, (series.table_name, BTC.table_name))))
+        refresh_all_series_view(tx)
 
 
 def milliseconds(action: Callable[[], object], times: int = 1) -> float:
@@ -262,14 +275,14 @@ def measure_legs(server: EmbeddedServer, database: Database, legs: int, end_ms: 
     """Measure a day through the view of `legs` legs, beside the same day of the table; return the plans."""
     queries = readers_queries(end_ms)
     both = {"view": queries["a day of ohlcv"], "table": queries[f"a day of {BTC.table_name}"]}
-    with closing(psycopg2.connect(**server.keywords())) as connection, connection.cursor() as cursor:
+    with closing(connect(server)) as connection, connection.cursor() as cursor:
         plans = [explain(cursor, both["view"]) for _ in range(ROUNDS)]
         cursor.execute("select count(*) from pg_locks where pid = pg_backend_pid() and relation is not null")
         (locks,) = cursor.fetchone() or (0,)
-        again = {name: milliseconds(lambda one=one: cursor.execute(one), ROUNDS) for name, one in both.items()}
+        again = {name: milliseconds(partial(cursor.execute, one), ROUNDS) for name, one in both.items()}
         generic = explain_generic(cursor, end_ms)
-    with database.transaction("look at the view") as cursor:
-        unchanged = milliseconds(lambda: refresh_all_series_view(cursor), 3)
+    with database.transaction("look at the view") as tx:
+        unchanged = milliseconds(lambda: refresh_all_series_view(tx), 3)
     show(
         legs=legs,
         legs_in_the_plan=len(plans[-1].candle_tables),
@@ -294,8 +307,8 @@ def first_in_session(server: EmbeddedServer, statement: str) -> float:
     """Return the milliseconds of a session's first query, which also reads the catalog about every table in it."""
     taken = []
     for _ in range(ROUNDS):
-        with closing(psycopg2.connect(**server.keywords())) as connection, connection.cursor() as cursor:
-            taken.append(milliseconds(lambda cursor=cursor: cursor.execute(statement)))
+        with closing(connect(server)) as connection, connection.cursor() as cursor:
+            taken.append(milliseconds(partial(cursor.execute, statement)))
     return round(statistics.median(taken), 2)
 
 
@@ -327,11 +340,11 @@ def main() -> None:
         closing(Database.connect(None, server.keywords(), "benchmark")) as database,
     ):
         migrate(database)
-        with database.transaction("prepare") as cursor:
-            catalog = sync_symbols(cursor, [WantedSeries(series) for series in SERIES], authoritative=True)
+        with database.transaction("prepare") as tx:
+            catalog = sync_symbols(tx, [WantedSeries(series) for series in SERIES], replaces_catalog=True)
             for series in SERIES:
-                create_table_if_not_exists(cursor, series, timescale=False, compress_after_days=0)
-            refresh_all_series_view(cursor)
+                create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+            refresh_all_series_view(tx)
         ids = {series: catalog[series].id for series in SERIES}
         plans = []
         for years in (1, arguments.years):

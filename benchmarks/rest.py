@@ -22,15 +22,14 @@ The goal is set on the larger of weight_s and database_s; `binding` is the large
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from common import own_folder, own_server, print_ratio, program_environment, psql, run_program
+from common import own_folder, own_server, print_line, print_ratio, program_environment, psql, run_program
 
 from config.settings import SETTINGS
 from core.binance.rules import page_rows
@@ -178,11 +177,6 @@ def report_market(runs: Sequence[Run], imposed: Sequence[Imposed]) -> None:
     print_ratio(f"{name}: seconds to what binds", seconds, [one.binding_s for one in imposed])
     pages = [run.kline_requests for run in runs]
     print_ratio(f"{name}: kline requests to ideal pages", pages, [run.ideal_pages for run in runs])
-
-
-def print_line(line: Mapping[str, object]) -> None:
-    """Print a line of JSON."""
-    print(json.dumps(line), flush=True)  # noqa: T201
 
 
 def main() -> None:

@@ -33,6 +33,7 @@ from core.sources import Source
 from core.times import MS_PER_DAY, add_months, iso_ms
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols
+from db.commit import CommitContext
 from db.connection import Database, Transaction, fetch_one
 from db.embedded import EmbeddedServer
 from db.ledger import insert_entry
@@ -49,7 +50,7 @@ COMPRESS_AFTER_DAYS = 90
 
 INDEXES = {
     f"{TABLE}_pkey": "every read of candles by time; no candle twice",
-    "symbols_pkey": "update_life and set_checked by id; the foreign keys of ledger, gaps and corrections",
+    "symbols_pkey": "update_listing and set_checked by id; the foreign keys of ledger, gaps and corrections",
     "symbols_table_name_key": "no query: two series never share a table",
     "symbols_market_symbol_interval_key": "sync_symbols, on conflict",
     "ohlcv_ledger_pkey": "set_hash_checked, set_attempted, delete_entry, _fold_newest by id",
@@ -61,6 +62,7 @@ INDEXES = {
     "ohlcv_external_changes_pkey": "no query: names a row",
     "ohlcv_external_changes_by_table": "load_entries (is it proven still?), last_external_change",
     "ohlcv_weight_pkey": "reserve_weight",
+    "fetch_clock_pkey": "save_clock, on conflict; load_exchange_now_ms",
     "ohlcv_migrations_pkey": "no query: two runs at once never apply a migration twice",
 }
 """Every index of the schema `public` with one candle table, and the query of the program that needs it."""
@@ -190,11 +192,12 @@ def write_daily_ledger(tx: Transaction, archives: Sequence[Archive]) -> None:
     tx.cursor.execute("truncate public.ohlcv_ledger")
     tx.cursor.execute("select id from public.symbols where table_name = %s", (TABLE,))
     (series_id,) = fetch_one(tx)
+    commit = CommitContext(series_id, TABLE, "benchmark", START_MS)
     for period, path, _ in archives:
         month = FetchedSpan(period.span, batch_of(list(read_rows(path))), Source.REST)
         for start_ms in range(period.span.start_ms, period.span.end_ms, MS_PER_DAY):
             record = SpanRecord.of(month.within(Span(start_ms, start_ms + MS_PER_DAY)))
-            insert_entry(tx, series_id, record, "benchmark", START_MS, is_stored=True)
+            insert_entry(tx, commit, record, is_stored=True)
 
 
 @contextmanager
@@ -253,7 +256,7 @@ def measure_timescale(url: str, archives: list[Archive], candles: int, truth: st
         if not use_timescale_if_there(database):
             raise SystemExit("the server that TIMESCALE_TEST_URL names has no TimescaleDB")
         series_id = make_hypertable_series(database)
-        save_all(database, series_id, TABLE, archives)
+        save_all(database, CommitContext(series_id, TABLE, "benchmark", START_MS), archives)
         vacuum(url, database)
         with database.transaction("measure") as tx:
             compare(tx, truth, "TimescaleDB, uncompressed")

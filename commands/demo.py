@@ -180,8 +180,11 @@ def _show_newest(context: CommandContext, series: Series) -> None:
             return
         names, candles = newest_candles(database, series, 5)
     print_line(context.stdout, f"select * from {series.table_name} order by time desc limit 5")
-    ranks = {name: place for place, name in enumerate(names) if place > 5}
-    columns = [Column(name, is_number=place > 0, rank=ranks.get(name, 0)) for place, name in enumerate(names)]
+    # On a narrow screen time, open and close stay.
+    columns = [
+        Column(name, is_number=place > 0, rank=0 if name in ("time", "open", "close") else place)
+        for place, name in enumerate(names)
+    ]
     print_rows(context.stdout, columns, [Row(candle) for candle in candles])
 
 

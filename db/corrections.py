@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 
 from psycopg2 import sql
 
 from core.candles import CandleBatch
 from core.columns import TABLE_COLUMNS
-from core.times import from_datetime, to_datetime
+from core.times import first_of_month, from_datetime, to_datetime
 from db.commit import CommitContext
 from db.connection import Transaction
 from db.operations import stage_candles
+from db.timescale import lift_decompression_limit
 
 
 def correct_candles(
@@ -22,6 +24,8 @@ def correct_candles(
 
     Old and new rows are recorded in `public.ohlcv_corrections`, in the caller's transaction.
     """
+    if not times:
+        return
     names = sql.SQL(", ").join(map(sql.Identifier, TABLE_COLUMNS))
     with _recording(tx, commit, times, source):
         stage_candles(tx, reference)
@@ -67,8 +71,11 @@ def undo_corrections(tx: Transaction, commit: CommitContext, run_id: str) -> int
     times = [from_datetime(time) for (time,) in tx.cursor.fetchall()]
     if not times:
         return 0
-    with _recording(tx, commit, times, f"undo of {run_id}"):
-        _put_back(tx, commit, times, run_id)
+    # By month, as they were repaired: TimescaleDB decompresses what lies between the first and the last of them.
+    for _, of_month in groupby(times, first_of_month):
+        some = list(of_month)
+        with _recording(tx, commit, some, f"undo of {run_id}"):
+            _put_back(tx, commit, some, run_id)
     tx.cursor.execute(
         """
         update public.ohlcv_ledger set content_hash = null, verified_at = null, verified_against = null
@@ -91,7 +98,7 @@ def _put_back(tx: Transaction, commit: CommitContext, times: Sequence[int], run_
         where old_row is not null
         """
     ).format(sql.Identifier(commit.table))
-    values = {"series": commit.series_id, "run": run_id, "times": [to_datetime(ms) for ms in times]}
+    values = {"series": commit.series_id, "run": run_id, **_wanted(times)}
     names = sql.SQL(", ").join(map(sql.Identifier, TABLE_COLUMNS))
     tx.cursor.execute(
         sql.SQL("insert into public.{table} ({names}) select {names} from ({found}) as old").format(
@@ -108,9 +115,10 @@ def _put_back(tx: Transaction, commit: CommitContext, times: Sequence[int], run_
     ]
     if kept:
         tx.cursor.execute(
-            sql.SQL("update public.{} as candle set {} from ({}) as old where candle.time = old.time").format(
-                sql.Identifier(commit.table), sql.SQL(", ").join(kept), found
-            ),
+            sql.SQL(
+                "update public.{} as candle set {} from ({}) as old"
+                " where candle.time = old.time and candle.time >= %(first)s and candle.time < %(end)s"
+            ).format(sql.Identifier(commit.table), sql.SQL(", ").join(kept), found),
             values,
         )
 
@@ -119,7 +127,8 @@ def _put_back(tx: Transaction, commit: CommitContext, times: Sequence[int], run_
 def _recording(tx: Transaction, commit: CommitContext, times: Sequence[int], source: str) -> Iterator[None]:
     """Delete the candles at `times`, let the caller insert others, and record each difference as a correction."""
     names = {"table": sql.Identifier(commit.table)}
-    wanted = {"times": [to_datetime(ms) for ms in times]}
+    wanted = _wanted(times)
+    lift_decompression_limit(tx)
     tx.cursor.execute("set local ohlcv.own_change = 'on'")
     tx.cursor.execute("drop table if exists pg_temp.ohlcv_old")
     tx.cursor.execute(
@@ -128,12 +137,12 @@ def _recording(tx: Transaction, commit: CommitContext, times: Sequence[int], sou
     tx.cursor.execute(
         sql.SQL(
             "delete from public.{table} using unnest(%(times)s::timestamptz[]) as wanted(ms)"
-            " where time >= ms and time < ms + interval '1 millisecond'"
+            " where time >= ms and time < ms + interval '1 millisecond' and time >= %(first)s and time < %(end)s"
         ).format(**names),
         wanted,
     )
     yield
-    _carry_further_columns(tx, commit.table)
+    _carry_further_columns(tx, commit.table, wanted)
     # Compared as text, so that a change of trailing zeros counts too. Doubled rows are matched one by one.
     tx.cursor.execute(
         sql.SQL(
@@ -152,14 +161,16 @@ def _recording(tx: Transaction, commit: CommitContext, times: Sequence[int], sou
     tx.cursor.execute("set local ohlcv.own_change = 'off'")
 
 
-def _carry_further_columns(tx: Transaction, table: str) -> None:
+def _carry_further_columns(tx: Transaction, table: str, wanted: dict[str, object]) -> None:
     """Give the new rows what somebody keeps in columns of their own beside the candles."""
     carried = [sql.SQL("{0} = old.{0}").format(sql.Identifier(name)) for name in _further_columns(tx, table)]
     if carried:
         tx.cursor.execute(
             sql.SQL(
-                "update public.{} as candle set {} from pg_temp.ohlcv_old as old where candle.time = old.time"
-            ).format(sql.Identifier(table), sql.SQL(", ").join(carried))
+                "update public.{} as candle set {} from pg_temp.ohlcv_old as old"
+                " where candle.time = old.time and candle.time >= %(first)s and candle.time < %(end)s"
+            ).format(sql.Identifier(table), sql.SQL(", ").join(carried)),
+            wanted,
         )
 
 
@@ -176,9 +187,22 @@ def _further_columns(tx: Transaction, table: str) -> list[str]:
     return [name for (name,) in tx.cursor.fetchall()]
 
 
+def _wanted(times: Sequence[int]) -> dict[str, object]:
+    """Return the milliseconds `times` and their bounds as parameters.
+
+    By the bounds TimescaleDB skips other chunks, and leaves the rows outside of them compressed.
+    """
+    return {
+        "times": [to_datetime(ms) for ms in times],
+        "first": to_datetime(min(times)),
+        "end": to_datetime(max(times) + 1),
+    }
+
+
 def _rows_at(table: str) -> sql.Composable:
-    """Return the query for the rows of `table` whose time falls in one of the milliseconds `times`."""
+    """Return the query for the rows of `table` whose time falls in one of the milliseconds of `_wanted`."""
     return sql.SQL(
         "select stored.* from public.{} as stored join unnest(%(times)s::timestamptz[]) as wanted(ms)"
         " on stored.time >= ms and stored.time < ms + interval '1 millisecond'"
+        " and stored.time >= %(first)s and stored.time < %(end)s"
     ).format(sql.Identifier(table))

@@ -75,3 +75,14 @@ def make_hypertable(tx: Transaction, table: str, interval: Interval, compress_af
             "select add_compression_policy(('public.' || quote_ident(%s))::regclass, %s)",
             (table, timedelta(days=compress_after_days)),
         )
+
+
+def lift_decompression_limit(tx: Transaction) -> None:
+    """Let this transaction change as many rows of compressed chunks as it has to; does nothing without TimescaleDB.
+
+    TimescaleDB decompresses whole batches of rows to change one, and by default fails at 100,000 rows.
+    """
+    tx.cursor.execute(
+        "select set_config(name, '0', true) from pg_settings"
+        " where name = 'timescaledb.max_tuples_decompressed_per_dml_transaction'"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from candles import generated_batch, save_spans, stored_rows
-from timescale import needs_timescale
+from timescale import compress_chunks, needs_timescale
 
 from core.candles import content_hash
 from core.fetched import FetchedSpan
@@ -115,6 +115,35 @@ def test_hands_in_compressed_chunks_are_seen_and_corrected(timescale: Database) 
     with timescale.transaction("undo") as tx:
         assert undo_corrections(tx, CommitContext(series_id, BTC.table_name, "undo", 0), "repair") == 1
         assert hash_stored(tx, BTC.table_name, TWO_MONTHS) != (batch.rows, content_hash(batch))
+
+
+@needs_timescale
+def test_candles_far_apart_are_corrected_in_more_compressed_rows_than_timescale_allows(timescale: Database) -> None:
+    use_timescale_if_there(timescale)
+    span = Span(parse_time("2024-01-01"), parse_time("2024-04-01"))
+    batch = generated_batch(BTC, span)
+    assert batch.rows > 100_000
+    ends = [span.start_ms, span.end_ms - MS_PER_MINUTE]
+    with timescale.transaction("prepare") as tx:
+        series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
+        create_table_if_not_exists(tx, BTC, timescale=True, compress_after_days=90)
+        tx.cursor.execute("alter table public.ohlcv_btcusdt add column remark text default 'mine'")
+        save_spans(tx, series_id, BTC.table_name, [FetchedSpan(span, batch, Source.REST)], "a", 0)
+        for ms in ends:
+            changed = "update public.ohlcv_btcusdt set close = close + 1, remark = 'changed' where time = %s"
+            tx.cursor.execute(changed, (to_datetime(ms),))
+    with timescale.transaction("compress") as tx:
+        compress_chunks(tx, "public.ohlcv_btcusdt")
+        damaged = stored_rows(tx, BTC.table_name)
+    with timescale.transaction("correct") as tx:
+        correct_candles(tx, CommitContext(series_id, BTC.table_name, "repair", 0), ends, batch.at(ends), "rest")
+        assert hash_stored(tx, BTC.table_name, span) == (batch.rows, content_hash(batch))
+        tx.cursor.execute("select count(*) from public.ohlcv_btcusdt where remark = 'changed'")
+        assert tx.cursor.fetchone() == (2,)
+    with timescale.transaction("undo") as tx:
+        compress_chunks(tx, "public.ohlcv_btcusdt")
+        assert undo_corrections(tx, CommitContext(series_id, BTC.table_name, "undo", 0), "repair") == 2
+        assert stored_rows(tx, BTC.table_name) == damaged
 
 
 def test_a_server_without_the_extension_is_used_as_plain_postgresql(database: Database) -> None:

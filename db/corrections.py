@@ -68,9 +68,8 @@ def undo_corrections(tx: Transaction, commit: CommitContext, run_id: str) -> int
         """,
         {"series": commit.series_id, "run": run_id},
     )
-    times = [from_datetime(time) for (time,) in tx.cursor.fetchall()]
-    if not times:
-        return 0
+    found = [from_datetime(time) for (time,) in tx.cursor.fetchall()]
+    times = sorted(set(found))  # rows between two milliseconds are taken together with the candle before them
     # By month, as they were repaired: TimescaleDB decompresses what lies between the first and the last of them.
     for _, of_month in groupby(times, first_of_month):
         some = list(of_month)
@@ -84,7 +83,7 @@ def undo_corrections(tx: Transaction, commit: CommitContext, run_id: str) -> int
         """,
         (commit.series_id, [to_datetime(ms) for ms in times]),
     )
-    return len(times)
+    return len(found)
 
 
 def _put_back(tx: Transaction, commit: CommitContext, times: Sequence[int], run_id: str) -> None:
@@ -94,7 +93,8 @@ def _put_back(tx: Transaction, commit: CommitContext, times: Sequence[int], run_
         """
         select old_row, (jsonb_populate_record(null::public.{}, old_row)).*
         from (select distinct on (time) old_row from public.ohlcv_corrections
-              where series_id = %(series)s and run_id = %(run)s and time = any(%(times)s) order by time, id) as first
+              where series_id = %(series)s and run_id = %(run)s
+                and date_trunc('milliseconds', time) = any(%(times)s) order by time, id) as first
         where old_row is not null
         """
     ).format(sql.Identifier(commit.table))

@@ -7,6 +7,7 @@ import pytest
 from candles import Row, batch_of, generated_batch, save_spans, stored_rows, truth_rows
 
 from core.candles import CandleBatch
+from core.columns import VALUE_NAMES
 from core.errors import SeriesError
 from core.fetched import FetchedSpan
 from core.ranges import Span
@@ -104,6 +105,12 @@ def recorded(database: Database, run_id: str = "repair") -> list[tuple[int, Row 
 def execute(database: Database, statement: str) -> None:
     with database.transaction("execute") as tx:
         tx.cursor.execute(statement)
+
+
+def rows_of(database: Database, query: str) -> list[tuple[object, ...]]:
+    with database.transaction("read") as tx:
+        tx.cursor.execute(query)
+        return tx.cursor.fetchall()
 
 
 def external_changes(database: Database) -> int:
@@ -272,6 +279,22 @@ def test_undoing_random_repairs_brings_back_every_digit(database: Database, seed
     # The undoing is a correction like any other, so it can be undone.
     assert undo(database, series_id, "undo", "redo") == corrected
     assert stored(database) == after
+
+
+def test_a_row_between_two_milliseconds_comes_back_too(database: Database) -> None:
+    series_id = commit(database)
+    execute(database, f"update public.{BTC.table_name} set close = close + 1 where time = '2024-03-01T00:03Z'")
+    execute(
+        database,
+        f"insert into public.{BTC.table_name} select time + interval '1 microsecond', {', '.join(VALUE_NAMES)}"
+        f" from public.{BTC.table_name} where time = '2024-03-01T00:03Z'",
+    )
+    rows = f"select one::text from public.{BTC.table_name} as one order by 1"
+    before = rows_of(database, rows)
+    correct(database, series_id, [at(3)], [ROWS[3]])
+    assert stored(database) == truth_rows(ROWS)
+    assert undo(database, series_id) == 2
+    assert rows_of(database, rows) == before
 
 
 def test_an_undo_is_recorded_as_one(database: Database) -> None:

@@ -60,7 +60,7 @@ INDEXES = {
     "ohlcv_corrections_pkey": "no query: a correction is told from another of the same candle by its id",
     "ohlcv_corrections_by_run": "load_corrected, undo_corrections",
     "ohlcv_external_changes_pkey": "no query: names a row",
-    "ohlcv_external_changes_by_table": "load_entries (is it proven still?), last_external_change",
+    "ohlcv_external_changes_by_table": "load_entries (does its hash still hold?), last_external_change",
     "ohlcv_weight_pkey": "reserve_weight",
     "fetch_clock_pkey": "save_clock, on conflict; load_exchange_now_ms",
     "ohlcv_migrations_pkey": "no query: two runs at once never apply a migration twice",

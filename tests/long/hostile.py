@@ -214,7 +214,7 @@ def compare(program: Program, code: int, truth: dict[str, list[Row]], tally: Tal
             say(f"{len(wrong)} wrong rows in {series.table_name}, for one {min(wrong)}")
         if len(rows) != len(set(rows)):
             say(f"doubled rows in {series.table_name}")
-        lacking[series.table_name] = {row[0] for row in right} - {row[0] for row in rows}  # type: ignore[misc]
+        lacking[series.table_name] = {row[0] for row in right} - {row[0] for row in rows}  # type: ignore[assignment]
     lost = sum(map(len, lacking.values()))
     if code == 0 and lost:
         tally.losses += lost

@@ -64,7 +64,7 @@ _CRON_IS_LATE_MS = 5_000  # a candle is stored three seconds after its end at th
 _CLEAN, _ANY = (0,), (0, 3, 5)  # exit codes
 _TIMEOUT_S = 1_200
 
-# What is promised: README (memory), commands/run_log.py (rotation), commands/database.py (candles, shared budget).
+# What is promised: README (memory), commands/run_log.py (rotation), commands/connections.py (candles, shared budget).
 MOST_MIB = 200
 LOG_FILES, LOG_FILE_BYTES = 6, 10_000_000
 MOST_CONNECTIONS = 2
@@ -436,8 +436,10 @@ def main() -> int:
                 tallies.append(tally)
             violations = soak.violations
         span = days_around(options.long_days, 1)
-        long = (options.seed, LONG_SERIES, span, LONG_LIMITS)
-        with own_place(server, "soak_long") as place, open_soak(*place, *long) as soak:
+        with (
+            own_place(server, "soak_long") as place,
+            open_soak(*place, options.seed, LONG_SERIES, span, LONG_LIMITS) as soak,
+        ):
             tallies.append(long_process(soak))
             print(json.dumps(tallies[-1].document()), flush=True)
             violations += soak.violations

@@ -105,7 +105,7 @@ def test_the_soak_tells_rows_that_are_not_the_truth(idle: Soak) -> None:
 
 def test_the_soak_tells_a_run_that_ends_otherwise_than_it_may(idle: Soak) -> None:
     idle.run(Tally("day 1"), "--no-such-option", accepted=[0, 3, 5])
-    assert [one.partition(":")[2][:24] for one in idle.violations] == [" backfill ends with 2: u"]
+    assert [one.partition(":")[2][:29] for one in idle.violations] == [" backfill ends with 2: error:"]
 
 
 def level_days() -> list[Tally]:

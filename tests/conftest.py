@@ -27,7 +27,7 @@ _PROPERTIES = settings(
     print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-settings.register_profile("suite", _PROPERTIES, max_examples=30, derandomize=True)
+settings.register_profile("suite", _PROPERTIES, max_examples=20, derandomize=True)
 settings.register_profile("long", _PROPERTIES, max_examples=300)
 settings.load_profile("suite")
 

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import multiprocessing
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -28,17 +29,25 @@ def run_forked(
     """Run the program to its end in `folder`. Raises subprocess.TimeoutExpired when that takes longer."""
     with tempfile.TemporaryDirectory(prefix="ohlcv-run-") as told:
         stdout, stderr = Path(told, "stdout"), Path(told, "stderr")
-        process = _fork_server().Process(target=_run, args=(arguments, environment, folder, stdout, stderr))
-        process.start()
-        try:
-            process.join(timeout_s)
-            if process.exitcode is None:
-                raise subprocess.TimeoutExpired(list(arguments), timeout_s)
-        finally:
-            process.kill()
-            process.join()
+        code = fork_and_wait(arguments, environment, folder, (stdout, stderr), timeout_s)
         texts = [path.read_text(encoding="utf-8") for path in (stdout, stderr)]
-        return subprocess.CompletedProcess(list(arguments), process.exitcode, *texts)
+        return subprocess.CompletedProcess(list(arguments), code, *texts)
+
+
+def fork_and_wait(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, outputs: tuple[Path, Path], timeout_s: float
+) -> int:
+    """Run the program with stdout and stderr on `outputs` (files or terminals) and return its exit code."""
+    process = _fork_server().Process(target=_run, args=(arguments, environment, folder, *outputs))
+    process.start()
+    try:
+        process.join(timeout_s)
+        if process.exitcode is None:
+            raise subprocess.TimeoutExpired(list(arguments), timeout_s)
+        return process.exitcode
+    finally:
+        process.kill()
+        process.join()
 
 
 @functools.cache
@@ -61,5 +70,8 @@ def _run(arguments: Sequence[str], environment: Mapping[str, str], folder: Path,
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    for place in filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)):
+        if (customize := Path(place, "sitecustomize.py")).exists():
+            runpy.run_path(str(customize))  # what Python would have run at its start
     sys.argv = ["ohlcv_data_fetcher.py", *arguments]
     sys.exit(main(list(arguments)))

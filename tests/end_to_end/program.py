@@ -42,7 +42,7 @@ class Program:
 
     def run(self, *arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
         """Run the program to its end: as cron would where Python itself is told something, else forked."""
-        if CAN_FORK and self.settings.keys() <= {setting.name for setting in SETTINGS}:
+        if CAN_FORK and self.settings.keys() <= {"PYTHONPATH", *(setting.name for setting in SETTINGS)}:
             return run_forked(arguments, self.full_environment(), self.folder, timeout_s)
         return self.run_fresh(*arguments, timeout_s=timeout_s)
 

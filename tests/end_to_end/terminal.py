@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import itertools
 import os
@@ -10,8 +11,12 @@ import re
 import struct
 import subprocess
 import termios
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
+from forked_program import CAN_FORK, fork_and_wait
 from program import Program
 
 BAR = set("━╸╺")
@@ -49,29 +54,30 @@ class Shown:
 
 
 def run_in_terminal(program: Program, *arguments: str, columns: int = 80, **environment: str) -> Shown:
-    """Run a command with stdin, stdout and stderr on one terminal."""
+    """Run a command with stdout and stderr on one terminal."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     unset = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
     inherited = {name: value for name, value in program.full_environment().items() if name not in unset}
-    process = subprocess.Popen(
-        program.command(*arguments),
-        env={**inherited, "TERM": "xterm-256color", **environment},
-        cwd=program.folder,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-    )
-    os.close(theirs)
-    sent = bytearray()
-    while True:
-        try:
-            part = os.read(ours, 65_536)
-        except OSError:  # the last of the other side has gone
-            break
-        if not part:
-            break
-        sent += part
-    os.close(ours)
-    return Shown(process.wait(60), sent.decode("utf-8", "replace"))
+    environment = {**inherited, "TERM": "xterm-256color", **environment}
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(_run_on, theirs, program, arguments, environment)
+        sent = bytearray()
+        with contextlib.suppress(OSError):  # the last of the other side has gone
+            while part := os.read(ours, 65_536):
+                sent += part
+        os.close(ours)
+        return Shown(running.result(), sent.decode("utf-8", "replace"))
+
+
+def _run_on(terminal: int, program: Program, arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run the program with its output on `terminal`, close that and return the exit code."""
+    try:
+        if CAN_FORK:
+            tty = Path(os.ttyname(terminal))
+            return fork_and_wait(arguments, environment, program.folder, (tty, tty), 120)
+        command = program.command(*arguments)
+        on = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+        return subprocess.run(command, env=environment, cwd=program.folder, check=False, **on).returncode
+    finally:
+        os.close(terminal)

@@ -46,6 +46,10 @@ def test_no_more_is_bought_by_takers_than_is_traded(market: CandleStore) -> None
         assert Decimal(row[3]) * Decimal(row[5]) <= Decimal(row[7]) <= Decimal(row[2]) * Decimal(row[5])
 
 
+# Of what takes seconds for each, one of every kind is in the suite; the others are in the long runs.
+IN_THE_SUITE = {("BTCUSDT", "1h"), ("um:BTCUSDT", "1w"), ("cm:BTCUSD_PERP", "1M")}
+
+
 @pytest.mark.parametrize("code", list(INTERVALS))
 def test_any_interval_can_be_generated_on_its_grid(code: str) -> None:
     series = parse_series(f"BTCUSDT/{code}")
@@ -157,8 +161,14 @@ def test_one_symbol_is_listed_in_mid_day_and_one_is_delisted(market: CandleStore
     assert market.open_times(parse_series("BCCUSDT"))[-1] == delisted.end_ms - MS_PER_MINUTE < DEFAULT_SPAN.end_ms
 
 
-@pytest.mark.parametrize("notation", ["BTCUSDT", "um:BTCUSDT", "cm:BTCUSD_PERP"])
-@pytest.mark.parametrize("code", ["5m", "1h", "1d", "1w", "1M"])
+@pytest.mark.parametrize(
+    ("notation", "code"),
+    [
+        pytest.param(notation, code, marks=() if (notation, code) in IN_THE_SUITE else pytest.mark.long)
+        for notation in ("BTCUSDT", "um:BTCUSDT", "cm:BTCUSD_PERP")
+        for code in ("5m", "1h", "1d", "1w", "1M")
+    ],
+)
 def test_longer_candles_are_the_sum_of_their_minutes(market: CandleStore, notation: str, code: str) -> None:
     interval = INTERVALS[code]
     longer = {row[0]: row for row in market.rows(parse_series(f"{notation}/{code}"))}

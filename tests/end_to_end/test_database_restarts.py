@@ -79,6 +79,7 @@ def test_a_backfill_survives_the_crash_of_the_server(bench: Bench, job: Job, mom
     lose_the_database(bench, job, moment, stop_server)
 
 
+@pytest.mark.long
 @at(["rest-1", "rest-4", "archives-copy"], in_the_suite="archives-copy")
 def test_a_backfill_survives_the_end_of_its_connection(
     bench: Bench, job: Job, moment: Callable[[Program], None]

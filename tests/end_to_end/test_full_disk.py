@@ -127,6 +127,7 @@ def test_archives_that_find_no_room_are_replaced_by_rest(bench: Bench) -> None:
             assert program.stored(series.table_name) == bench.truth(series, ARCHIVES.span)
 
 
+@pytest.mark.long
 def test_archives_alone_that_find_no_room_are_an_incomplete_run(bench: Bench) -> None:
     expected, _ = bench.undisturbed(ARCHIVES)
     with bench.program(ARCHIVES) as program:

@@ -39,7 +39,7 @@ def stored(program: Program, exchange: ReplayExchange) -> Program:
     return program
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", [80, pytest.param(120, marks=pytest.mark.long)])
 def test_no_line_is_wider_than_the_terminal(stored: Program, columns: int) -> None:
     well = {f"{name}, all is well": COMMANDS[name] for name in ("backfill", "check", "status")}
     for name, arguments in (well | COMMANDS).items():
@@ -86,7 +86,14 @@ def test_a_terminal_has_a_bar_and_colour_and_no_colour_where_that_is_asked_for(
         assert not run_in_terminal(program, *arguments, NO_COLOR="1").has_color, arguments
 
 
-@pytest.mark.parametrize("arguments", [[], ["check"], ["check", "--heal"], ["verify"], ["status"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["check"],
+        *(pytest.param(one, marks=pytest.mark.long) for one in (["check", "--heal"], ["verify"], ["status"])),
+    ],
+)
 def test_a_pipe_gets_plain_lines_and_nothing_of_a_bar(
     program: Program, exchange: ReplayExchange, arguments: list[str]
 ) -> None:

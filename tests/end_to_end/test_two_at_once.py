@@ -174,6 +174,7 @@ def test_a_heal_beside_a_backfill_loses_nothing(program: Program, exchange: Repl
     assert_truth(program, exchange, *names)
 
 
+@pytest.mark.long
 def test_a_repair_beside_a_backfill_loses_nothing(program: Program, exchange: ReplayExchange, runs: Runs) -> None:
     names = ("BTCUSDT", "BTCUSDT/1h")
     program.run_json("--symbols", *names, "--start", START, "--end", "2025-01-08")

@@ -70,7 +70,7 @@ class ReplayExchange:
             self._stopping.clear()
             self._server = SocketServer(self._port, _handler_for(self))
             self._port = self._server.server_address[1]
-            threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+            threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def stop(self) -> None:

@@ -22,7 +22,7 @@ import psycopg2
 from db.embedded import EmbeddedServer
 
 # The machine itself does not crash: fsync may rest.
-SERVER_OPTIONS = "-c fsync=off -c max_connections=50"
+SERVER_OPTIONS = "-c fsync=off -c full_page_writes=off -c autovacuum=off -c max_connections=50"
 OTHER_BINARIES = os.environ.get("TEST_POSTGRES_BIN", "")
 
 

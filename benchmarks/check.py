@@ -131,7 +131,7 @@ def measure(
     # What the replay exchange needs to make a CHECKSUM (a month's zip) is its own time, not the program's: it
     # answers with what the ledger has.
     answers = {month_of(entry.span.start_ms): entry.archive_checksum for entry in entries}
-    exchange.archives.published_checksum = lambda _series, period: answers[period]  # type: ignore
+    exchange.archives.published_checksum = lambda _series, period: answers[period]
 
     def count() -> None:
         with database.transaction("count") as tx:

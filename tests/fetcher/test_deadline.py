@@ -40,7 +40,7 @@ class Server:
         http.add_callback("GET", f"{URL}/api/v3/klines", self._answer)
 
     def _answer(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
-        params = dict(request.params)  # type: ignore[attr-defined]
+        params = dict(request.params)
         self.asked.append(Span(int(params["startTime"]), int(params["endTime"]) + 1))
         seconds, reply = next(self._script)
         self._time.clock.advance(int(seconds * 1000))

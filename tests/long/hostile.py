@@ -214,7 +214,7 @@ def compare(program: Program, code: int, truth: dict[str, list[Row]], tally: Tal
             say(f"{len(wrong)} wrong rows in {series.table_name}, for one {min(wrong)}")
         if len(rows) != len(set(rows)):
             say(f"doubled rows in {series.table_name}")
-        lacking[series.table_name] = {row[0] for row in right} - {row[0] for row in rows}  # type: ignore[assignment]
+        lacking[series.table_name] = {row[0] for row in right} - {row[0] for row in rows}
     lost = sum(map(len, lacking.values()))
     if code == 0 and lost:
         tally.losses += lost
@@ -239,7 +239,7 @@ def play_round(server: EmbeddedServer, seed: int, number: int, tally: Tally) -> 
             fresh_database(server, f"round_{os.getpid()}_{number}") as url,
             ReplayExchange(store, ReplayClock(NOW_MS, speed=1.0), weight_limits=limits) as exchange,
         ):
-            exchange.faults = script  # type: ignore[assignment]
+            exchange.faults = script
             program = program_in(folder, url)
             serve(program, exchange)
             for run in range(1 + RERUNS):

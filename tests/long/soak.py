@@ -396,7 +396,7 @@ def open_soak(
         ReplayExchange(store, ReplayClock(BEGINS_MS + _CRON_IS_LATE_MS), weight_limits=limits) as exchange,
         closing(Database.connect(url, {}, "tests")) as database,
     ):
-        exchange.faults = script  # type: ignore[assignment]
+        exchange.faults = script
         program = program_in(folder, url)
         serve(program, exchange)
         (folder / "tmp").mkdir()

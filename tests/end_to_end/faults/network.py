@@ -62,7 +62,7 @@ def exchange_clock_steps(program: Program, exchange: ReplayExchange) -> None:
             finally:
                 exchange.clock.set(REST_NOW_MS)
 
-    exchange.handle = handle  # type: ignore[method-assign]
+    exchange.handle = handle
 
 
 def time_is_ahead_by(ms: int) -> Prepare:
@@ -85,7 +85,7 @@ def exchange_clock_falls_back(program: Program, exchange: ReplayExchange) -> Non
         finally:
             exchange.clock.set(REST_NOW_MS)
 
-    exchange.handle = handle  # type: ignore[method-assign]
+    exchange.handle = handle
 
 
 def connections_reset(program: Program, exchange: ReplayExchange) -> None:
@@ -100,7 +100,7 @@ def connections_reset(program: Program, exchange: ReplayExchange) -> None:
                 os.close(connection.detach())
         return answer(target)[0], Reset()
 
-    exchange.handle = handle  # type: ignore[method-assign]
+    exchange.handle = handle
 
 
 def wrong_content_type(program: Program, exchange: ReplayExchange) -> None:
@@ -110,7 +110,7 @@ def wrong_content_type(program: Program, exchange: ReplayExchange) -> None:
         reply, action = answer(target)
         return replace(reply, content_type="text/html"), action
 
-    exchange.handle = handle  # type: ignore[method-assign]
+    exchange.handle = handle
 
 
 # --- What is wrong with the network, the host or its clock --------------------------------------------------------

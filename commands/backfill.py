@@ -20,6 +20,7 @@ from core.sources import AllowedSources
 from logic.backfill.ohlcv_handler import run_ohlcv_backfill
 from logic.backfill.results import RunSummary, SeriesResult
 from logic.documents import summary_document
+from logic.series_locks import left_to_another_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +99,17 @@ def print_summary(context: CommandContext, summary: RunSummary, output: OutputOp
     """Print what a backfill did."""
     inserted = sum(result.saved.inserted for result in summary.results)
     rate = inserted / summary.seconds if summary.seconds else 0
+    free = sum(not result.locked for result in summary.results)
     done = (
-        f"{count_text(len(summary.results), 'series', 'series')}, {count_text(inserted, 'candle')} inserted in "
+        f"{count_text(free, 'series', 'series')}, {count_text(inserted, 'candle')} inserted in "
         f"{summary.seconds:.1f} s ({rate:,.0f}/s), request weight {summary.weight_used:,}"
     )
     needs = [f"market {market} cannot be used: {why}" for market, why in summary.unusable_markets.items()]
     rows = [_row(result, output) for result in summary.results]
     is_well = not needs and not any(row.needs for row in rows)
-    notes = () if is_well or output.is_quiet else (f"{done}, exit code {summary.exit_code}",)
+    notes = [] if is_well or output.is_quiet else [f"{done}, exit code {summary.exit_code}"]
+    if locked := [result.series for result in summary.results if result.locked]:
+        notes.append(f"{left_to_another_run(locked)}, or to the next one")
     print_report(context.stdout, Report(done, _COLUMNS, rows, needs, notes), output)
 
 
@@ -119,8 +123,6 @@ def _row(result: SeriesResult, output: OutputOptions) -> Row:
 
 
 def _needs(result: SeriesResult) -> Iterator[str]:
-    if result.locked:
-        yield "another run is working on it; nothing to do, that run or the next brings it up to date"
     if result.error is not None:
         yield result.error
     if result.saved.conflicts:

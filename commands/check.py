@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from commands.backfill import print_summary
@@ -32,6 +32,7 @@ from logic.documents import check_document, summary_document
 from logic.gaps.check_run import check_each
 from logic.gaps.series_check import SeriesCheck
 from logic.opening import Database, database_exists
+from logic.series_locks import Patience
 from logic.stored import read_catalog
 
 
@@ -91,7 +92,7 @@ def run(request: CheckRequest, context: CommandContext) -> int:
 
 def _exit_code(healed: list[RunSummary], checks: list[SeriesCheck]) -> int:
     # Whether what is missing came is told by the checks that follow, so an incomplete heal alone says nothing more.
-    of_runs = [summary.exit_code for summary in healed if summary.exit_code != EXIT_INCOMPLETE]
+    of_runs = [code for summary in healed for code in summary.exit_codes if code != EXIT_INCOMPLETE]
     return worst([*of_runs, *(EXIT_OK if check.is_complete else EXIT_INCOMPLETE for check in checks)])
 
 
@@ -119,7 +120,7 @@ def _check_all(request: CheckRequest, context: CommandContext, database: Databas
 
 def _heal(request: CheckRequest, context: CommandContext, database: Database) -> list[RunSummary]:
     before = _check_all(request, context, database)
-    options = backfill_options(context, database)
+    options = replace(backfill_options(context, database), patience=Patience(context.interruption.sleep))
     with asking(context) as exchange, progress_bar(context, request.output, exchange.weight_used) as bar:
         return heal(database, exchange, before, options, bar, context.now_ms)
 

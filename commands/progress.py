@@ -72,6 +72,10 @@ class ProgressBar(Observer, VerifyObserver):
             told.append(f"weight {self._weight_used():,}")
         self._progress.update(self._task, told=", ".join(told))
 
+    def waiting(self, series: int) -> None:
+        """Show that another run is waited for."""
+        self.start(1, f"waiting for another run, which has {series:,} series")
+
     def chosen(self, spans: int) -> None:
         """Start the bar of a verification, which counts ledger spans."""
         self.start(spans, "verify")

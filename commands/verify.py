@@ -31,6 +31,7 @@ from core.subset import Part, parse_part, parse_percent
 from core.wanted import Wanted
 from logic.documents import aggregates_document, undo_document, verification_document
 from logic.opening import Database, database_exists
+from logic.series_locks import Patience
 from logic.stored import read_catalog
 from logic.verify.aggregate_check import AggregateResult, aggregate_exit_code, check_aggregates
 from logic.verify.undo import undo_repair
@@ -130,7 +131,10 @@ def _verify(
     request: VerifyRequest, against: AllowedSources, context: CommandContext, database: Database
 ) -> VerifySummary:
     rows = read_catalog(database, request.series)
-    options = VerifyOptions(context.run_id, against, request.repair, request.part, request.share, request.times)
+    patience = Patience(context.interruption.sleep)
+    options = VerifyOptions(
+        context.run_id, against, request.repair, request.part, request.share, request.times, patience
+    )
     with asking(context) as exchange, progress_bar(context, request.output, exchange.weight_used) as bar:
         return run_verify(database, exchange, rows, options, context.now_ms, bar)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from commands.screen import Column, Report, Row, Tone, count_text, time_text
 from core.compare import Kind
 from logic.documents import outcome_of
+from logic.series_locks import left_to_another_run
 from logic.verify.aggregate_check import AggregateResult
 from logic.verify.undo import UndoneSeries
 from logic.verify.verification import SeriesVerification
@@ -35,9 +36,10 @@ def verification_report(summary: VerifySummary) -> Report:
     """Return the report of a verification against the exchange."""
     rows = [_row(result) for result in summary.results]
     needs = [f"market {market} cannot be used: {why}" for market, why in summary.unusable_markets.items()]
-    candles = sum(result.rows for result in summary.results)
+    candles = sum(result.rows for result in summary.results if not result.is_locked)
     repaired = sum(result.repaired for result in summary.results)
-    headline = f"{count_text(len(rows), 'series', 'series')}, {count_text(candles, 'candle')} are what the exchange has"
+    verified = sum(not result.is_locked for result in summary.results)
+    headline = f"{count_text(verified, 'series', 'series')}, {count_text(candles, 'candle')} are what the exchange has"
     notes = []
     if repaired:
         headline += f", {repaired:,} repaired"
@@ -45,6 +47,8 @@ def verification_report(summary: VerifySummary) -> Report:
         notes.append(f"old values are kept in public.ohlcv_corrections; {put_back}")
     elif any(result.differing for result in summary.results):
         notes.append("nothing stored was changed; verify --repair writes the exchange's values and keeps the old ones")
+    if locked := [result.series for result in summary.results if result.is_locked]:
+        notes.append(f"{left_to_another_run(locked)}; the next verify takes them")
     return Report(headline, _COLUMNS, rows, needs, notes)
 
 
@@ -57,8 +61,6 @@ def _row(result: SeriesVerification) -> Row:
 
 
 def _needs(result: SeriesVerification) -> Iterator[str]:
-    if result.is_locked:
-        yield "another run is working on it; verify again later"
     if result.error is not None:
         yield result.error
     if wrong := result.differing - result.repaired:

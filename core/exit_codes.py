@@ -12,8 +12,9 @@ EXIT_LOCKED = 4
 EXIT_EXCHANGE = 5
 EXIT_DATABASE = 6
 
-# The most urgent for a person comes first; a fault of this program outranks everything else.
-_WORST_FIRST = (EXIT_FAULT, EXIT_USAGE, EXIT_DATABASE, EXIT_EXCHANGE, EXIT_LOCKED, EXIT_INCOMPLETE, EXIT_OK)
+# The most urgent for a person comes first; a fault of this program outranks everything else. A locked series is in
+# another run's hands, so it hides nothing.
+_WORST_FIRST = (EXIT_FAULT, EXIT_USAGE, EXIT_DATABASE, EXIT_EXCHANGE, EXIT_INCOMPLETE, EXIT_LOCKED, EXIT_OK)
 
 
 def worst(codes: Iterable[int]) -> int:

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 
 from core.errors import SeriesError
 from core.wanted import WantedSeries
-from db.catalog import sync_symbols
+from db.catalog import load_catalog, sync_symbols
 from db.connection import Database
 from db.gaps import load_all_open_gaps
 from db.ledger import LedgerTotals, load_totals, void_entries
-from db.locks import try_lock_series
 from db.operations import get_last_timestamp
 from db.schema import find_tables
 from logic.backfill.results import SeriesResult
 from logic.backfill.run import BackfillRun
 from logic.backfill.series_task import SeriesTask, compare_state
+from logic.series_locks import left_to_another_run, lock_series
 
 _log = logging.getLogger(__name__)
 
@@ -27,8 +27,10 @@ def enter_and_lock(run: BackfillRun, wanted: Sequence[WantedSeries]) -> None:
         rows = sync_symbols(tx, wanted, run.options.replaces_catalog)
     active = [one for one in wanted if one.active]
     ids = [rows[one.series].id for one in active]
-    with run.database.transaction("lock the series") as tx:
-        locked_ids = try_lock_series(tx, ids)
+    locked_ids = lock_series(run.database, ids, run.options.patience, run.observer.waiting)
+    with run.database.transaction("read what is covered") as tx:
+        if run.options.patience is not None:  # who had them meanwhile may have learned more of their listings
+            rows = {row.series: row for row in load_catalog(tx)}
         totals = load_totals(tx, ids)
         gaps = load_all_open_gaps(tx, ids)
     for one in active:
@@ -36,8 +38,8 @@ def enter_and_lock(run: BackfillRun, wanted: Sequence[WantedSeries]) -> None:
         covered = list(totals.get(row.id, LedgerTotals((), 0)).covered)
         result = SeriesResult(one.series, locked=row.id not in locked_ids)
         run.tasks.append(SeriesTask(one, row, result, covered, gaps.get(row.id, [])))
-        if result.locked:
-            _log.warning("%s: another run is working on it; left to that run", one.series)
+    if locked := [task.wanted.series for task in run.tasks if task.result.locked]:
+        _log.info(left_to_another_run(locked))
     _read_tables(run)
     _void_lost_tables(run, totals)
     for task in run.open_tasks:

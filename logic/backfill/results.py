@@ -57,7 +57,12 @@ class RunSummary:
     weight_used: int = 0
 
     @property
+    def exit_codes(self) -> list[int]:
+        """The exit codes of its parts, of which the worst decides."""
+        unusable = [EXIT_EXCHANGE] if self.unusable_markets else []
+        return [*unusable, *(result.exit_code for result in self.results)]
+
+    @property
     def exit_code(self) -> int:
         """The exit code of the run (docs/commands.md)."""
-        unusable = [EXIT_EXCHANGE] if self.unusable_markets else []
-        return worst([*unusable, *(result.exit_code for result in self.results)])
+        return worst(self.exit_codes)

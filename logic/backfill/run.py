@@ -15,6 +15,7 @@ from fetcher.source import ExchangeSource
 from logic.backfill.series_task import SeriesTask
 from logic.failures import SeriesEnd, failing_alone
 from logic.planning.series_plan import FetchPolicy
+from logic.series_locks import Patience
 from logic.series_session import SeriesSession
 
 
@@ -30,10 +31,14 @@ class BackfillOptions:
     timescale: bool
     compress_after_days: int
     state_dir: Path
+    patience: Patience | None = None  # for series that another run is working on; None: they are left to it at once
 
 
 class Observer:
     """Gets notified of a run's progress. Does nothing; a display overrides its methods."""
+
+    def waiting(self, series: int) -> None:
+        """Called when the run waits for so many series that another run is working on."""
 
     def planned(self, total: Estimate) -> None:
         """Called when all series are planned; `total` is the expected cost of all chunks."""

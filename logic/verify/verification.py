@@ -21,6 +21,9 @@ SHOWN = 20
 class VerifyObserver:
     """What a verification tells whoever watches it. Does nothing; a display overrides it."""
 
+    def waiting(self, series: int) -> None:
+        """The run waits for so many series that another run is working on."""
+
     def chosen(self, spans: int) -> None:
         """So many ledger spans, of all series together, will be verified."""
 

@@ -21,6 +21,7 @@ from db.schema import table_exists
 from fetcher.source import ExchangeSource
 from logic.clocks import keep_clocks
 from logic.failures import SeriesEnd, failing_alone
+from logic.series_locks import Patience, left_to_another_run
 from logic.series_session import SeriesSession
 from logic.verify.verification import SeriesVerification, VerifyObserver
 from logic.verify.verifier import Verifier
@@ -40,6 +41,7 @@ class VerifyOptions:
     part: Part | None
     share: Fraction | None
     times: TimeRange
+    patience: Patience | None = None  # for series that another run is working on; None: they are left out at once
 
     @property
     def takes_everything(self) -> bool:
@@ -76,21 +78,21 @@ def run_verify(
     """
     chosen = _choose(database, rows, options)
     observer.chosen(sum(len(entries) for _, entries in chosen))
-    results = []
-    for row, entries in chosen:
-        result = SeriesVerification(row)
-        results.append(result)
-        session = SeriesSession(database, exchange, row.series, row.id, options.run_id, local_now_ms())
-        verifier = Verifier(session, result, options.against, options.repair, observer)
-        _verify_one(verifier, entries, options.takes_everything)
-        _log.info(
-            "%s: %d of %d spans are what the exchange has, %d candles differ, %d repaired",
-            row.series,
-            result.verified,
-            result.spans,
-            result.differing,
-            result.repaired,
-        )
+    results = [SeriesVerification(row) for row, _ in chosen]
+    to_do = list(zip(results, chosen, strict=True))
+    while to_do:
+        for result, (row, entries) in to_do:
+            session = SeriesSession(database, exchange, row.series, row.id, options.run_id, local_now_ms())
+            verifier = Verifier(session, result, options.against, options.repair, observer)
+            _verify_one(verifier, entries, options.takes_everything)
+        to_do = [one for one in to_do if one[0].is_locked]
+        if not to_do or options.patience is None:
+            break
+        observer.waiting(len(to_do))
+        if not options.patience.wait():
+            break
+    if to_do:
+        _log.info(left_to_another_run([result.series for result, _ in to_do]))
     failures = {market.value: str(why) for market, why in exchange.failures().items()}
     return VerifySummary(options.run_id, results, failures)
 
@@ -138,14 +140,22 @@ def _verify_one(verifier: Verifier, entries: Sequence[LedgerEntry], takes_everyt
         result.is_locked = not try_lock_series(tx, [result.row.id])
     if result.is_locked:
         result.spans = len(entries)
-        _log.warning("%s: another run is working on it; left out", series)
         return
+    result.spans = 0  # an earlier try may have found it locked
     try:
         with failing_alone(series, end):
             _verify_locked(verifier, entries, takes_everything)
     finally:
         with database.transaction(f"unlock {series}") as tx:
             unlock_series(tx, [result.row.id])
+    _log.info(
+        "%s: %d of %d spans are what the exchange has, %d candles differ, %d repaired",
+        series,
+        result.verified,
+        result.spans,
+        result.differing,
+        result.repaired,
+    )
 
 
 def _verify_locked(verifier: Verifier, entries: Sequence[LedgerEntry], takes_everything: bool) -> None:

@@ -152,3 +152,11 @@ def test_every_document_that_a_source_names_is_there() -> None:
 def test_no_source_refers_to_a_paper_that_is_not_part_of_the_project() -> None:
     named = [str(path) for path in ours(".py", ".sql", ".yml", ".toml") if path != Path(__file__)]
     assert [path for path in named if re.search(r"contract sections?\b", Path(path).read_text(encoding="utf-8"))] == []
+
+
+def test_the_schedules_night_begins_between_two_of_its_five_minute_runs() -> None:
+    text = (PROJECT / "docs" / "scheduling.md").read_text(encoding="utf-8")
+    nights = re.findall(r"^(\d+) \d+ \* \* \* .*check --heal", text, re.MULTILINE)
+    nights += re.findall(r"OnCalendar=\*-\*-\* \d\d:(\d\d)|/SC DAILY /ST \d\d:(\d\d)", text)
+    minutes = [int("".join(found)) for found in nights]
+    assert len(minutes) == 4 and all(minute % 5 for minute in minutes)

@@ -79,6 +79,15 @@ class Program:
     def symbols(self, text: str) -> None:
         (self.folder / "symbols.yml").write_text(text, encoding="utf-8")
 
+    def be_impatient(self) -> None:
+        """Let heals and verifications not wait the minutes that they give another run."""
+        folder = self.folder / "impatient"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(
+            "import logic.series_locks\nlogic.series_locks.Patience.wait = lambda self: False\n"
+        )
+        self.settings["PYTHONPATH"] = str(folder)
+
     def stored(self, table: str) -> list[Row]:
         database = Database.connect(self.database_url, {}, "tests")
         try:

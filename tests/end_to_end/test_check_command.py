@@ -158,7 +158,9 @@ def test_a_heal_where_the_exchange_is_closed_ends_with_5_and_the_truth(
     assert (document["complete"], document["series"][0]["missing"]) == (False, 1)
 
 
-def test_a_heal_beside_a_run_that_holds_the_lock_ends_with_4(program: Program, exchange: ReplayExchange) -> None:
+def test_a_heal_beside_a_run_that_holds_the_lock_says_what_is_missing(
+    program: Program, exchange: ReplayExchange
+) -> None:
     fetch_week(program)
     program.query(f"delete from public.ohlcv_btcusdt where time = {moment('2024-12-13 07:00')}")
     [(series_id,)] = program.query("select id from public.symbols")
@@ -167,7 +169,10 @@ def test_a_heal_beside_a_run_that_holds_the_lock_ends_with_4(program: Program, e
         with other.transaction("lock") as tx:
             assert try_lock_series(tx, [series_id])
         before = program.stored("ohlcv_btcusdt")
-        assert program.run("check", "--heal").returncode == 4
+        program.be_impatient()
+        done = program.run("check", "--heal", "--quiet")
+        assert done.returncode == 3
+        assert "1 candle in 2024-12-13T07:00Z .. 2024-12-13T07:01Z missing" in done.stdout
         assert program.stored("ohlcv_btcusdt") == before
     finally:
         other.close()

@@ -147,6 +147,7 @@ def test_beside_a_run_that_holds_the_lock_it_ends_with_4_and_changes_nothing(
     damage_again = f"update public.{TABLE} set close = 1 where time = {moment('14 07:00')}"
     program.query(damage_again)
     before = program.stored(TABLE)
+    program.be_impatient()
     [(series_id,)] = program.query("select id from public.symbols")
     other = Database.connect(program.database_url, {}, "other run")
     try:

@@ -14,7 +14,7 @@ from core.times import MS_PER_DAY, MS_PER_HOUR, parse_time
 from core.wanted import WantedSeries
 from db.catalog import load_catalog
 from db.connection import Database
-from db.locks import try_lock_series, try_lock_series_for_transaction
+from db.locks import try_lock_series, try_lock_series_for_transaction, unlock_series
 from demo.candle_store import CandleStore
 from demo.clock import ReplayClock
 from demo.faults import Answer
@@ -24,6 +24,7 @@ from fetcher.binance.exchange import BinanceExchange
 from logic.backfill.ohlcv_handler import run_ohlcv_backfill
 from logic.backfill.results import RunSummary
 from logic.backfill.run import Observer
+from logic.series_locks import LONGEST_WAIT_S, Patience, left_to_another_run, lock_series
 
 IDLE, FIRST, SECOND, THIRD = map(parse_series, ("IDLEUSDT/1h", "FIRSTUSDT/1h", "SECONDUSDT/1h", "THIRDUSDT/1h"))
 ALL = (FIRST, IDLE, SECOND, THIRD)
@@ -34,7 +35,7 @@ class Watcher(Observer):
     """Another session that looks, whenever a chunk is committed, which series it could have."""
 
     def __init__(self, other: Database) -> None:
-        self._other = other
+        self.other = other
         self.seen: list[tuple[str, set[str]]] = []
 
     def committed(self, series: Series, rows_planned: int) -> None:
@@ -42,11 +43,11 @@ class Watcher(Observer):
 
     def free(self) -> set[str]:
         """Return the symbols of the series whose lock can be had now."""
-        with self._other.transaction("read the catalog") as tx:
+        with self.other.transaction("read the catalog") as tx:
             rows = load_catalog(tx)
         free = set()
         for row in rows:
-            with self._other.transaction("lock for a moment") as tx:
+            with self.other.transaction("lock for a moment") as tx:
                 if try_lock_series_for_transaction(tx, row.id):
                     free.add(row.series.symbol)
         return free
@@ -125,3 +126,25 @@ def test_a_series_that_another_session_holds_stays_with_it(
         assert watcher.free() == {"SECONDUSDT"}
     finally:
         holder.close()
+
+
+def test_a_heal_waits_some_minutes_for_a_series_and_then_does_without_it(database: Database, watcher: Watcher) -> None:
+    slept: list[float] = []
+    told: list[int] = []
+    with watcher.other.transaction("lock") as tx:
+        assert try_lock_series(tx, [7])
+    assert lock_series(database, [7, 8], Patience(slept.append), told.append) == {8}
+    assert sum(slept) == LONGEST_WAIT_S and set(told) == {1}
+
+    def give_back(_seconds: float) -> None:
+        with watcher.other.transaction("unlock") as tx:
+            unlock_series(tx, [7])
+
+    assert lock_series(database, [7], Patience(give_back), told.append) == {7}
+
+
+def test_many_series_of_another_run_are_one_sentence() -> None:
+    many = [parse_series(f"A{number}USDT") for number in range(1_000)]
+    assert left_to_another_run(many) == (
+        "another run is working on A0USDT/1m, A1USDT/1m, A2USDT/1m, A3USDT/1m, A4USDT/1m and 995 more; left to that run"
+    )

@@ -30,7 +30,8 @@ def test_an_outcome_decides_the_exit_code(result: SeriesResult, outcome: str, ex
     assert summary(SeriesResult(BTC), result).exit_code == exit_code
 
 
-def test_an_unusable_market_comes_before_a_lock_before_a_gap() -> None:
+def test_an_unusable_market_comes_before_a_failure_before_a_lock() -> None:
     failed, locked = SeriesResult(BTC, error="boom"), SeriesResult(BTC, locked=True)
-    assert summary(failed, locked).exit_code == 4
+    assert summary(failed, locked).exit_code == 3
+    assert summary(SeriesResult(BTC), locked).exit_code == 4
     assert summary(failed, locked, unusable={"um": "banned"}).exit_code == 5

@@ -36,6 +36,7 @@ from demo.candle_store import CandleStore
 from demo.faults import AlterBody, AlterRows, Answer
 from demo.generated_market import generate_series
 from logic.gaps.checker import fill_missing
+from logic.series_locks import Patience
 from logic.verify.verification import SeriesVerification, VerifyObserver
 from logic.verify.verify_run import VerifyOptions, VerifySummary, run_verify
 
@@ -104,10 +105,11 @@ def summary_of(
     part: Part | None = None,
     share: Fraction | None = None,
     span: Span | None = None,
+    patience: Patience | None = None,
 ) -> VerifySummary:
     stored.begin_run()
     times = TimeRange() if span is None else TimeRange(span.start_ms, span.end_ms)
-    options = VerifyOptions(run_id, against, repair, part, share, times)
+    options = VerifyOptions(run_id, against, repair, part, share, times, patience)
     catalog = rows or [stored.catalog_row()]
     return run_verify(stored.database, stored.exchange, catalog, options, stored.replay.clock.now_ms, VerifyObserver())
 
@@ -537,6 +539,28 @@ def test_a_series_that_another_run_works_on_is_left_out(database: Database, data
             assert verify(stored, repair=True).is_clean
             with other.transaction("lock") as tx:  # a verification gives its lock back
                 assert try_lock_series(tx, [stored.series_id])
+    finally:
+        other.close()
+
+
+def test_a_series_that_becomes_free_within_some_minutes_is_verified_after_the_others(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    other = Database.connect(database_url, {}, "other run")
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            with other.transaction("unlock") as tx:
+                unlock_series(tx, [stored.series_id])
+
+    try:
+        with committed(database, tmp_path) as stored:
+            with other.transaction("lock") as tx:
+                assert try_lock_series(tx, [stored.series_id])
+            summary = summary_of(stored, patience=Patience(sleep))
+            assert (summary.exit_code, summary.results[0].is_clean, len(slept)) == (0, True, 3)
     finally:
         other.close()
 

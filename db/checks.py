@@ -1,4 +1,4 @@
-"""Checks of a candle table that the database computes: counts, off-grid and doubled rows, external changes."""
+"""Checks of a candle table that the database computes: counts, off-grid and doubled rows."""
 
 from __future__ import annotations
 
@@ -93,35 +93,6 @@ def count_doubles(tx: Transaction, table: str) -> int:
     """Return how many rows are too many because another row has the same open time."""
     tx.cursor.execute(sql.SQL("select count(*) - count(distinct time) from public.{}").format(sql.Identifier(table)))
     return int(fetch_one(tx)[0])
-
-
-def is_watched(tx: Transaction, table: str) -> bool:
-    """Whether external changes are recorded: the trigger exists and is enabled."""
-    tx.cursor.execute(
-        """
-        select exists (
-            select from pg_trigger where tgrelid = ('public.' || quote_ident(%s))::regclass
-              and tgname = 'ohlcv_note_external_change' and tgenabled in ('O', 'A'))
-        """,
-        (table,),
-    )
-    return bool(fetch_one(tx)[0])
-
-
-def last_external_change(tx: Transaction, table: str) -> str | None:
-    """Return the last external change (update or delete by something other than this program) as text, or None."""
-    tx.cursor.execute(
-        """
-        select changed_at, operation, changed_by, application from public.ohlcv_external_changes
-        where table_name = %s order by changed_at desc, id desc limit 1
-        """,
-        (table,),
-    )
-    row = tx.cursor.fetchone()
-    if row is None:
-        return None
-    changed_at, operation, user, application = row
-    return f"{operation} by {user}{f' ({application})' if application else ''} at {changed_at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _off_grid(interval: Interval) -> sql.Composable:

@@ -11,6 +11,7 @@ from psycopg2 import sql
 from core.columns import CANDLE_COLUMNS, TABLE_COLUMNS, VALUE_COLUMNS
 from core.series import Series
 from db.connection import Transaction, fetch_one
+from db.external_changes import watch_table
 from db.locks import lock_schema
 from db.timescale import make_hypertable
 
@@ -122,12 +123,7 @@ def create_table_if_not_exists(tx: Transaction, series: Series, timescale: bool,
         f"{series.exchange} {series.market} {series.symbol} {series.interval.code} candles by open time (UTC)"
     )
     tx.cursor.execute(sql.SQL("comment on table public.{} is {}").format(table, comment))
-    tx.cursor.execute(
-        sql.SQL(
-            "create trigger ohlcv_note_external_change after update or delete or truncate on public.{}"
-            " for each statement execute function public.ohlcv_note_external_change()"
-        ).format(table)
-    )
+    watch_table(tx, series.table_name)
     if timescale:
         make_hypertable(tx, series.table_name, series.interval, compress_after_days)
     return True

@@ -17,10 +17,9 @@ from db.checks import (
     count_rows_in_each,
     find_off_grid,
     find_row_edges,
-    is_watched,
-    last_external_change,
 )
 from db.connection import Transaction
+from db.external_changes import is_watched, last_external_change
 from db.gaps import load_open_gaps
 from db.ledger import LedgerEntry, hash_stored, is_as_recorded, load_entries
 from db.schema import ShapeFaultKind, find_tables, has_key

@@ -17,8 +17,8 @@ from core.sources import Source
 from core.times import MS_PER_MINUTE, parse_time
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols
-from db.checks import is_watched, last_external_change
 from db.connection import Database
+from db.external_changes import is_watched, last_external_change
 from db.ledger import hash_stored, load_entries, set_hash_checked, set_verified, snapshot_of
 from db.migrate import migrate
 from db.schema import create_table_if_not_exists

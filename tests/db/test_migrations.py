@@ -16,8 +16,8 @@ from core.sources import Source
 from core.times import MS_PER_MINUTE, parse_time
 from core.wanted import WantedSeries
 from db.catalog import load_catalog, load_symbols_from_db, sync_symbols
-from db.checks import is_watched
 from db.connection import Database
+from db.external_changes import is_watched
 from db.gaps import load_open_gaps
 from db.ledger import load_entries, set_hash_checked, snapshot_of
 from db.migrate import applied_versions, is_migrated, migrate

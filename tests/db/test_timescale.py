@@ -13,10 +13,10 @@ from core.sources import Source
 from core.times import MS_PER_MINUTE, parse_time, to_datetime
 from core.wanted import WantedSeries
 from db.catalog import load_catalog, sync_symbols
-from db.checks import is_watched
 from db.commit import CommitContext
 from db.connection import Database
 from db.corrections import correct_candles, undo_corrections
+from db.external_changes import is_watched
 from db.ledger import hash_stored
 from db.operations import SaveResult
 from db.schema import create_table_if_not_exists, find_tables, refresh_all_series_view

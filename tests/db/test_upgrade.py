@@ -19,9 +19,9 @@ from core.series import Series, parse_series
 from core.sources import AllowedSources, Source
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time, to_datetime
 from db.catalog import CatalogRow, load_catalog
-from db.checks import is_watched, last_external_change
 from db.connection import Database
 from db.corrections import load_corrected
+from db.external_changes import is_watched, last_external_change
 from db.gaps import load_open_gaps, save_gaps
 from db.ledger import LedgerEntry, load_entries
 from db.migrate import OWN_TABLES, applied_versions, is_migrated, migrate

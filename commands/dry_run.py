@@ -34,7 +34,7 @@ def run_dry(request: WantedRequest, sources: AllowedSources, output: OutputOptio
     """Print the plan of a backfill and return the exit code. Reads from exchange and database, writes nowhere."""
     exchange = make_exchange(context)
     with reading(context) as database:
-        series = resolve_wanted(request, context.settings, database, exchange)
+        series = resolve_wanted(request, context.settings, database, exchange, leaves_traces=False)
         known = {} if database is None else load_known(database, [one.series for one in series])
         planned = plan_backfill(series, exchange, FetchPolicy(sources, context.settings.chunk_days), known)
     total = sum((one.estimate for one in planned if one.estimate is not None), NOTHING)

@@ -14,6 +14,7 @@ from core.errors import ConfigurationError
 from core.ranges import TimeRange
 from core.wanted import Wanted, WantedSeries
 from logic.opening import Database, ExchangeSource
+from logic.planning.odd_symbols import report_odd_symbols
 from logic.planning.wanted_series import active_series, resolve_patterns
 
 _log = logging.getLogger(__name__)
@@ -49,14 +50,21 @@ def read_wanted(arguments: argparse.Namespace, settings: Settings) -> WantedRequ
 
 
 def resolve_wanted(
-    request: WantedRequest, settings: Settings, database: Database | None, exchange: ExchangeSource
+    request: WantedRequest,
+    settings: Settings,
+    database: Database | None,
+    exchange: ExchangeSource,
+    leaves_traces: bool = True,
 ) -> list[WantedSeries]:
     """Return the series of the run; patterns are resolved against the exchange's own list.
 
+    Names in that list that cannot be kept are skipped and said, once where the run may leave traces.
     Raises ConfigurationError when there are none, ExchangeUnavailable when a list cannot be had.
     """
     if request.wanted is not None:
-        return resolve_patterns(request.wanted, exchange)
+        resolved = resolve_patterns(request.wanted, database, exchange)
+        report_odd_symbols(resolved.odd_names, settings.state_dir if leaves_traces else None)
+        return resolved.series
     found = active_series(database) if database is not None else []
     if not found:
         raise ConfigurationError(

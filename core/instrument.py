@@ -60,6 +60,14 @@ def parse_symbol(text: str) -> str:
     return symbol
 
 
+def is_symbol(name: str) -> bool:
+    """Whether this program can keep candles of a symbol that an exchange calls `name`, exactly so."""
+    try:
+        return parse_symbol(name) == name
+    except ConfigurationError:
+        return False
+
+
 def quoted(text: str) -> str:
     """Return a user's text for a message: in quotes, cut when it is longer than 60 characters."""
     return repr(text if len(text) <= 60 else text[:57] + "...")

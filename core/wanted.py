@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.errors import ConfigurationError
-from core.instrument import Market
+from core.instrument import Market, is_symbol
 from core.series import Series, make_series
 from core.times import format_ms
 
@@ -56,20 +56,27 @@ class Wanted:
         return frozenset(entry.market for entry in self.entries if isinstance(entry, WantedPattern))
 
 
-def resolve(wanted: Wanted, symbols: Mapping[Market, Sequence[str]]) -> list[WantedSeries]:
+def resolve(
+    wanted: Wanted, symbols: Mapping[Market, Sequence[str]], unlisted: Iterable[Series] = ()
+) -> list[WantedSeries]:
     """Return the wanted series in the order written, patterns replaced by the symbols they match.
 
-    A series listed by name takes precedence over the same series from a pattern, and `exclude` does
-    not apply to it. Raises ConfigurationError when a pattern matches nothing.
+    `symbols` are the markets' lists; names in them that are no symbols to this program are left out (`odd_names`).
+    `unlisted` are series to be completed although the lists no longer have them. A series listed by name takes
+    precedence over the same series from a pattern, and `exclude` does not apply to it. Raises ConfigurationError when
+    a pattern matches nothing.
     """
+    gone = set(unlisted)
     by_name = _listed_by_name(wanted.entries)
     found: dict[Series, WantedSeries] = {}
     for entry in wanted.entries:
         if isinstance(entry, WantedSeries):
             found.setdefault(entry.series, entry)
             continue
-        matched = [s for s in symbols[entry.market] if fnmatch.fnmatchcase(s, entry.pattern)]
-        kept = [s for s in matched if not any(fnmatch.fnmatchcase(s, bad) for bad in wanted.exclude)]
+        of_catalog = [one.symbol for one in gone if (one.market, one.interval.code) == (entry.market, entry.interval)]
+        known = [*filter(is_symbol, symbols[entry.market]), *sorted(of_catalog)]
+        matched = [s for s in known if fnmatch.fnmatchcase(s, entry.pattern)]
+        kept = _not_excluded(matched, wanted)
         if not kept:
             raise ConfigurationError(
                 f"pattern {entry.pattern!r} matches none of the {len(symbols[entry.market])} symbols "
@@ -80,6 +87,22 @@ def resolve(wanted: Wanted, symbols: Mapping[Market, Sequence[str]]) -> list[Wan
             one = by_name.get(series) or WantedSeries(series, entry.start_ms, entry.end_ms, entry.active)
             found.setdefault(series, one)
     return list(found.values())
+
+
+def odd_names(wanted: Wanted, symbols: Mapping[Market, Sequence[str]]) -> list[str]:
+    """Return what a pattern matches in the lists of `symbols` but this program cannot keep: an emoji, a hyphen, ..."""
+    patterns = [entry for entry in wanted.entries if isinstance(entry, WantedPattern)]
+    found = {
+        f"{entry.market}:{name}"
+        for entry in patterns
+        for name in _not_excluded(symbols[entry.market], wanted)
+        if fnmatch.fnmatchcase(name.upper(), entry.pattern) and not is_symbol(name)
+    }
+    return sorted(found)
+
+
+def _not_excluded(names: Iterable[str], wanted: Wanted) -> list[str]:
+    return [name for name in names if not any(fnmatch.fnmatchcase(name.upper(), bad) for bad in wanted.exclude)]
 
 
 def _listed_by_name(entries: Iterable[WantedSeries | WantedPattern]) -> dict[Series, WantedSeries]:

@@ -92,6 +92,14 @@ def wanted_span(wanted: WantedSeries, period: ListingPeriod, now_ms: int) -> Spa
     return span_or_none(start_ms, end_ms)
 
 
+def is_completed(listing: ListingPeriod, covered: Sequence[Span], now_ms: int) -> bool:
+    """Whether nothing more is to come of an unlisted series: its archives are final, and covered to their end."""
+    end_ms = listing.end_ms
+    if not listing.is_unlisted or end_ms is None or now_ms - end_ms <= _ARCHIVES_FINAL_MS:
+        return False
+    return bool(covered) and covered[-1].end_ms >= end_ms
+
+
 @dataclass(frozen=True, slots=True)
 class _Resolver:
     """Resolves the listing of one series."""
@@ -204,10 +212,14 @@ class _Resolver:
             raise _unknown_symbol(
                 series, symbols, f", and whether the archives hold it is not known ({error})"
             ) from error
-        if found is None:
+        stored_until_ms = self._stored_until_ms() if self.stored.covered else None
+        if found is None and stored_until_ms is None:
             raise _unknown_symbol(series, symbols, ", and the archives hold no file of it")
         notes = earlier_contracts_notes(series, self.exchange, self.allowed) if known.first_ms is None else ()
-        return ListingPeriod(found.start_ms, found.end_ms, UNLISTED, notes=known.notes).with_notes(*notes)
+        # The last files may be to come, and REST had more than they have so far.
+        ends_ms = [ms for ms in (stored_until_ms, found.end_ms if found is not None else None) if ms is not None]
+        first_ms = known.first_ms if found is None else found.start_ms
+        return ListingPeriod(first_ms, max(ends_ms), UNLISTED, notes=known.notes).with_notes(*notes)
 
 
 def _is_delivered(symbol: SymbolInfo, now_ms: int) -> bool:

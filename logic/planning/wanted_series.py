@@ -2,28 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from core.instrument import Market
 from core.series import Series
-from core.wanted import Wanted, WantedSeries, resolve
+from core.symbol_info import SymbolInfo
+from core.wanted import Wanted, WantedSeries, odd_names, resolve
 from db.catalog import load_catalog, load_symbols_from_db
 from db.connection import Database
 from db.ledger import load_totals
 from db.migrate import is_migrated
 from fetcher.source import ExchangeSource
-from logic.planning.listing import StoredCoverage
+from logic.planning.listing import StoredCoverage, is_completed
 
 
-def resolve_patterns(wanted: Wanted, exchange: ExchangeSource) -> list[WantedSeries]:
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The series of a run, and the names that a pattern matches but that this program cannot keep."""
+
+    series: list[WantedSeries]
+    odd_names: list[str]
+
+
+def resolve_patterns(wanted: Wanted, database: Database | None, exchange: ExchangeSource) -> Resolved:
     """Return the wanted series; the exchange's symbol list is requested only when there is a pattern.
 
-    Raises ConfigurationError when a pattern matches nothing, ExchangeUnavailable when a list cannot be read.
+    A series that the exchange no longer lists stays wanted until its last archive files are in. Raises
+    ConfigurationError when a pattern matches nothing, ExchangeUnavailable when a list cannot be read.
     """
+    listed = {market: exchange.open_market(market, None) for market in sorted(wanted.pattern_markets)}
     symbols = {
-        market: sorted(name for name, facts in exchange.open_market(market, None).items() if not facts.is_pending)
-        for market in sorted(wanted.pattern_markets)
+        market: sorted(name for name, facts in found.items() if not facts.is_pending)
+        for market, found in listed.items()
     }
-    return resolve(wanted, symbols)
+    unlisted = [] if database is None or not listed else _to_complete(database, listed, exchange)
+    return Resolved(resolve(wanted, symbols, unlisted), odd_names(wanted, symbols))
+
+
+def _to_complete(
+    database: Database, listed: Mapping[Market, Mapping[str, SymbolInfo]], exchange: ExchangeSource
+) -> list[Series]:
+    """Return the series of the catalog that the exchange no longer lists and that are not complete to their end."""
+    with database.transaction("look for series that are no longer listed") as tx:
+        catalog = load_catalog(tx) if is_migrated(tx) else []
+        gone = [
+            one for one in catalog if one.series.market in listed and one.series.symbol not in listed[one.series.market]
+        ]
+        totals = load_totals(tx, [row.id for row in gone])
+    return [
+        row.series
+        for row in gone
+        if row.id in totals
+        and not is_completed(row.listing, totals[row.id].covered, exchange.now_ms(row.series.market))
+    ]
 
 
 def active_series(database: Database) -> list[WantedSeries]:

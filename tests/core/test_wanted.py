@@ -8,7 +8,7 @@ from core.errors import ConfigurationError
 from core.instrument import Market
 from core.series import parse_series
 from core.times import parse_time
-from core.wanted import Wanted, WantedPattern, WantedSeries, resolve
+from core.wanted import Wanted, WantedPattern, WantedSeries, odd_names, resolve
 
 SPOT = ["BTCUSDT", "ETHUSDT", "ETHBTC", "BTCUPUSDT", "BTCDOWNUSDT", "币安人生USDT"]
 UM = ["BTCUSDT", "BTCUSDT_230630", "1000SHIBUSDT"]
@@ -113,3 +113,19 @@ def test_an_end_that_is_not_after_the_start_is_refused(end: int) -> None:
         WantedSeries(parse_series("BTCUSDT"), START, end)
     with pytest.raises(ConfigurationError, match=r"\*USDT: end .* is not after start 2023-01-01"):
         WantedPattern(Market.SPOT, "*USDT", "1m", START, end)
+
+
+def test_names_that_cannot_be_kept_are_skipped_and_named() -> None:
+    symbols = {Market.SPOT: [*SPOT, "DOGE🐕USDT", "A-BUSDT", "A.BUSDT", "lowUSDT", "X" * 51 + "USDT"]}
+    wanted = Wanted((pattern("*USDT"),), exclude=("A.*",))
+    found = [str(one.series) for one in resolve(wanted, symbols)]
+    assert found == ["BTCUSDT/1m", "ETHUSDT/1m", "BTCUPUSDT/1m", "BTCDOWNUSDT/1m", "币安人生USDT/1m"]
+    odd = {"spot:A-BUSDT", "spot:DOGE🐕USDT", "spot:lowUSDT", f"spot:{'X' * 51}USDT"}
+    assert set(odd_names(wanted, symbols)) == odd
+
+
+def test_a_pattern_takes_series_of_the_catalog_that_the_exchange_no_longer_lists() -> None:
+    gone = [parse_series(text) for text in ("um:GONEUSDT/5m", "um:GONEUSDT/1h", "GONEUSDT/5m", "um:OUTUSDT/5m")]
+    wanted = Wanted((pattern("*USDT", "5m", Market.UM),), exclude=("OUT*",))
+    found = [str(one.series) for one in resolve(wanted, SYMBOLS, gone)]
+    assert found == ["um:BTCUSDT/5m", "um:1000SHIBUSDT/5m", "um:GONEUSDT/5m"]

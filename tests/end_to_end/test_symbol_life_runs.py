@@ -7,6 +7,7 @@ from candles import truth_rows
 from program import Program
 from small_market import BTC, HALT, LISTED_MS, NOW_MS, SERIES
 
+from core.instrument import Instrument
 from core.ranges import Span
 from core.series import Series, parse_series
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, iso_ms, parse_time
@@ -275,3 +276,52 @@ def test_the_listing_is_not_the_first_candle_that_happens_to_be_stored(
     program.run_json("--symbols", "BTCUSDT")
     assert [r for r in exchange.requests if r.path.endswith("/klines") and r.params.get("startTime") == "0"] == []
     assert program.stored("ohlcv_btcusdt")[0][0] == listing_ms
+
+
+def test_a_symbol_that_a_pattern_loses_is_completed_before_it_is_left_alone(
+    program: Program, exchange: ReplayExchange
+) -> None:
+    other = parse_series("um:ETHUSDT/5m")
+    exchange.store.add(other, generate_series(other, Span(LISTED_MS, NOW_MS + 40 * MS_PER_DAY), 6))
+    program.symbols("symbols: ['um:*USDT/5m']\n")
+    exchange.clock.set(ENDED_MS - 30 * MS_PER_HOUR)
+    program.run_json()
+    end(exchange, UM, listed=False)  # a weekend off over the delisting
+    exchange.clock.set(ENDED_MS + 60 * MS_PER_HOUR)
+    program.run_json()
+    assert life(program, UM)[:3] == ("UNLISTED", LISTED_MS, ENDED_MS)
+    assert program.stored(UM.table_name) == everything(exchange, UM)
+    exchange.clock.advance(20 * MS_PER_DAY)
+    document = program.run_json()
+    assert [one["symbol"] for one in document["series"]] == ["ETHUSDT"]
+    assert {one["symbol"]: one["complete"] for one in program.run_json("check")["series"]} == {
+        "BTCUSDT": True,
+        "ETHUSDT": True,
+    }
+
+
+def test_what_rest_gave_beyond_the_last_archive_file_of_a_lost_symbol_is_no_damage(
+    program: Program, exchange: ReplayExchange
+) -> None:
+    other = parse_series("um:ETHUSDT/5m")
+    exchange.store.add(other, generate_series(other, Span(LISTED_MS, NOW_MS + 40 * MS_PER_DAY), 6))
+    program.symbols("symbols: ['um:*USDT/5m']\n")
+    exchange.clock.set(ENDED_MS + MS_PER_MINUTE)
+    program.run_json()
+    end(exchange, UM, listed=False)
+    exchange.clock.set(ENDED_MS + MS_PER_HOUR)  # the archives end with the day before
+    program.run_json()
+    assert life(program, UM)[2] == ENDED_MS
+    assert program.run("check").returncode == 0
+
+
+def test_an_odd_name_in_the_list_is_skipped_and_said_once(program: Program, exchange: ReplayExchange) -> None:
+    for symbol in ("A-BUSDT", "lowUSDT"):
+        odd = Series(Instrument(BTC.exchange, BTC.market, symbol), BTC.interval)
+        exchange.store.add(odd, generate_series(odd, Span(NOW_MS - MS_PER_HOUR, NOW_MS), 6))
+    program.symbols("symbols: ['*USDT/1h']\ndefaults: {start: 2025-01-09}\nexclude: [ETH*]\n")
+    first = program.run("--quiet")
+    assert first.returncode == 0, first.stderr
+    assert "skipped, not a symbol that this program can keep: 'spot:A-BUSDT', 'spot:lowUSDT'" in first.stderr
+    again = program.run("--quiet")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")

@@ -1,10 +1,8 @@
-"""Which ledger spans one verification takes: one part of several, or those unverified for longest. Pure."""
+"""How an operator writes which ledger spans one verification takes: one part of several, or a share. Pure."""
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -22,15 +20,6 @@ class Part:
     of: int
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """What the choice needs to know of a ledger span."""
-
-    key: str  # stable name of the span: its series and its start
-    rows: int
-    waiting_since_ms: int  # when verify last tried it, or when it was fetched
-
-
 def parse_part(text: str) -> Part:
     """Return `3/30` as a part. Raises ConfigurationError."""
     match = _PART.fullmatch(text)
@@ -45,29 +34,3 @@ def parse_percent(text: str) -> Fraction:
     if match is not None and 0 < (share := Fraction(match[1]) / 100) <= 1:
         return share
     raise ConfigurationError(f"--percent {text[:40]!r}: write a number above 0, at most 100")
-
-
-def choose_part(candidates: Sequence[Candidate], part: Part) -> list[int]:
-    """Return the positions of the candidates that belong to `part`."""
-    return [i for i, one in enumerate(candidates) if _bucket(one.key, part.of) == part.number - 1]
-
-
-def choose_longest_waiting(candidates: Sequence[Candidate], share: Fraction) -> list[int]:
-    """Return the positions of the candidates that wait longest and together hold `share` of all rows.
-
-    At least one. A daily run with 4 % gets through all spans in about 25 days.
-    """
-    weights = [max(one.rows, 1) for one in candidates]  # an empty span has to be verified too
-    wanted = share * sum(weights)
-    chosen: list[int] = []
-    rows = 0
-    for i in sorted(range(len(candidates)), key=lambda i: (candidates[i].waiting_since_ms, candidates[i].key)):
-        if chosen and rows >= wanted:
-            break
-        chosen.append(i)
-        rows += weights[i]
-    return sorted(chosen)
-
-
-def _bucket(key: str, buckets: int) -> int:
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % buckets

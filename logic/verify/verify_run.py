@@ -11,13 +11,14 @@ from core.errors import SeriesError
 from core.exit_codes import EXIT_EXCHANGE, worst
 from core.ranges import Span, TimeRange, subtract
 from core.sources import AllowedSources
-from core.subset import Candidate, Part, choose_longest_waiting, choose_part
-from core.times import END_OF_TIME_MS, format_ms
+from core.subset import Part
+from core.times import END_OF_TIME_MS
 from db.catalog import CatalogRow
 from db.connection import Database
-from db.ledger import LedgerEntry, load_entries
+from db.ledger import load_entries
 from db.locks import try_lock_series, unlock_series
 from db.schema import table_exists
+from db.verification_choice import ChosenSpans, Selection, choose_spans, load_chosen
 from fetcher.source import ExchangeSource
 from logic.clocks import keep_clocks
 from logic.failures import SeriesEnd, failing_alone
@@ -76,61 +77,31 @@ def run_verify(
 
     A series that fails does not stop the others. Raises DatabaseUnavailable and Interrupted.
     """
-    chosen = _choose(database, rows, options)
-    observer.chosen(sum(len(entries) for _, entries in chosen))
-    results = [SeriesVerification(row) for row, _ in chosen]
-    to_do = list(zip(results, chosen, strict=True))
+    with database.transaction("choose what to verify") as tx:
+        selection = Selection(options.times, options.part, options.share)
+        chosen = choose_spans(tx, {row.id: str(row.series) for row in rows}, selection)
+    observer.chosen(sum(chosen.counts.values()))
+    results = [SeriesVerification(row, chosen.counts[row.id]) for row in rows if row.id in chosen.counts]
+    to_do = results
     while to_do:
-        for result, (row, entries) in to_do:
+        for result in to_do:
+            row = result.row
             session = SeriesSession(database, exchange, row.series, row.id, options.run_id, local_now_ms())
             verifier = Verifier(session, result, options.against, options.repair, observer)
-            _verify_one(verifier, entries, options.takes_everything)
-        to_do = [one for one in to_do if one[0].is_locked]
+            _verify_one(verifier, chosen, options.takes_everything)
+        to_do = [result for result in to_do if result.is_locked]
         if not to_do or options.patience is None:
             break
         observer.waiting(len(to_do))
         if not options.patience.wait():
             break
     if to_do:
-        _log.info(left_to_another_run([result.series for result, _ in to_do]))
+        _log.info(left_to_another_run([result.series for result in to_do]))
     failures = {market.value: str(why) for market, why in exchange.failures().items()}
     return VerifySummary(options.run_id, results, failures)
 
 
-def _choose(
-    database: Database, rows: Sequence[CatalogRow], options: VerifyOptions
-) -> list[tuple[CatalogRow, list[LedgerEntry]]]:
-    """Return the ledger entries to verify by series; series without any are left out."""
-    found: list[tuple[CatalogRow, LedgerEntry]] = []
-    with database.transaction("read the ledger") as tx:
-        for row in rows:
-            found += [
-                (row, entry)
-                for entry in load_entries(tx, row.id, row.series.table_name)
-                if (options.times.start_ms is None or entry.span.end_ms > options.times.start_ms)
-                and (options.times.end_ms is None or entry.span.start_ms < options.times.end_ms)
-            ]
-    candidates = [
-        Candidate(
-            f"{row.series}/{format_ms(entry.span.start_ms)}",
-            entry.rows,
-            max(ms for ms in (entry.fetched_ms, entry.verified_ms, entry.attempted_ms) if ms is not None),
-        )
-        for row, entry in found
-    ]
-    positions: Sequence[int] = range(len(found))
-    if options.part is not None:
-        positions = choose_part(candidates, options.part)
-    elif options.share is not None:
-        positions = choose_longest_waiting(candidates, options.share)
-    by_series: dict[int, tuple[CatalogRow, list[LedgerEntry]]] = {}
-    for position in positions:
-        row, entry = found[position]
-        by_series.setdefault(row.id, (row, []))[1].append(entry)
-    return list(by_series.values())
-
-
-def _verify_one(verifier: Verifier, entries: Sequence[LedgerEntry], takes_everything: bool) -> None:
+def _verify_one(verifier: Verifier, chosen: ChosenSpans, takes_everything: bool) -> None:
     result, database, series = verifier.result, verifier.session.database, verifier.session.series
 
     def end(why: SeriesEnd) -> None:
@@ -139,12 +110,11 @@ def _verify_one(verifier: Verifier, entries: Sequence[LedgerEntry], takes_everyt
     with database.transaction(f"lock {series}") as tx:
         result.is_locked = not try_lock_series(tx, [result.row.id])
     if result.is_locked:
-        result.spans = len(entries)
         return
-    result.spans = 0  # an earlier try may have found it locked
+    result.spans = 0  # those that were chosen; another run may have changed some since
     try:
         with failing_alone(series, end):
-            _verify_locked(verifier, entries, takes_everything)
+            _verify_locked(verifier, chosen, takes_everything)
     finally:
         with database.transaction(f"unlock {series}") as tx:
             unlock_series(tx, [result.row.id])
@@ -158,7 +128,7 @@ def _verify_one(verifier: Verifier, entries: Sequence[LedgerEntry], takes_everyt
     )
 
 
-def _verify_locked(verifier: Verifier, entries: Sequence[LedgerEntry], takes_everything: bool) -> None:
+def _verify_locked(verifier: Verifier, chosen: ChosenSpans, takes_everything: bool) -> None:
     session, row = verifier.session, verifier.result.row
     with session.database.transaction(f"look for table {session.table}") as tx:
         if not table_exists(tx, session.table):
@@ -167,9 +137,8 @@ def _verify_locked(verifier: Verifier, entries: Sequence[LedgerEntry], takes_eve
         session.exchange.open_market(session.series.market, {session.series.symbol})
         keep_clocks(session.database, session.exchange, [(session.series.exchange, session.series.market)])
     with session.database.transaction(f"read the ledger of {session.series}") as tx:
-        # The entries were chosen before the lock was taken: another run may have changed some since.
-        now = load_entries(tx, row.id, session.table)
-    chosen = [entry.span for entry in entries]
+        covered = [entry.span for entry in load_entries(tx, row.id, session.table)] if takes_everything else []
+        entries = load_chosen(tx, chosen, row.id, session.table)
     if takes_everything:
-        verifier.verify_outside(subtract([_ALL_TIME], [entry.span for entry in now]))
-    verifier.verify([entry for entry in now if any(entry.span.intersect(span) for span in chosen)])
+        verifier.verify_outside(subtract([_ALL_TIME], covered))
+    verifier.verify(entries)

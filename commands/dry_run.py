@@ -34,16 +34,16 @@ def run_dry(request: WantedRequest, sources: AllowedSources, output: OutputOptio
     """Print the plan of a backfill and return the exit code. Reads from exchange and database, writes nowhere."""
     exchange = make_exchange(context)
     with reading(context) as database:
-        series = resolve_wanted(request, context.settings, database, exchange, leaves_traces=False)
-        known = {} if database is None else load_known(database, [one.series for one in series])
-        planned = plan_backfill(series, exchange, FetchPolicy(sources, context.settings.chunk_days), known)
+        wanted = resolve_wanted(request, context.settings, database, exchange, leaves_traces=False)
+        known = {} if database is None else load_known(database, [one.series for one in wanted.series])
+        planned = plan_backfill(wanted.series, exchange, FetchPolicy(sources, context.settings.chunk_days), known)
     total = sum((one.estimate for one in planned if one.estimate is not None), NOTHING)
     seconds = total.seconds(exchange.weight_per_minute(), context.settings.fetch_workers)
     if output.json:
         print_json(context.stdout, plan_document(planned, seconds))
     else:
         print_report(context.stdout, _report(planned, seconds), output)
-    return EXIT_INCOMPLETE if any(one.error for one in planned) else EXIT_OK
+    return EXIT_INCOMPLETE if wanted.unusable or any(one.error for one in planned) else EXIT_OK
 
 
 def _report(planned: Sequence[PlannedSeries], seconds: float) -> Report:

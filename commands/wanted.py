@@ -1,4 +1,4 @@
-"""Which series a backfill is about: --symbols, symbols.yml, or the catalog in the database."""
+"""Which series a backfill is about: --symbols, symbols.yml, or the list in the database."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from config.symbols import load_symbols_file, parse_arguments
 from core.errors import ConfigurationError
 from core.ranges import TimeRange
 from core.wanted import Wanted, WantedSeries
+from core.wanted_rows import WantedList
 from logic.opening import Database, ExchangeSource
 from logic.planning.odd_symbols import report_odd_symbols
-from logic.planning.wanted_series import active_series, resolve_patterns
+from logic.planning.wanted_series import listed_series, resolve_patterns
+
+_NAME_SERIES = "write one, or name series with --symbols"
 
 _log = logging.getLogger(__name__)
 
@@ -24,9 +27,10 @@ _log = logging.getLogger(__name__)
 class WantedRequest:
     """What a backfill is asked to fetch."""
 
-    wanted: Wanted | None  # None: the active series of the catalog
-    times: TimeRange = field(default_factory=TimeRange)  # given for this run; above those of the catalog
-    is_whole_file: bool = False  # it is all of symbols.yml, which the catalog follows
+    wanted: Wanted | None  # None: the list in public.symbols
+    times: TimeRange = field(default_factory=TimeRange)  # given for this run; above those of the list
+    is_whole_list: bool = False  # it is all of symbols.yml or public.symbols, which the catalog follows
+    interval: str = "1m"  # of rows of the list that do not say theirs
 
 
 def read_wanted(arguments: argparse.Namespace, settings: Settings) -> WantedRequest:
@@ -37,16 +41,16 @@ def read_wanted(arguments: argparse.Namespace, settings: Settings) -> WantedRequ
     end_ms = settings.end_ms if times.end_ms is None else times.end_ms
     if arguments.symbols:
         return WantedRequest(parse_arguments(arguments.symbols, interval, start_ms, end_ms), times)
+    # A run with options of its own must not rewrite what the catalog keeps of the list.
+    is_whole_list = times.is_unbounded and arguments.interval is None
     if not settings.symbols_file.exists():
         if settings.symbols_file.name != "symbols.yml":
             raise ConfigurationError(f"SYMBOLS_FILE {settings.symbols_file} does not exist")
-        return WantedRequest(None, times)
+        return WantedRequest(None, times, is_whole_list, interval)
     wanted = load_symbols_file(
         settings.symbols_file, settings.default_interval, start_ms, end_ms, interval=arguments.interval
     )
-    # A run with options of its own must not rewrite what the catalog keeps of symbols.yml.
-    is_whole_file = times.is_unbounded and arguments.interval is None
-    return WantedRequest(_with_times(wanted, times), times, is_whole_file)
+    return WantedRequest(_with_times(wanted, times), times, is_whole_list)
 
 
 def resolve_wanted(
@@ -55,7 +59,7 @@ def resolve_wanted(
     database: Database | None,
     exchange: ExchangeSource,
     leaves_traces: bool = True,
-) -> list[WantedSeries]:
+) -> WantedList:
     """Return the series of the run; patterns are resolved against the exchange's own list.
 
     Names in that list that cannot be kept are skipped and said, once where the run may leave traces.
@@ -64,16 +68,23 @@ def resolve_wanted(
     if request.wanted is not None:
         resolved = resolve_patterns(request.wanted, database, exchange)
         report_odd_symbols(resolved.odd_names, settings.state_dir if leaves_traces else None)
-        return resolved.series
-    found = active_series(database) if database is not None else []
-    if not found:
+        return WantedList(resolved.series)
+    no_file = f"there is no {settings.symbols_file.name}"
+    if database is None:
+        raise ConfigurationError(f"nothing to do: {no_file}, and no list in a database yet; {_NAME_SERIES}")
+    try:
+        found = listed_series(database, request.interval)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"nothing to do: {no_file}, and {error}; {_NAME_SERIES}") from error
+    for why in found.unusable:
+        _log.error("public.symbols, %s; left out", why)
+    if not found.series:
         raise ConfigurationError(
-            f"nothing to do: there is no {settings.symbols_file.name}, and public.symbols has no active series; "
-            "write one, or name series with --symbols"
+            f"nothing to do: {no_file}, and public.symbols has no usable active row; {_NAME_SERIES}"
         )
-    _log.info("no %s; %d active series in public.symbols", settings.symbols_file.name, len(found))
+    _log.info("%s; %d active series in public.symbols", no_file, len(found.series))
     default = TimeRange(settings.start_ms, settings.end_ms)
-    return [_override(one, request.times, default) for one in found]
+    return WantedList([_override(one, request.times, default) for one in found.series], found.unusable)
 
 
 def _with_times(wanted: Wanted, times: TimeRange) -> Wanted:

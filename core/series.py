@@ -76,7 +76,9 @@ class Series:
 
 _MAX_NAME_BYTES = 63
 # ohlcv_ledger and the like are the project's own tables.
-_RESERVED = frozenset({"ledger", "gaps", "corrections", "external_changes", "stage", "old", "migrations", "weight"})
+_RESERVED = frozenset(
+    {"series", "ledger", "gaps", "corrections", "external_changes", "stage", "old", "migrations", "weight"}
+)
 _INTERVAL_NAMES = frozenset(interval.name.lower() for interval in INTERVALS.values())
 
 

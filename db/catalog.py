@@ -1,4 +1,4 @@
-"""`public.symbols`: the catalog of series, filled from symbols.yml or edited by hand."""
+"""`public.ohlcv_series`: the catalog of the series that were ever fetched. Kept by the program."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CatalogRow:
 
     id: int
     series: Series
-    active: bool  # an unattended run fetches it
+    active: bool  # the list of the last run named it
     listing: ListingPeriod = field(default_factory=ListingPeriod)
     checked_at_ms: int | None = None  # when the whole series was last checked for gaps
     wanted: TimeRange = field(default_factory=TimeRange)  # the range that the operator wants
@@ -33,9 +33,9 @@ class CatalogRow:
 def sync_symbols(tx: Transaction, wanted: Sequence[WantedSeries], replaces_catalog: bool) -> dict[Series, CatalogRow]:
     """Enter `wanted` into the catalog and return the rows of these series.
 
-    With `replaces_catalog` (a symbols.yml was read) `active` and range are set from `wanted`, and series that it
-    does not name become inactive; their candles stay. Without it (`--symbols`) new series are entered as
-    inactive, so that an ad-hoc run does not change what an unattended run fetches.
+    With `replaces_catalog` (`wanted` is the whole list: symbols.yml or public.symbols) `active` and range are set from
+    it, and series that it does not name become inactive; their candles stay. Without it (`--symbols`) new series are
+    entered as inactive, so that an ad-hoc run does not change what `check` expects to be kept up to date.
     """
     # One run at a time: the table has two unique keys, and ON CONFLICT handles concurrent inserts for one of them only.
     lock_schema(tx)
@@ -56,14 +56,15 @@ def sync_symbols(tx: Transaction, wanted: Sequence[WantedSeries], replaces_catal
         taken_over += ["active", "wanted_from", "wanted_until"]
         names = [row[0] for row in rows]
         tx.cursor.execute(
-            "update public.symbols set active = false where active and (table_name is null or table_name <> all (%s))",
+            "update public.ohlcv_series set active = false"
+            " where active and (table_name is null or table_name <> all (%s))",
             (names,),
         )
     assignments = ", ".join(f"{column} = excluded.{column}" for column in taken_over)
     old, new = (", ".join(f"{table}.{column}" for column in taken_over) for table in ("known", "excluded"))
     execute_values(
         tx.cursor,
-        "insert into public.symbols as known"
+        "insert into public.ohlcv_series as known"
         ' (table_name, market, symbol, "interval", active, wanted_from, wanted_until) values %s'
         f' on conflict (market, symbol, "interval") do update set {assignments}'
         f" where row({old}) is distinct from row({new})",
@@ -78,18 +79,18 @@ def _series(market: str, symbol: str, interval: str) -> Series:
     try:
         return make_series(market, symbol, interval)
     except ConfigurationError as error:
-        raise ConfigurationError(f"table public.symbols, row {market} {symbol} {interval}: {error}") from error
+        raise ConfigurationError(f"table public.ohlcv_series, row {market} {symbol} {interval}: {error}") from error
 
 
 def load_catalog(tx: Transaction) -> list[CatalogRow]:
     """Return every series of the catalog that has a table name, by market, symbol and interval.
 
-    Raises ConfigurationError for a row, edited by hand, that is not a valid series.
+    Raises ConfigurationError for a row that is not a valid series because somebody edited it.
     """
     rows = named_rows(
         tx,
         'select id, market, symbol, "interval", active, listing, delisting, status, pending, notes, dormant_checked_at,'
-        " checked_at, wanted_from, wanted_until from public.symbols where table_name is not null"
+        " checked_at, wanted_from, wanted_until from public.ohlcv_series where table_name is not null"
         " order by market desc, symbol, id",
     )
     return [
@@ -112,24 +113,10 @@ def load_catalog(tx: Transaction) -> list[CatalogRow]:
     ]
 
 
-def load_symbols_from_db(tx: Transaction) -> list[WantedSeries]:
-    """Return the active series of the catalog with their ranges: what a run fetches when there is no symbols.yml.
-
-    Raises ConfigurationError for a row, edited by hand, that is not a valid series.
-    """
-    tx.cursor.execute(
-        'select market, symbol, "interval", wanted_from, wanted_until from public.symbols where active order by id'
-    )
-    return [
-        WantedSeries(_series(market, symbol, interval), _ms(start), _ms(end))
-        for market, symbol, interval, start, end in tx.cursor.fetchall()
-    ]
-
-
 def update_listing(tx: Transaction, series_id: int, listing: ListingPeriod) -> None:
     """Store the listing period of a series."""
     tx.cursor.execute(
-        "update public.symbols set listing = %s, delisting = %s, status = %s, pending = %s, notes = %s,"
+        "update public.ohlcv_series set listing = %s, delisting = %s, status = %s, pending = %s, notes = %s,"
         " dormant_checked_at = %s where id = %s",
         (
             _datetime(listing.first_ms),
@@ -145,7 +132,7 @@ def update_listing(tx: Transaction, series_id: int, listing: ListingPeriod) -> N
 
 def set_checked(tx: Transaction, series_id: int, at_ms: int) -> None:
     """Record that the whole series was checked for gaps at `at_ms` (epoch ms)."""
-    tx.cursor.execute("update public.symbols set checked_at = %s where id = %s", (to_datetime(at_ms), series_id))
+    tx.cursor.execute("update public.ohlcv_series set checked_at = %s where id = %s", (to_datetime(at_ms), series_id))
 
 
 def _ms(moment: datetime | None) -> int | None:

@@ -138,7 +138,7 @@ def refresh_all_series_view(tx: Transaction) -> bool:
     lock_schema(tx)
     tx.cursor.execute(
         """
-        select market, symbol, "interval", table_name from public.symbols
+        select market, symbol, "interval", table_name from public.ohlcv_series
         where to_regclass('public.' || quote_ident(table_name)) is not null order by table_name
         """
     )

@@ -86,6 +86,7 @@ def summary_document(summary: RunSummary) -> Document:
         "seconds": round(summary.seconds, 3),
         "request_weight_used": summary.weight_used,
         "unusable_markets": summary.unusable_markets,
+        "unusable_rows": [*summary.unusable_rows],
         "series": [_fetched_series(result) for result in summary.results],
     }
 

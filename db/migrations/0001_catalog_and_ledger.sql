@@ -1,12 +1,13 @@
 -- The catalog of series and the ledger of what was committed from where.
+-- Databases from before version 5 have the catalog as public.symbols; db/migrate.py renames it first.
 
-create table public.symbols (
+create table public.ohlcv_series (
     id           integer generated always as identity primary key,
     market       text not null default 'spot' check (market in ('spot', 'um', 'cm')),
     symbol       text not null,
     "interval"   text not null default '1m',
     table_name   text unique,                   -- filled when the series is first run
-    active       boolean not null default true, -- whether a run without symbols.yml takes it
+    active       boolean not null default true, -- named by the list of the last run: symbols.yml, or public.symbols
     wanted_from  timestamptz,                   -- null: from its listing
     wanted_until timestamptz,                   -- null: to the last closed candle; exclusive
     listing      timestamptz,                   -- open time of the exchange's first candle
@@ -14,11 +15,11 @@ create table public.symbols (
     status       text,                          -- the exchange's own word, such as TRADING or BREAK
     unique (market, symbol, "interval")
 );
-comment on table public.symbols is 'Catalog of series; synced from symbols.yml, or edited here when there is none';
+comment on table public.ohlcv_series is 'Catalog of series; synced from symbols.yml, or edited here when there is none';
 
 create table public.ohlcv_ledger (
     id               bigint generated always as identity primary key,
-    series_id        integer not null references public.symbols (id),
+    series_id        integer not null references public.ohlcv_series (id),
     span_start       timestamptz not null,      -- inclusive
     span_end         timestamptz not null check (span_end > span_start), -- exclusive
     source           text not null,             -- archive-monthly, archive-daily or rest

@@ -2,7 +2,7 @@
 
 create table public.ohlcv_gaps (
     id           bigint generated always as identity primary key,
-    series_id    integer not null references public.symbols (id),
+    series_id    integer not null references public.ohlcv_series (id),
     gap_start    timestamptz not null,           -- inclusive, open time of the first slot without a candle
     gap_end      timestamptz not null check (gap_end > gap_start), -- exclusive
     status       text not null check (status in ('missing', 'absent', 'healed')),
@@ -21,7 +21,7 @@ create index ohlcv_gaps_by_series on public.ohlcv_gaps (series_id, gap_start);
 
 create table public.ohlcv_corrections (
     id           bigint generated always as identity primary key,
-    series_id    integer not null references public.symbols (id),
+    series_id    integer not null references public.ohlcv_series (id),
     time         timestamptz not null,           -- open time of the candle
     old_row      jsonb,                          -- null: there was none
     new_row      jsonb,                          -- null: the exchange has none
@@ -61,7 +61,7 @@ do $$
 declare candles record;
 begin
     for candles in
-        select table_name from public.symbols where to_regclass('public.' || quote_ident(table_name)) is not null
+        select table_name from public.ohlcv_series where to_regclass('public.' || quote_ident(table_name)) is not null
     loop
         execute format('create trigger ohlcv_note_foreign_change after update or delete or truncate on public.%I
                         for each statement execute function public.ohlcv_note_foreign_change()', candles.table_name);
@@ -77,7 +77,7 @@ alter table public.ohlcv_ledger add column proven_before xid8;           -- tran
 -- From here on a new span is proven by its own commit; by the server's clock, as the changes noted above are.
 alter table public.ohlcv_ledger alter column proven_at set default clock_timestamp();
 
-alter table public.symbols add column checked_at timestamptz; -- when all of it was last looked through for gaps
-alter table public.symbols add column note text;              -- such as a ticker that was used before
+alter table public.ohlcv_series add column checked_at timestamptz; -- when all of it was last looked through for gaps
+alter table public.ohlcv_series add column note text;              -- such as a ticker that was used before
 -- When the exchange was last asked whether a silent symbol has come back; null: it is not silent.
-alter table public.symbols add column silence_asked_at timestamptz;
+alter table public.ohlcv_series add column silence_asked_at timestamptz;

@@ -58,14 +58,14 @@ begin
     end loop;
 end $$;
 
-alter table public.symbols add column notes text[] not null default '{}';
-update public.symbols set notes = string_to_array(note, '; ') where note is not null;
-alter table public.symbols drop column note;
+alter table public.ohlcv_series add column notes text[] not null default '{}';
+update public.ohlcv_series set notes = string_to_array(note, '; ') where note is not null;
+alter table public.ohlcv_series drop column note;
 -- When the exchange was last asked whether a symbol that it lists, without a candle for long, is back; null: has candles.
-alter table public.symbols rename column silence_asked_at to dormant_checked_at;
-alter table public.symbols add column pending boolean not null default false; -- announced, trading has not begun
-update public.symbols set pending = true where status in ('PENDING_TRADING', 'PRE_TRADING');
-update public.symbols set status = 'UNLISTED' where status = 'VANISHED';
+alter table public.ohlcv_series rename column silence_asked_at to dormant_checked_at;
+alter table public.ohlcv_series add column pending boolean not null default false; -- announced, trading has not begun
+update public.ohlcv_series set pending = true where status in ('PENDING_TRADING', 'PRE_TRADING');
+update public.ohlcv_series set status = 'UNLISTED' where status = 'VANISHED';
 
 -- The exchange's clock, when it was last asked: how far it was ahead of this server's.
 create table public.fetch_clock (

@@ -38,7 +38,7 @@ symbols: [BTCUSDT, BTCUSDT/1h, ETHUSDT, BCCUSDT, "um:BTCUSDT/5m", "cm:BTCUSD_PER
 """
 QUERY = """
     select market, symbol, "interval", span_start, span_end, source, rows from {table}
-    join public.symbols on symbols.id = series_id order by series_id, span_start
+    join public.ohlcv_series on ohlcv_series.id = series_id order by series_id, span_start
 """
 LEDGER = QUERY.format(table="public.ohlcv_ledger")
 GAPS = QUERY.format(

@@ -53,6 +53,7 @@ class RunSummary:
     run_id: str
     results: list[SeriesResult]
     unusable_markets: dict[str, str] = field(default_factory=dict)  # market: why
+    unusable_rows: tuple[str, ...] = ()  # rows of public.symbols that name no series, each with why
     seconds: float = 0.0
     weight_used: int = 0
 
@@ -60,6 +61,7 @@ class RunSummary:
     def exit_codes(self) -> list[int]:
         """The exit codes of its parts, of which the worst decides."""
         unusable = [EXIT_EXCHANGE] if self.unusable_markets else []
+        unusable += [EXIT_INCOMPLETE] if self.unusable_rows else []
         return [*unusable, *(result.exit_code for result in self.results)]
 
     @property

@@ -27,7 +27,7 @@ class BackfillOptions:
     policy: FetchPolicy
     workers: int
     heal_gaps: bool
-    replaces_catalog: bool  # the wanted series come from symbols.yml: sync the catalog with it
+    replaces_catalog: bool  # they are all of symbols.yml or public.symbols: sync the catalog with it
     timescale: bool
     compress_after_days: int
     state_dir: Path

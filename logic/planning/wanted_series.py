@@ -1,4 +1,4 @@
-"""Turns what is wanted into series, by the catalog or the exchange's symbol list; loads what is stored of them."""
+"""Turns what is wanted into series, by public.symbols or the exchange's symbol list; loads what is stored of them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from core.instrument import Market
 from core.series import Series
 from core.symbol_info import SymbolInfo
 from core.wanted import Wanted, WantedSeries, odd_names, resolve
-from db.catalog import load_catalog, load_symbols_from_db
+from core.wanted_rows import WantedList
+from db.catalog import load_catalog
 from db.connection import Database
 from db.ledger import load_totals
 from db.migrate import is_migrated
+from db.symbols import load_symbols_from_db
 from fetcher.source import ExchangeSource
 from logic.planning.listing import StoredCoverage, is_completed
 
@@ -58,10 +60,10 @@ def _to_complete(
     ]
 
 
-def active_series(database: Database) -> list[WantedSeries]:
-    """Return the active series of the catalog with their ranges; none when there is no catalog yet."""
-    with database.transaction("read the active series from public.symbols") as tx:
-        return load_symbols_from_db(tx) if is_migrated(tx) else []
+def listed_series(database: Database, default_interval: str) -> WantedList:
+    """Return the active series of public.symbols with their ranges. Raises ConfigurationError when it is no list."""
+    with database.transaction("read the list in public.symbols") as tx:
+        return load_symbols_from_db(tx, default_interval)
 
 
 def load_known(database: Database, series: Sequence[Series]) -> dict[Series, StoredCoverage]:

@@ -35,7 +35,7 @@ def test_without_a_command_it_is_a_backfill() -> None:
     asked = request("--symbols", "um:BTCUSDT/5m", *DAY, "--source", "rest", "--heal-gaps", "--json")
     assert isinstance(asked, BackfillRequest)
     series = WantedSeries(parse_series("um:BTCUSDT/5m"), RANGE.start_ms, RANGE.end_ms)
-    assert asked.wanted.wanted == Wanted((series,)) and not asked.wanted.is_whole_file
+    assert asked.wanted.wanted == Wanted((series,)) and not asked.wanted.is_whole_list
     assert (asked.sources, asked.heal_gaps, asked.dry_run) == (AllowedSources.REST, True, False)
     assert asked.output == OutputOptions(json=True)
 
@@ -43,9 +43,9 @@ def test_without_a_command_it_is_a_backfill() -> None:
 def test_a_backfill_of_symbols_yml_is_the_whole_file_unless_options_change_it(tmp_path: Path) -> None:
     file = tmp_path / "symbols.yml"
     file.write_text("symbols: [BTCUSDT]")
-    assert request(SYMBOLS_FILE=str(file)).wanted.is_whole_file
-    assert not request(*DAY, SYMBOLS_FILE=str(file)).wanted.is_whole_file
-    assert not request("--interval", "1h", SYMBOLS_FILE=str(file)).wanted.is_whole_file
+    assert request(SYMBOLS_FILE=str(file)).wanted.is_whole_list
+    assert not request(*DAY, SYMBOLS_FILE=str(file)).wanted.is_whole_list
+    assert not request("--interval", "1h", SYMBOLS_FILE=str(file)).wanted.is_whole_list
     assert request(SYMBOLS_FILE=str(tmp_path / "none" / "symbols.yml")).wanted.wanted is None
 
 

@@ -9,7 +9,6 @@ import pytest
 from candles import generated_batch, save_spans
 from psycopg2.extensions import connection as Connection
 
-import db.migrate
 from core.fetched import FetchedSpan
 from core.ranges import Span
 from core.series import Series, parse_series
@@ -252,16 +251,11 @@ def test_a_table_is_watched_while_its_trigger_is_there_and_switched_on(
 
 
 @pytest.mark.parametrize("text", ["BTCUSDT", "um:币安人生USDT/1h", "cm:BTCUSD_PERP/1M"])
-def test_a_table_of_the_first_version_is_watched_from_the_migration_on(
-    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
+def test_a_table_of_the_first_version_is_watched_from_the_migration_on(empty_database_url: str, text: str) -> None:
     series = parse_series(text)
     database = Database.connect(empty_database_url, {}, "tests")
-    folder = Path(db.migrate.__file__).parent / "migrations"
-    with monkeypatch.context() as patched:
-        patched.setattr(db.migrate, "_known_migrations", lambda: {1: folder / "0001_catalog_and_ledger.sql"})
-        migrate(database)
     with database.transaction("as the first version did") as tx:
+        tx.cursor.execute((Path(__file__).parent / "upgrades" / "0001.sql").read_text(encoding="utf-8"))
         tx.cursor.execute(
             'insert into public.symbols (market, symbol, "interval", table_name) values (%s, %s, %s, %s),'
             " ('spot', 'GONEUSDT', '1m', 'ohlcv_goneusdt'), ('spot', 'NEVERRUN', '1m', null)",

@@ -15,7 +15,7 @@ from core.series import parse_series
 from core.sources import Source
 from core.times import MS_PER_MINUTE, parse_time
 from core.wanted import WantedSeries
-from db.catalog import load_catalog, load_symbols_from_db, sync_symbols
+from db.catalog import load_catalog, sync_symbols
 from db.connection import Database
 from db.external_changes import is_watched
 from db.gaps import load_open_gaps
@@ -23,6 +23,7 @@ from db.ledger import load_entries, set_hash_checked, snapshot_of
 from db.migrate import applied_versions, is_migrated, migrate
 from db.operations import insert_candles
 from db.schema import create_table_if_not_exists, find_tables, refresh_all_series_view
+from db.symbols import load_symbols_from_db
 from demo.generated_market import generate_series
 
 BTC = parse_series("BTCUSDT")
@@ -32,6 +33,7 @@ ROWS = list(generate_series(BTC, HALF_HOUR, 1))
 FOLDER = Path(db.migrate.__file__).parent / "migrations"
 TABLES = {
     "symbols",
+    "ohlcv_series",
     "ohlcv_ledger",
     "ohlcv_gaps",
     "ohlcv_corrections",
@@ -50,12 +52,10 @@ def empty(empty_database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def first_version(empty: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
+def first_version(empty: Database) -> Database:
     """A database of version 1 with one series, its candles and its ledger entry, as that version wrote them."""
-    with monkeypatch.context() as patched:
-        patched.setattr(db.migrate, "_known_migrations", lambda: {1: FOLDER / "0001_catalog_and_ledger.sql"})
-        migrate(empty)
     with empty.transaction("as the first version did") as tx:
+        tx.cursor.execute((Path(__file__).parent / "upgrades" / "0001.sql").read_text(encoding="utf-8"))
         tx.cursor.execute(
             "insert into public.symbols (symbol, table_name, listing, status)"
             " values ('BTCUSDT', 'ohlcv_btcusdt', '2017-08-17 04:00Z', 'TRADING')"
@@ -126,7 +126,7 @@ def test_a_version_1_database_keeps_what_it_has(first_version: Database) -> None
             "TRADING",
         )
         assert (row.listing.notes, row.checked_at_ms) == ((), None)
-        assert load_symbols_from_db(tx) == [WantedSeries(BTC)]
+        assert load_symbols_from_db(tx, "1m").series == [WantedSeries(BTC)]
         assert load_open_gaps(tx, row.id) == []
         (entry,) = load_entries(tx, row.id, BTC.table_name)
     assert (entry.span, entry.source, entry.archive_checksum) == (HALF_HOUR, Source.ARCHIVE_DAILY, "sum")
@@ -169,8 +169,13 @@ def test_spans_of_version_1_are_not_proven_until_they_were_looked_at(first_versi
 
 def test_the_view_of_version_1_goes_on_showing_its_candles(first_version: Database) -> None:
     with first_version.transaction("as the first version did") as tx:
-        refresh_all_series_view(tx)
+        tx.cursor.execute(
+            "create view public.ohlcv as select 'spot'::text as market, 'BTCUSDT'::text as symbol,"
+            " '1m'::text as \"interval\", * from public.ohlcv_btcusdt"
+        )
     migrate(first_version)
+    with first_version.transaction("go on") as tx:
+        refresh_all_series_view(tx)
     with first_version.transaction("look") as tx:
         tx.cursor.execute("select symbol, count(*) from public.ohlcv group by 1")
         assert tx.cursor.fetchall() == [("BTCUSDT", 30)]

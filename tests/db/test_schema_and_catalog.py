@@ -9,11 +9,11 @@ import pytest
 
 from core.errors import ConfigurationError, DatabaseUnavailable
 from core.listing import ListingPeriod
-from core.series import parse_series
+from core.series import Series, parse_series
 from core.times import parse_time
 from core.wanted import WantedSeries
-from db.catalog import load_catalog, load_symbols_from_db, sync_symbols, update_listing
-from db.connection import Database
+from db.catalog import load_catalog, sync_symbols, update_listing
+from db.connection import Database, Transaction
 from db.locks import try_lock_series
 from db.migrate import applied_versions, migrate
 from db.schema import create_table_if_not_exists, refresh_all_series_view
@@ -103,13 +103,18 @@ def test_a_table_dropped_with_the_view_comes_back_with_the_next_refresh(database
         tx.cursor.execute("select count(*) from public.ohlcv")
 
 
-def test_symbols_yml_decides_what_is_active(database: Database) -> None:
+def active_in(tx: Transaction) -> dict[Series, int | None]:
+    """Return the active series of the catalog with the start of what is wanted."""
+    return {row.series: row.wanted.start_ms for row in load_catalog(tx) if row.active}
+
+
+def test_the_list_of_the_run_decides_what_is_active(database: Database) -> None:
     start_ms = parse_time("2023-01-01")
     with database.transaction("sync") as tx:
         sync_symbols(tx, [WantedSeries(BTC, start_ms), WantedSeries(ETH, active=False)], replaces_catalog=True)
-        assert load_symbols_from_db(tx) == [WantedSeries(BTC, start_ms)]
+        assert active_in(tx) == {BTC: start_ms}
         sync_symbols(tx, [WantedSeries(MONTHLY)], replaces_catalog=True)
-        assert load_symbols_from_db(tx) == [WantedSeries(MONTHLY)]
+        assert active_in(tx) == {MONTHLY: None}
         assert {row.series for row in load_catalog(tx)} == {BTC, ETH, MONTHLY}
 
 
@@ -117,16 +122,15 @@ def test_an_ad_hoc_series_does_not_become_active_nor_change_the_others(database:
     with database.transaction("sync") as tx:
         sync_symbols(tx, [WantedSeries(BTC, parse_time("2023-01-01"))], replaces_catalog=True)
         sync_symbols(tx, [WantedSeries(BTC), WantedSeries(ETH)], replaces_catalog=False)
-        assert load_symbols_from_db(tx) == [WantedSeries(BTC, parse_time("2023-01-01"))]
+        assert active_in(tx) == {BTC: parse_time("2023-01-01")}
 
 
-def test_rows_written_by_hand_are_read_and_checked(database: Database) -> None:
-    with database.transaction("insert") as tx:
-        tx.cursor.execute("insert into public.symbols (symbol) values ('SOLUSDT')")
-        assert load_symbols_from_db(tx) == [WantedSeries(parse_series("SOLUSDT"))]
-        tx.cursor.execute("insert into public.symbols (symbol, \"interval\") values ('SOLUSDT', '7m')")
-        with pytest.raises(ConfigurationError, match=r"public.symbols, row spot SOLUSDT 7m"):
-            load_symbols_from_db(tx)
+def test_a_row_of_the_catalog_made_nonsense_by_hand_is_named(database: Database) -> None:
+    with database.transaction("alter") as tx:
+        sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)
+        tx.cursor.execute("update public.ohlcv_series set \"interval\" = '7m'")
+        with pytest.raises(ConfigurationError, match=r"public.ohlcv_series, row spot BTCUSDT 7m"):
+            load_catalog(tx)
 
 
 def test_what_is_known_of_a_listing_is_written_and_read_as_given(database: Database) -> None:
@@ -142,7 +146,7 @@ def test_what_is_known_of_a_listing_is_written_and_read_as_given(database: Datab
     ]
     with database.transaction("sync") as tx:
         series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
-        tx.cursor.execute("update public.symbols set checked_at = '2024-01-01Z'")
+        tx.cursor.execute("update public.ohlcv_series set checked_at = '2024-01-01Z'")
         for period in periods:
             update_listing(tx, series_id, period)
             [row] = load_catalog(tx)

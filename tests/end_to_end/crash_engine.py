@@ -259,7 +259,7 @@ class Bench:
 def _look_at_the_rest(picture: Picture, tx: Any) -> None:
     tx.cursor.execute(
         "select table_name, gap_start, gap_end, ohlcv_gaps.status from public.ohlcv_gaps"
-        " join public.symbols on symbols.id = series_id order by table_name, gap_start"
+        " join public.ohlcv_series on ohlcv_series.id = series_id order by table_name, gap_start"
     )
     for table, start, end, status in tx.cursor.fetchall():
         span = Span(int(start.timestamp() * 1000), int(end.timestamp() * 1000))
@@ -269,7 +269,7 @@ def _look_at_the_rest(picture: Picture, tx: Any) -> None:
             picture.open_gaps.append((table, span, status))
     tx.cursor.execute(
         "select table_name, time, old_row::text, new_row::text, source from public.ohlcv_corrections"
-        " join public.symbols on symbols.id = series_id order by 1, 2, 3, 4"
+        " join public.ohlcv_series on ohlcv_series.id = series_id order by 1, 2, 3, 4"
     )
     picture.corrections = tx.cursor.fetchall()
     # A server's process notices a moment later that its client has ended.

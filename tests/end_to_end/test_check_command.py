@@ -163,7 +163,7 @@ def test_a_heal_beside_a_run_that_holds_the_lock_says_what_is_missing(
 ) -> None:
     fetch_week(program)
     program.query(f"delete from public.ohlcv_btcusdt where time = {moment('2024-12-13 07:00')}")
-    [(series_id,)] = program.query("select id from public.symbols")
+    [(series_id,)] = program.query("select id from public.ohlcv_series")
     other = Database.connect(program.database_url, {}, "other run")
     try:
         with other.transaction("lock") as tx:
@@ -208,7 +208,7 @@ def test_the_halt_of_all_series_is_told_from_rows_that_one_of_them_lost(
         series = parse_series(text)
         expected = truth_rows(truth(exchange.store, series, START_MS, parse_time("2024-12-17")))
         assert program.stored(series.table_name) == expected, text
-    statuses = program.query("select table_name, g.status, count(*) from public.ohlcv_gaps g join public.symbols s"
+    statuses = program.query("select table_name, g.status, count(*) from public.ohlcv_gaps g join public.ohlcv_series s"
                              " on s.id = series_id group by 1, 2 order by 1, 2")  # fmt: skip
     assert statuses == [
         ("ohlcv_btcusdt", "not_at_exchange", 1),
@@ -248,7 +248,7 @@ def test_a_chunk_that_is_committed_during_a_check_is_not_called_damage(
     """A check waits for a table; a run commits; the check still sees one moment of the database."""
     fetch_week(program, "um:BTCUSDT/5m")
     series = SERIES["um:BTCUSDT/5m"]
-    [(series_id,)] = program.query("select id from public.symbols")
+    [(series_id,)] = program.query("select id from public.ohlcv_series")
     later = Span(parse_time("2024-12-17"), parse_time("2024-12-18"))
     blocker = Database.connect(program.database_url, {}, "blocker")
     backfill = Database.connect(program.database_url, {}, "backfill")

@@ -120,7 +120,7 @@ def test_4_when_another_run_holds_the_lock_within_a_second(program: Program, exc
     program.run_json(*SHORT)
     connection = psycopg2.connect(program.database_url)
     with connection, connection.cursor() as cursor:
-        cursor.execute("select id from public.symbols")
+        cursor.execute("select id from public.ohlcv_series")
         (series_id,) = cursor.fetchone()
         assert try_lock_series(Transaction(cursor), [series_id]) == {series_id}
     exchange.clear_requests()
@@ -141,7 +141,7 @@ def test_4_still_does_the_series_that_are_free(program: Program, exchange: Repla
     program.run_json("--symbols", "BTCUSDT", "ETHUSDT", "--start", "2025-01-09T10:00", "--end", "2025-01-09T11:00")
     connection = psycopg2.connect(program.database_url)
     with connection, connection.cursor() as cursor:
-        cursor.execute("select id from public.symbols where symbol = 'BTCUSDT'")
+        cursor.execute("select id from public.ohlcv_series where symbol = 'BTCUSDT'")
         try_lock_series(Transaction(cursor), [cursor.fetchone()[0]])
     document = program.run_json("--symbols", "BTCUSDT", "ETHUSDT", "--start", "2025-01-09T10:00", expect=4)
     assert [one["outcome"] for one in document["series"]] == ["locked", "ok"]

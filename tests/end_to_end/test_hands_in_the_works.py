@@ -113,7 +113,7 @@ def test_tables_altered_so_that_they_cannot_hold_candles_fail_alone_and_are_name
         assert f"{name} failed: " in text, name
     assert "ETHUSDT/1m: ok" in text
     assert rows_by_code(program, BESIDE_THE_VIEW) == before
-    ends = program.query("select distinct span_end::date::text from public.ohlcv_ledger join public.symbols s"
+    ends = program.query("select distinct span_end::date::text from public.ohlcv_ledger join public.ohlcv_series s"
                          " on s.id = series_id where symbol = 'BTCUSDT'")  # fmt: skip
     assert ends == [(MIDDLE,)]
 
@@ -174,7 +174,7 @@ def test_ledger_rows_deleted_by_hand_are_fetched_again_and_found_equal(
 LOST = {
     "ledger": "drop table public.ohlcv_ledger cascade",
     "gaps": "drop table public.ohlcv_gaps cascade",
-    "catalog": "drop table public.symbols cascade",
+    "catalog": "drop table public.ohlcv_series cascade",
     "migrations": "delete from public.ohlcv_migrations",
     "one column": "alter table public.ohlcv_ledger drop column content_hash",
 }
@@ -220,9 +220,9 @@ def made_anew_by_the_document() -> str:
 
 def test_a_catalog_row_made_nonsense_by_hand_is_named(program: Program, exchange: ReplayExchange) -> None:
     said(program, "--symbols", "ETHUSDT", *FIRST[2:], expect=0)
-    program.query("update public.symbols set symbol = 'E T H' where symbol = 'ETHUSDT'")
+    program.query("update public.ohlcv_series set symbol = 'E T H' where symbol = 'ETHUSDT'")
     text = said(program, *ALL, expect=2)
-    assert "E T H" in text and "public.symbols" in text
+    assert "E T H" in text and "public.ohlcv_series" in text
 
 
 # State folder and symbols.yml
@@ -232,7 +232,7 @@ def test_a_state_folder_of_another_machine_decides_nothing(program: Program, exc
     """Its database had everything; this one is new."""
     said(program, *ALL, expect=0)
     program.query("drop table public.ohlcv_btcusdt cascade; delete from public.ohlcv_ledger")
-    program.query("delete from public.ohlcv_gaps; delete from public.symbols")
+    program.query("delete from public.ohlcv_gaps; delete from public.ohlcv_series")
     text = said(program, *ALL, expect=0)
     assert "the database decides" in text
     assert program.stored("ohlcv_btcusdt") == expected_rows(exchange)

@@ -132,10 +132,10 @@ def test_an_interval_on_the_command_line_stands_above_the_files_defaults(
 def test_nothing_to_do_is_said(program: Program) -> None:
     done = program.run()
     assert done.returncode == 2
-    assert "nothing to do: there is no symbols.yml, and public.symbols has no active series" in done.stderr
+    assert "nothing to do: there is no symbols.yml, and public.symbols has no usable active row" in done.stderr
 
 
-def test_without_symbols_yml_the_active_rows_of_the_catalog_run(program: Program, exchange: ReplayExchange) -> None:
+def test_without_symbols_yml_the_active_rows_of_the_list_run(program: Program, exchange: ReplayExchange) -> None:
     program.query(
         "insert into public.symbols (symbol, active, wanted_from) values"
         " ('BTCUSDT', true, '2025-01-09Z'), ('ETHUSDT', false, null)"
@@ -229,7 +229,9 @@ def test_a_delisted_symbol_is_complete_with_its_last_candle(program: Program, ex
     exchange.store.set_facts(BTC.market, BTC.symbol, SymbolFacts(status="BREAK"))
     document = program.run_json("--symbols", "BTCUSDT")
     assert document["series"][0]["covered_until"] == "2024-12-20T03:00:00Z"
-    assert program.query("select status, delisting::text from public.symbols") == [("BREAK", "2024-12-20 03:00:00+00")]
+    assert program.query("select status, delisting::text from public.ohlcv_series") == [
+        ("BREAK", "2024-12-20 03:00:00+00")
+    ]
 
 
 def test_no_secret_reaches_a_log_an_error_or_the_output(program: Program, exchange: ReplayExchange) -> None:

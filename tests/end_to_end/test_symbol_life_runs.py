@@ -46,13 +46,13 @@ def life(program: Program, series: Series) -> tuple[object, ...]:
         "status, (extract(epoch from listing) * 1000)::bigint, (extract(epoch from delisting) * 1000)::bigint,"
         " nullif(array_to_string(notes, '; '), '')"
     )
-    [row] = program.query(f"select {columns} from public.symbols where table_name = '{series.table_name}'")
+    [row] = program.query(f"select {columns} from public.ohlcv_series where table_name = '{series.table_name}'")
     return row
 
 
 def silence_asked_ms(program: Program, series: Series) -> int | None:
     column = "(extract(epoch from dormant_checked_at) * 1000)::bigint"
-    [(asked_ms,)] = program.query(f"select {column} from public.symbols where table_name = '{series.table_name}'")
+    [(asked_ms,)] = program.query(f"select {column} from public.ohlcv_series where table_name = '{series.table_name}'")
     return None if asked_ms is None else int(asked_ms)
 
 

@@ -95,7 +95,7 @@ def assert_ledger_is_single(program: Program) -> None:
     )
     assert overlapping == []
     for series_id, table, rows in program.query(
-        "select s.id, table_name, coalesce(sum(rows), 0)::bigint from public.symbols s"
+        "select s.id, table_name, coalesce(sum(rows), 0)::bigint from public.ohlcv_series s"
         " left join public.ohlcv_ledger on series_id = s.id group by 1, 2"
     ):
         if program.query(f"select to_regclass('public.{table}') is not null") == [(True,)]:
@@ -115,7 +115,7 @@ def test_two_backfills_of_one_series_share_the_work_and_lose_nothing(
     program.run_json(*BY_REST)
     needed = exchange.count("klines")
     program.query("drop table public.ohlcv_btcusdt cascade")
-    program.query("delete from public.ohlcv_ledger; delete from public.ohlcv_gaps; delete from public.symbols")
+    program.query("delete from public.ohlcv_ledger; delete from public.ohlcv_gaps; delete from public.ohlcv_series")
     exchange.clear_requests()
     exchange.faults.add("klines", Stall(0.2), times=1000)
     for _ in range(2):

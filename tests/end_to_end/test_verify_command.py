@@ -148,7 +148,7 @@ def test_beside_a_run_that_holds_the_lock_it_ends_with_4_and_changes_nothing(
     program.query(damage_again)
     before = program.stored(TABLE)
     program.be_impatient()
-    [(series_id,)] = program.query("select id from public.symbols")
+    [(series_id,)] = program.query("select id from public.ohlcv_series")
     other = Database.connect(program.database_url, {}, "other run")
     try:
         with other.transaction("lock") as tx:

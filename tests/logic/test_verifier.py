@@ -142,7 +142,7 @@ def asked(stored: StoredSeries) -> tuple[int, int, int]:
 
 def snapshot(stored: StoredSeries) -> dict[str, list[str]]:
     """Return what every table of the project holds, but for when it was last looked at."""
-    tables = ("symbols", "ohlcv_gaps", "ohlcv_corrections", stored.table)
+    tables = ("ohlcv_series", "ohlcv_gaps", "ohlcv_corrections", stored.table)
     found = {}
     with stored.database.transaction("read") as tx:
         for table in tables:

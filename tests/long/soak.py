@@ -366,7 +366,7 @@ def own_tables(program: Program) -> tuple[dict[str, int], dict[str, int]]:
     rows, sizes = {}, {}
     names = program.query(
         "select tablename from pg_tables where schemaname = 'public' and tablename not in"
-        " (select table_name from public.symbols where table_name is not null) order by 1"
+        " (select table_name from public.ohlcv_series where table_name is not null) order by 1"
     )
     for (name,) in names:
         counted = program.query(f"select count(*), pg_total_relation_size('public.{name}') from public.{name}")

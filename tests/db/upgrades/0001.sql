@@ -1,0 +1,36 @@
+-- The schema as version 1 made it, for tests/db/test_migrations.py.
+
+create table public.symbols (
+    id           integer generated always as identity primary key,
+    market       text not null default 'spot' check (market in ('spot', 'um', 'cm')),
+    symbol       text not null,
+    "interval"   text not null default '1m',
+    table_name   text unique,                   -- filled when the series is first run
+    active       boolean not null default true, -- whether a run without symbols.yml takes it
+    wanted_from  timestamptz,                   -- null: from its listing
+    wanted_until timestamptz,                   -- null: to the last closed candle; exclusive
+    listing      timestamptz,                   -- open time of the exchange's first candle
+    delisting    timestamptz,                   -- end of its last candle, once it no longer trades
+    status       text,                          -- the exchange's own word, such as TRADING or BREAK
+    unique (market, symbol, "interval")
+);
+comment on table public.symbols is 'Catalog of series; synced from symbols.yml, or edited here when there is none';
+
+create table public.ohlcv_ledger (
+    id               bigint generated always as identity primary key,
+    series_id        integer not null references public.symbols (id),
+    span_start       timestamptz not null,      -- inclusive
+    span_end         timestamptz not null check (span_end > span_start), -- exclusive
+    source           text not null,             -- archive-monthly, archive-daily or rest
+    archive_checksum text,                      -- sha256 of the zip
+    rows             integer not null check (rows >= 0), -- candles that the source has in the span
+    content_hash     text not null,             -- sha256 over them, see docs/storage.md
+    fetched_at       timestamptz not null,
+    run_id           text not null
+);
+comment on table public.ohlcv_ledger is 'One row per committed span, written in the transaction of its candles';
+create index ohlcv_ledger_by_series on public.ohlcv_ledger (series_id, span_start);
+
+create table public.ohlcv_migrations
+    (version integer primary key, name text not null, applied_at timestamptz not null default now());
+insert into public.ohlcv_migrations (version, name) values (1, '0001_catalog_and_ledger');

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for every test that asks: the embedded server, one per test process, a fresh database per test."""
+"""A real PostgreSQL for every test that asks: one embedded server a test process, a database as new for each test."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from reused_database import ReusedDatabase
 from servers import database_server, execute, fresh_database
 from timescale import timescale_database
 
@@ -73,10 +74,15 @@ def migrated_template(pg_server: EmbeddedServer) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def reused_database(pg_server: EmbeddedServer, migrated_template: str) -> ReusedDatabase:
+    return ReusedDatabase(pg_server, migrated_template)
+
+
 @pytest.fixture
-def database_url(pg_server: EmbeddedServer, migrated_template: str) -> Iterator[str]:
+def database_url(reused_database: ReusedDatabase) -> Iterator[str]:
     """The URL of a database with the project's schema and no series."""
-    with fresh_database(pg_server, f"test_{next(_numbers)}", migrated_template) as url:
+    with reused_database.lend() as url:
         yield url
 
 

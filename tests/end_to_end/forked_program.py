@@ -38,22 +38,40 @@ def fork_and_wait(
     arguments: Sequence[str], environment: Mapping[str, str], folder: Path, outputs: tuple[Path, Path], timeout_s: float
 ) -> int:
     """Run the program with stdout and stderr on `outputs` (files or terminals) and return its exit code."""
-    process = _fork_server().Process(target=_run, args=(arguments, environment, folder, *outputs))
-    process.start()
+    run = ForkedRun(arguments, environment, folder, outputs)
     try:
-        process.join(timeout_s)
-        if process.exitcode is None:
-            raise subprocess.TimeoutExpired(list(arguments), timeout_s)
-        return process.exitcode
+        return run.wait(timeout_s)
     finally:
-        process.kill()
-        process.join()
+        run.kill()
+
+
+class ForkedRun:
+    """A run under way with stdout and stderr on `outputs`. Its methods are those of a subprocess.Popen."""
+
+    def __init__(
+        self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, outputs: tuple[Path, Path]
+    ) -> None:
+        self._arguments = list(arguments)
+        self._process = _fork_server().Process(target=_run, args=(arguments, environment, folder, *outputs))
+        self._process.start()
+
+    def wait(self, timeout_s: float) -> int:
+        """Return the exit code. Raises subprocess.TimeoutExpired when it takes longer."""
+        self._process.join(timeout_s)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(self._arguments, timeout_s)
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        """Kill it where it still runs."""
+        self._process.kill()
+        self._process.join()
 
 
 @functools.cache
 def _fork_server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.end_to_end.loaded_program"])
+    context.set_forkserver_preload(["tests.end_to_end.loaded_program", __name__])
     with contextlib.chdir(PROJECT):  # where the fork server looks for modules
         forkserver.ensure_running()
     return context
@@ -61,7 +79,7 @@ def _fork_server() -> ForkServerContext:
 
 def _run(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, stdout: Path, stderr: Path) -> None:
     for path, descriptor in ((stdout, 1), (stderr, 2)):
-        with path.open("wb") as file:
+        with path.open("ab") as file:  # both may be the same
             os.dup2(file.fileno(), descriptor)
     if "commands.backfill" not in sys.modules:
         raise RuntimeError("the fork server has not loaded the program: see loaded_program.py")

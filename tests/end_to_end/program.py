@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from candles import Row, stored_rows
-from forked_program import CAN_FORK, run_forked
+from forked_program import CAN_FORK, ForkedRun, run_forked
 
 from config.settings import SETTINGS
 from db.connection import Database
 from demo.server import ReplayExchange
 
+# What Python looks at when it starts, and a fork of a running one does not.
+READ_AT_START = ("PYTHON", "LC_", "LANG", "TZ")
 PROJECT = Path(__file__).resolve().parents[2]
 # The program's own connections, in pg_stat_activity.
 BACKEND = "application_name = 'ohlcv_data_fetcher' and datname = current_database()"
@@ -42,9 +44,13 @@ class Program:
 
     def run(self, *arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
         """Run the program to its end: as cron would where Python itself is told something, else forked."""
-        if CAN_FORK and self.settings.keys() <= {"PYTHONPATH", *(setting.name for setting in SETTINGS)}:
+        if self._can_fork():
             return run_forked(arguments, self.full_environment(), self.folder, timeout_s)
         return self.run_fresh(*arguments, timeout_s=timeout_s)
+
+    def _can_fork(self) -> bool:
+        names = self.settings.keys() - {"PYTHONPATH"}
+        return CAN_FORK and not any(name.startswith(READ_AT_START) for name in names)
 
     def run_fresh(self, *arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
         """Run the program to its end as cron would: a new interpreter."""
@@ -58,7 +64,17 @@ class Program:
             check=False,
         )
 
+    def start_writing(self, output: Path, *arguments: str) -> subprocess.Popen[str] | ForkedRun:
+        """Start the program as `run` does, with all that it says in the file `output`."""
+        if self._can_fork():
+            return ForkedRun(arguments, self.full_environment(), self.folder, (output, output))
+        with output.open("w") as file:
+            return subprocess.Popen(
+                self.command(*arguments), env=self.full_environment(), cwd=self.folder, stdout=file, stderr=file
+            )
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start the program as cron would: a new interpreter."""
         return subprocess.Popen(
             self.command(*arguments),
             env=self.full_environment(),

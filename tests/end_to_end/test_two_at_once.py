@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from candles import truth_rows
+from forked_program import ForkedRun
 from program import Program, serve
 from small_market import NOW_MS, SERIES, market, truth
 
@@ -30,17 +31,12 @@ class Runs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._processes: list[subprocess.Popen[str]] = []
+        self._processes: list[subprocess.Popen[str] | ForkedRun] = []
 
     def start(self, program: Program, *arguments: str) -> int:
         number = len(self._processes)
-        with (self._folder / f"run{number}.txt").open("w") as output:
-            self._processes.append(
-                subprocess.Popen(
-                    program.command(*arguments), env=program.full_environment(), cwd=program.folder,
-                    stdout=output, stderr=subprocess.STDOUT, text=True,
-                )
-            )  # fmt: skip
+        output = self._folder / f"run{number}.txt"
+        self._processes.append(program.start_writing(output, *arguments))
         return number
 
     def wait(self) -> list[int]:
@@ -57,9 +53,8 @@ class Runs:
 
     def end_all(self) -> None:
         for process in self._processes:
-            if process.poll() is None:
-                process.kill()
-                process.wait(10)
+            process.kill()
+            process.wait(10)
 
 
 @pytest.fixture

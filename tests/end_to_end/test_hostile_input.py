@@ -278,7 +278,7 @@ def test_the_longest_symbols_of_other_scripts_have_table_and_file(program: Progr
     assert {one["symbol"] for one in status} >= {"BTCUSDT"}
 
 
-def test_rows_written_into_the_catalog_by_a_hostile_hand_are_refused(program: Program) -> None:
+def test_rows_written_into_the_list_by_a_hostile_hand_are_refused(program: Program) -> None:
     """`public.symbols` may be edited by hand: what stands there is data, not SQL and not a path."""
     for symbol in ("../../etc/x", "X'; drop table public.symbols; --\n"):
         quoted = symbol.replace("'", "''")

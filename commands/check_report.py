@@ -11,6 +11,7 @@ from core.intervals import Interval
 from core.ranges import Span, subtract
 from logic.gaps.series_check import SeriesCheck
 
+_STALE_NAMED = 5  # more series that stand still are one sentence
 _COLUMNS = (
     Column("series"),
     Column("verdict"),
@@ -26,7 +27,9 @@ _COLUMNS = (
 
 def check_report(checks: Sequence[SeriesCheck], shows_gaps: bool, output: OutputOptions) -> Report:
     """Return the report; every gap stands in it with `shows_gaps`, and the places of what is wrong if verbose."""
-    rows = [_row(check, shows_gaps, output) for check in checks]
+    stale = [check for check in checks if check.is_stale]
+    are_named = len(stale) <= _STALE_NAMED
+    rows = [_row(check, shows_gaps, output, are_named) for check in checks]
     stored, absent = sum(check.stored for check in checks), sum(check.not_at_exchange for check in checks)
     headline = f"{count_text(len(checks), 'series', 'series')} complete, {count_text(stored, 'candle')}"
     gaps = sum(len(check.gaps) for check in checks)
@@ -35,12 +38,13 @@ def check_report(checks: Sequence[SeriesCheck], shows_gaps: bool, output: Output
         f"{headline}, {absent:,} not at the exchange" if absent else headline,
         _COLUMNS,
         rows,
+        () if are_named else (_stale_together(stale),),
         notes=(hint,) if gaps and not (shows_gaps or output.is_verbose or output.is_quiet) else (),
         shows_all_details=shows_gaps,
     )
 
 
-def _row(check: SeriesCheck, shows_gaps: bool, output: OutputOptions) -> Row:
+def _row(check: SeriesCheck, shows_gaps: bool, output: OutputOptions, names_stale: bool) -> Row:
     counts = [check.stored, check.missing, check.not_at_exchange, check.off_grid, check.extra_rows, check.expected]
     span = str(Span(check.spans[0].start_ms, check.spans[-1].end_ms)) if check.spans else "-"
     verdict, tone = _verdict(check)
@@ -48,7 +52,8 @@ def _row(check: SeriesCheck, shows_gaps: bool, output: OutputOptions) -> Row:
     if output.is_verbose or shows_gaps:
         details += [_gap_line(check, gap) for gap in check.gaps]
     cells = [str(check.row.series), verdict, *(f"{count:,}" for count in counts), span]
-    return Row(cells, tone, tuple(_needs(check)), tuple(details))
+    stale = (_stale(check),) if check.is_stale and names_stale else ()
+    return Row(cells, tone, (*stale, *_needs(check)), tuple(details))
 
 
 def _verdict(check: SeriesCheck) -> tuple[str, Tone]:
@@ -62,6 +67,8 @@ def _verdict(check: SeriesCheck) -> tuple[str, Tone]:
         return "MISSING", Tone.WRONG
     if check.faults or check.extra_rows or check.doubled or check.altered:
         return "DAMAGED", Tone.WRONG
+    if check.is_stale:
+        return "STALE", Tone.WRONG
     return "UNPROVEN", Tone.ATTENTION
 
 
@@ -94,6 +101,24 @@ def _needs(check: SeriesCheck) -> Iterator[str]:
         yield f"the last change by something other than this program: {check.external_change}"
     if check.not_compared:
         yield f"not compared since it was changed, {_first(check.not_compared)}; verify compares it"
+
+
+def _stale(check: SeriesCheck) -> str:
+    fetched = time_text((check.last_fetched_ms or 0) // 1000 * 1000)
+    return (
+        f"stands still: covered to {time_text(check.covered_until_ms)}, nothing of it was fetched since {fetched}; "
+        "a backfill brings it up to date, or says why it cannot"
+    )
+
+
+def _stale_together(checks: Sequence[SeriesCheck]) -> str:
+    """Return one sentence about many: most often the runs have stopped, and each series would say the same."""
+    covered = time_text(min(check.covered_until_ms or 0 for check in checks))
+    fetched = time_text(max(check.last_fetched_ms or 0 for check in checks) // 1000 * 1000)
+    return (
+        f"{len(checks):,} series stand still, the first since {covered}; nothing of them was fetched since {fetched}: "
+        "do the runs still start? A backfill brings them up to date, or says why it cannot"
+    )
 
 
 def _amount(interval: Interval, spans: Sequence[Span]) -> str:

@@ -93,8 +93,8 @@ def _needs(one: StoredSeries) -> Iterator[str]:
     lag_ms = one.lag_ms
     if one.row.active and not one.rows and not one.row.listing.is_pending:
         yield "nothing of it is stored; a backfill fetches it, or says why it cannot"
-    elif lag_ms is not None and one.is_behind:
-        yield f"{_duration(lag_ms)} behind; a backfill brings it up to date"
+    elif lag_ms is not None and one.is_stale:
+        yield f"stands still, {_duration(lag_ms)} behind; a backfill brings it up to date, or says why it cannot"
 
 
 def _cells(one: StoredSeries, now_ms: int) -> list[str]:

@@ -17,6 +17,7 @@ from core.fetched import SpanRecord
 from core.folding import FOLDED_ROWS, MOST_SPANS, spans_to_fold
 from core.ranges import Span, subtract
 from core.sources import Source
+from core.staleness import NewestCoverage
 from core.times import from_datetime, to_datetime
 from db.commit import CommitContext
 from db.connection import Transaction, fetch_one, named_rows
@@ -65,6 +66,19 @@ class LedgerTotals:
 
     covered: tuple[Span, ...]  # merged
     rows: int
+
+
+def load_newest_coverage(tx: Transaction, series_ids: Sequence[int]) -> dict[int, NewestCoverage]:
+    """Return the end and the source of the newest span by series id; series without a span are left out."""
+    tx.cursor.execute(
+        "select id, newest.span_end, newest.source from unnest(%s::integer[]) as wanted(id) cross join lateral"
+        " (select span_end, source from public.ohlcv_ledger where series_id = wanted.id"
+        " order by span_start desc limit 1) as newest",
+        (list(series_ids),),
+    )
+    return {
+        series_id: NewestCoverage(from_datetime(end), Source(source)) for series_id, end, source in tx.cursor.fetchall()
+    }
 
 
 def add_entry(tx: Transaction, commit: CommitContext, record: SpanRecord, is_stored: bool) -> None:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from core.errors import ConfigurationError
 from core.ranges import Span
 from core.series import Series
-from core.times import MS_PER_DAY
+from core.staleness import NewestCoverage, is_stale
 from core.wanted import Wanted, WantedSeries, resolve
 from db.catalog import CatalogRow, load_catalog
 from db.connection import Database, Transaction
 from db.exchange_clock import load_exchange_now_ms
-from db.ledger import LedgerTotals, VerificationAge, load_totals, load_verification_ages
+from db.ledger import LedgerTotals, VerificationAge, load_newest_coverage, load_totals, load_verification_ages
 from db.operations import get_first_timestamp, get_last_timestamp, load_newest
 from db.schema import find_tables
 
@@ -29,6 +29,7 @@ class StoredSeries:
     covered: tuple[Span, ...]  # merged
     verification: VerificationAge | None  # None: nothing committed
     now_ms: int  # the exchange's clock when this was read
+    newest: NewestCoverage | None = None
 
     @property
     def lag_ms(self) -> int | None:
@@ -41,11 +42,12 @@ class StoredSeries:
         return max(0, self.now_ms - interval.add(interval.floor(self.last_ms), 1))
 
     @property
-    def is_behind(self) -> bool:
-        """Whether an active series is more than a day and more than one candle behind."""
-        if self.lag_ms is None or not self.row.active:
+    def is_stale(self) -> bool:
+        """Whether it should grow and stands still, as `check` tells it."""
+        row = self.row
+        if not row.active or self.newest is None:
             return False
-        return self.lag_ms > MS_PER_DAY + self.row.series.interval.typical_ms
+        return is_stale(row.series.interval, row.listing, row.wanted, self.newest, self.now_ms)
 
 
 def read_catalog(database: Database, wanted: Wanted | None) -> list[CatalogRow]:
@@ -66,6 +68,7 @@ def read_stored(database: Database, wanted: Wanted | None) -> list[StoredSeries]
         chosen = _choose(tx, wanted)
         totals = load_totals(tx, [row.id for row in chosen])
         ages = load_verification_ages(tx)
+        newest = load_newest_coverage(tx, [row.id for row in chosen])
         there = sorted(find_tables(tx, [row.series.table_name for row in chosen]))
         first, last = get_first_timestamp(tx, there), get_last_timestamp(tx, there)
         markets = {(row.series.exchange, row.series.market) for row in chosen}
@@ -82,6 +85,7 @@ def read_stored(database: Database, wanted: Wanted | None) -> list[StoredSeries]
                 total.covered,
                 ages.get(row.id),
                 now_ms[series.exchange, series.market],
+                newest.get(row.id),
             )
         )
     return stored

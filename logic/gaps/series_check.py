@@ -9,6 +9,7 @@ from core.expected import expected_spans
 from core.gaps import Gap, GapStatus
 from core.ranges import Span, TimeRange, inside, merge, subtract
 from core.series import Series
+from core.staleness import NewestCoverage, is_stale
 from core.times import END_OF_TIME_MS
 from db.catalog import CatalogRow
 from db.checks import (
@@ -50,6 +51,9 @@ class SeriesCheck:
     gaps: tuple[Gap, ...] = ()  # those inside `spans` that are not healed
     faults: tuple[str, ...] = ()  # of the table itself
     external_change: str | None = None  # the last one: when, by whom
+    covered_until_ms: int | None = None  # exclusive; None: nothing was ever fetched
+    last_fetched_ms: int | None = None  # when a run last committed candles of it, by that machine's clock
+    is_stale: bool = False  # it should grow and stands still (core/staleness.py)
     is_empty: bool = False  # an active series that has begun to trade, but nothing was ever fetched
 
     @property
@@ -59,7 +63,7 @@ class SeriesCheck:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all candles that are at the exchange are stored, unchanged, and there are no other rows."""
+        """Whether all candles that are at the exchange up to now are stored, unchanged, and there are no other rows."""
         wrong = (
             self.unexplained
             or self.never_fetched
@@ -68,17 +72,40 @@ class SeriesCheck:
             or self.altered
             or self.not_compared
         )
-        return not wrong and not self.faults and not self.is_empty
+        return not wrong and not self.faults and not self.is_empty and not self.is_stale
 
 
 def check_series(tx: Transaction, row: CatalogRow, asked: TimeRange, now_ms: int) -> SeriesCheck:
     """Return the check of one series over its expected range, or over the range `asked` for.
 
-    `now_ms` is the exchange's clock (epoch ms), by which a candle has closed or not.
+    `now_ms` is the exchange's clock (epoch ms), by which a candle has closed or not. Whether the series stands still is
+    told where no end was asked for.
     """
+    entries = load_entries(tx, row.id, row.series.table_name)
+    check = _check(tx, row, entries, asked, now_ms)
+    if not entries:
+        return check
+    newest = max(entries, key=lambda entry: entry.span)
+    stale = (
+        row.active
+        and asked.end_ms is None
+        and is_stale(
+            row.series.interval, row.listing, row.wanted, NewestCoverage(newest.span.end_ms, newest.source), now_ms
+        )
+    )
+    return replace(
+        check,
+        covered_until_ms=newest.span.end_ms,
+        last_fetched_ms=max(entry.fetched_ms for entry in entries),
+        is_stale=stale,
+    )
+
+
+def _check(
+    tx: Transaction, row: CatalogRow, entries: Sequence[LedgerEntry], asked: TimeRange, now_ms: int
+) -> SeriesCheck:
     series, table = row.series, row.series.table_name
     shape = find_tables(tx, [table]).get(table)
-    entries = load_entries(tx, row.id, table)
     covered = merge(entry.span for entry in entries)
     wanted = row.wanted if row.active else None
     spans = expected_spans(series.interval, row.listing, wanted, covered, asked, now_ms)

@@ -303,3 +303,37 @@ def test_a_wanted_series_of_which_nothing_was_fetched_is_not_complete(
     assert done.returncode == 3
     assert "NOSUCHUSDT/1m: nothing of it was ever fetched" in done.stdout
     assert program.run("check", "--symbols", "BTCUSDT").returncode == 0
+
+
+def test_a_series_that_stands_still_is_not_complete_up_to_now(program: Program, exchange: ReplayExchange) -> None:
+    program.symbols("symbols: [BTCUSDT, BTCUSDT/1h]\ndefaults: {start: 2025-01-08}\n")
+    program.run_json()
+    assert program.run("check").returncode == 0
+    program.query(f"update public.fetch_clock set ahead_ms = ahead_ms + {24 * MS_PER_HOUR + 2 * MS_PER_MINUTE}")
+    document = program.run_json("check", expect=3)
+    found = {one["interval"]: (one["complete"], one["stale"], one["missing"]) for one in document["series"]}
+    assert found == {"1m": (False, True, 0), "1h": (True, False, 0)}
+    said = " ".join(program.run("check", "--quiet").stdout.split())
+    assert "BTCUSDT/1m: stands still: covered to 2025-01-09T12:34Z, nothing of it was fetched since" in said
+    assert "STALE" in said
+    assert program.run("check", "--symbols", "BTCUSDT/1m", "--end", "2025-01-09").returncode == 0  # up to there it is
+    stored = {one["interval"]: one["stale"] for one in program.run_json("status")["series"]}
+    assert stored == {"1m": True, "1h": False}
+    assert "BTCUSDT/1m: stands still, 24 h" in " ".join(program.run("status").stdout.split())
+    program.run_json()
+    exchange.clock.advance(25 * MS_PER_HOUR)
+    program.run_json()
+    assert program.run("check").returncode == 0
+
+
+def test_many_series_that_stand_still_are_one_sentence(program: Program, exchange: ReplayExchange) -> None:
+    codes = ["1m", "3m", "5m", "15m", "30m", "1h"]
+    for code in codes[1:5]:
+        series = parse_series(f"BTCUSDT/{code}")
+        exchange.store.add(series, generate_series(series, Span(NOW_MS - 2 * MS_PER_HOUR, NOW_MS), 3))
+    program.symbols(f"symbols: [{{symbol: BTCUSDT, intervals: {codes}}}]\ndefaults: {{start: 2025-01-09}}\n")
+    program.run_json()
+    program.query(f"update public.fetch_clock set ahead_ms = ahead_ms + {48 * MS_PER_HOUR}")
+    done = program.run("check", "--quiet")
+    assert done.returncode == 3
+    assert done.stdout.count("stand") == 1 and "6 series stand still" in done.stdout

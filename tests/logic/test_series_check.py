@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -250,7 +251,7 @@ def test_a_sound_table_passes_and_every_kind_of_damage_is_noticed(
 ) -> None:
     with sound(database, tmp_path, text) as stored:
         explain_all(stored)
-        row = stored.catalog_row()
+        row = replace(stored.catalog_row(), wanted=TimeRange(None, stored.span.end_ms))  # or it would stand still
         with database.transaction("damage and check") as tx:
             for check in checks(tx, stored, row):
                 assert check.is_complete

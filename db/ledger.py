@@ -215,12 +215,13 @@ def load_entries(tx: Transaction, series_id: int, table: str, span: Span | None 
         )
         select id, span_start, span_end, source, archive_checksum, rows, content_hash, fetched_at, run_id,
                verified_at, attempted_at, hash_checked_at is not null and not coalesce(
-                   newest.changed_at >= hash_checked_at
-                   or newest.changed_at >= hash_checked_at - interval '1 day' and exists (
+                   newest.changed_at >= hash_checked_at - interval '1 day' and exists (
                        select from public.ohlcv_external_changes as external_change
                        where external_change.table_name = %(table)s
                          and external_change.changed_at >= hash_checked_at - interval '1 day'
-                         and changed_in >= hash_checked_before), false) as is_hash_checked
+                         and (external_change.changed_at >= hash_checked_at or changed_in >= hash_checked_before)
+                         and coalesce(first_time < span_end and last_time >= span_start, true)), false)
+                   as is_hash_checked
         from public.ohlcv_ledger, newest, first
         where series_id = %(series)s
           and (%(start)s::timestamptz is null

@@ -123,9 +123,9 @@ def create_table_if_not_exists(tx: Transaction, series: Series, timescale: bool,
         f"{series.exchange} {series.market} {series.symbol} {series.interval.code} candles by open time (UTC)"
     )
     tx.cursor.execute(sql.SQL("comment on table public.{} is {}").format(table, comment))
-    watch_table(tx, series.table_name)
     if timescale:
         make_hypertable(tx, series.table_name, series.interval, compress_after_days)
+    watch_table(tx, series.table_name)
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 
 import psycopg2
@@ -55,6 +56,19 @@ def _is_only_preloaded(tx: Transaction) -> bool:
         """
     )
     return bool(fetch_one(tx)[0])
+
+
+def find_hypertables(tx: Transaction, tables: Sequence[str]) -> set[str]:
+    """Return those of `tables` that are hypertables; none where the extension is not."""
+    tx.cursor.execute("select to_regclass('_timescaledb_catalog.hypertable') is not null")
+    if not fetch_one(tx)[0]:
+        return set()
+    tx.cursor.execute(
+        "select table_name from _timescaledb_catalog.hypertable"
+        " where schema_name = 'public' and table_name = any(%s::name[])",
+        ([*tables],),
+    )
+    return {name for (name,) in tx.cursor.fetchall()}
 
 
 def make_hypertable(tx: Transaction, table: str, interval: Interval, compress_after_days: int) -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from core.errors import ExchangeUnavailable, SeriesError
 from core.instrument import Market
 from db.catalog import update_listing
+from db.external_changes import find_unwatched, merge_old_notes, watch_again
 from db.schema import create_table_if_not_exists, refresh_all_series_view
 from logic.backfill.run import BackfillRun
 from logic.backfill.series_task import SeriesTask
@@ -58,6 +59,7 @@ def prepare_tables(run: BackfillRun) -> None:
             create_table_if_not_exists(tx, series, run.options.timescale, run.options.compress_after_days)
             if has_changed:
                 update_listing(tx, task.row.id, listing)
+    _watch_tables(run)
     instruments = {(task.wanted.series.exchange, task.wanted.series.market) for task in run.tasks}
     keep_clocks(run.database, run.exchange, instruments)
     try:
@@ -65,3 +67,20 @@ def prepare_tables(run: BackfillRun) -> None:
             refresh_all_series_view(tx)
     except SeriesError as error:  # a table was changed by hand; fetching can go on without the view
         _log.error("the view public.ohlcv stays as it was: %s", error)
+
+
+def _watch_tables(run: BackfillRun) -> None:
+    """Have external changes of every table noted, as precisely as it can be had, and keep the notes few.
+
+    That concerns tables that were adopted, or whose trigger was dropped, and all of them once after an upgrade.
+    """
+    tables = [task.wanted.series.table_name for task in run.open_tasks if task.table_exists]
+    try:
+        with run.database.transaction("merge old notes of external changes") as tx:
+            unwatched = find_unwatched(tx, tables)
+            merge_old_notes(tx)
+        for table in unwatched:
+            with run.database.transaction(f"note external changes of public.{table}") as tx:
+                watch_again(tx, table)
+    except SeriesError as error:  # the tables belong to another role, for example; check reads all values then
+        _log.warning("external changes of some tables are not noted: %s", error)

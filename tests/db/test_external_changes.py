@@ -13,11 +13,17 @@ from core.fetched import FetchedSpan
 from core.ranges import Span
 from core.series import Series, parse_series
 from core.sources import Source
-from core.times import MS_PER_MINUTE, parse_time
+from core.times import MS_PER_MINUTE, from_datetime, parse_time
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols
 from db.connection import Database
-from db.external_changes import is_watched, last_external_change
+from db.external_changes import (
+    find_unwatched,
+    is_watched,
+    last_external_change,
+    merge_old_notes,
+    watch_again,
+)
 from db.ledger import hash_stored, load_entries, set_hash_checked, set_verified, snapshot_of
 from db.migrate import migrate
 from db.schema import create_table_if_not_exists
@@ -31,7 +37,9 @@ def minutes(first: int, last: int) -> Span:
 
 
 PIECES = [minutes(0, 10), minutes(10, 20)]
-CHANGE = "update public.ohlcv_btcusdt set volume = volume + 1 where time = '2024-03-01 00:05Z'"
+CHANGE = (  # in both pieces
+    "update public.ohlcv_btcusdt set volume = volume + 1 where time in ('2024-03-01 00:05Z', '2024-03-01 00:15Z')"
+)
 
 
 def commit(database: Database, series: Series = BTC) -> int:
@@ -80,10 +88,10 @@ def proven(database: Database, series_id: int, series: Series = BTC) -> list[boo
     ("statement", "operation"),
     [
         (CHANGE, "update"),
-        ("delete from public.ohlcv_btcusdt where time < '2024-03-01 00:05Z'", "delete"),
+        ("delete from public.ohlcv_btcusdt where time < '2024-03-01 00:15Z'", "delete"),
         ("truncate public.ohlcv_btcusdt", "truncate"),
         (
-            "insert into public.ohlcv_btcusdt select * from public.ohlcv_btcusdt limit 1"
+            "insert into public.ohlcv_btcusdt select * from public.ohlcv_btcusdt"
             " on conflict (time) do update set close = 1",
             "update",
         ),
@@ -132,7 +140,7 @@ def test_a_user_without_rights_on_the_notes_can_change_candles_and_is_noted(
     editor.autocommit = True
     try:
         by_hand(editor, CHANGE)
-        by_hand(editor, "set session search_path = ''; delete from public.ohlcv_btcusdt where close < 0")
+        by_hand(editor, "set session search_path = ''; delete from public.ohlcv_btcusdt where close > 0")
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             by_hand(editor, "delete from public.ohlcv_external_changes")
         by_hand(editor, "truncate public.ohlcv_btcusdt")
@@ -151,6 +159,130 @@ def test_whoever_acts_as_another_role_is_noted_by_the_login(
     by_hand(hand, CHANGE)
     assert notes(database) == [("ohlcv_btcusdt", "update", hand.info.user, "psql of Ann")]
     by_hand(hand, "reset role; drop owned by candle_owner; drop role candle_owner")
+
+
+def told(database: Database) -> list[tuple[object, ...]]:
+    with database.transaction("read") as tx:
+        tx.cursor.execute(
+            "select operation, statements, rows, first_time, last_time from public.ohlcv_external_changes order by id"
+        )
+        return [
+            (
+                *row[:3],
+                *(
+                    None if moment is None else (from_datetime(moment) - START_MS) // MS_PER_MINUTE
+                    for moment in row[3:]
+                ),
+            )
+            for row in tx.cursor.fetchall()
+        ]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "delete from public.ohlcv_btcusdt where time < '2020-01-01Z'",
+        "update public.ohlcv_btcusdt set close = 1 where close < 0",
+        "insert into public.ohlcv_btcusdt values ('2024-03-02Z', 1, 1, 1, 1, 0, 0, 0, 0, 0)"
+        " on conflict (time) do update set close = 1",
+    ],
+)
+def test_a_statement_that_changes_no_stored_candle_is_not_noted(
+    database: Database, hand: Connection, series_id: int, statement: str
+) -> None:
+    by_hand(hand, statement)
+    assert told(database) == []
+    assert proven(database, series_id) == [True, True]
+
+
+def test_a_note_says_which_candles_were_changed_and_makes_doubtful_only_those(
+    database: Database, hand: Connection, series_id: int
+) -> None:
+    by_hand(hand, "delete from public.ohlcv_btcusdt where time < '2024-03-01 00:03Z'")
+    assert proven(database, series_id) == [False, True]
+    by_hand(hand, "update public.ohlcv_btcusdt set time = time - interval '9 minutes' where time = '2024-03-01 00:09Z'")
+    by_hand(hand, "update public.ohlcv_btcusdt set close = 1 where time in ('2024-03-01 00:12Z', '2024-03-01 00:19Z')")
+    assert proven(database, series_id) == [False, False]
+    by_hand(hand, "truncate public.ohlcv_btcusdt")
+    assert told(database) == [
+        ("delete", 1, 3, 0, 2),
+        ("update", 1, 1, 0, 9),
+        ("update", 1, 2, 12, 19),
+        ("truncate", 1, None, None, None),
+    ]
+
+
+def test_a_table_whose_time_was_renamed_can_still_be_changed(
+    database: Database, hand: Connection, series_id: int
+) -> None:
+    by_hand(hand, 'alter table public.ohlcv_btcusdt rename column "time" to at')
+    by_hand(hand, "update public.ohlcv_btcusdt set close = 1")
+    assert told(database) == [("update", 1, None, None, None)]
+    assert proven(database, series_id) == [False, False]
+
+
+def test_notes_are_kept_few_and_what_is_merged_stays_doubtful(
+    database: Database, hand: Connection, series_id: int
+) -> None:
+    eth_id = commit(database, ETH)
+    by_hand(hand, "update public.ohlcv_btcusdt set close = close + 1 where time = '2024-03-01 00:15Z'")
+    by_hand(hand, "update public.ohlcv_um_ethusdt set close = close + 1 where time = '2024-03-01 00:15Z'")
+    for _ in range(204):
+        by_hand(hand, "update public.ohlcv_btcusdt set close = close + 1 where time = '2024-03-01 00:05Z'")
+    for _ in range(2):
+        with database.transaction("merge") as tx:
+            merge_old_notes(tx)
+    kept = [note for note in told(database) if note[0] == "several"]
+    assert kept == [("several", 105, 105, 5, 15)]
+    assert len(notes(database)) == 102
+    assert proven(database, series_id) == [False, False]
+    with database.transaction("prove") as tx:
+        entries = load_entries(tx, series_id, BTC.table_name)
+        set_hash_checked(tx, [entry.id for entry in entries], snapshot_of(tx))
+    assert proven(database, series_id) == [True, True]
+    assert proven(database, eth_id, ETH) == [True, False]
+
+
+def test_a_table_without_its_trigger_is_watched_again_and_nothing_of_it_counts_as_proven(
+    database: Database, hand: Connection, series_id: int
+) -> None:
+    commit(database, ETH)
+    by_hand(hand, "drop trigger ohlcv_note_external_update on public.ohlcv_btcusdt")
+    by_hand(hand, "drop trigger ohlcv_note_external_delete on public.ohlcv_btcusdt")
+    by_hand(hand, "drop trigger ohlcv_note_external_change on public.ohlcv_btcusdt")
+    by_hand(hand, CHANGE)
+    assert proven(database, series_id) == [True, True]  # check does not rely on that: the table is not watched
+    with database.transaction("watch") as tx:
+        assert not is_watched(tx, BTC.table_name)
+        assert find_unwatched(tx, [BTC.table_name, ETH.table_name, "ohlcv_nosuch"]) == [BTC.table_name]
+        watch_again(tx, BTC.table_name)
+        assert is_watched(tx, BTC.table_name)
+        assert find_unwatched(tx, [BTC.table_name, ETH.table_name]) == []
+    assert proven(database, series_id) == [False, False]
+    assert told(database) == [("unwatched until now", 1, None, None, None)]
+
+
+def test_a_trigger_of_an_earlier_version_is_made_anew_and_one_that_is_off_stays_off(
+    database: Database, hand: Connection, series_id: int
+) -> None:
+    commit(database, ETH)
+    for table in (BTC.table_name, ETH.table_name):
+        for name in ("update", "delete", "change"):
+            by_hand(hand, f"drop trigger ohlcv_note_external_{name} on public.{table}")
+        by_hand(
+            hand,
+            f"create trigger ohlcv_note_external_change after update or delete or truncate on public.{table}"
+            " for each statement execute function public.ohlcv_note_external_change()",
+        )
+    by_hand(hand, "alter table public.ohlcv_um_ethusdt disable trigger ohlcv_note_external_change")
+    by_hand(hand, "delete from public.ohlcv_btcusdt where close < 0")
+    assert told(database) == [("delete", 1, None, None, None)]  # as in version 5: which candles is not known
+    with database.transaction("watch") as tx:
+        assert is_watched(tx, BTC.table_name)
+        assert find_unwatched(tx, [BTC.table_name, ETH.table_name]) == [BTC.table_name]
+        watch_again(tx, BTC.table_name)
+    by_hand(hand, "delete from public.ohlcv_btcusdt where close < 0")
+    assert len(told(database)) == 1
 
 
 def test_a_change_makes_the_entries_of_its_own_table_unproven_until_they_are_proven_again(

@@ -62,16 +62,17 @@ def find_unwatched(tx: Transaction, tables: Sequence[str]) -> list[str]:
     """
     tx.cursor.execute(
         """
-        select relname, count(tgfoid) from pg_class left join pg_trigger
+        select relname, coalesce(bit_or(tgtype::integer) & 56 = 56, false) as are_all_noted
+        from pg_class left join pg_trigger
             on tgrelid = pg_class.oid and tgfoid = 'public.ohlcv_note_external_change()'::regprocedure
         where relnamespace = 'public'::regnamespace and relname = any(%s::name[])
-        group by relname having count(tgfoid) < 2 and coalesce(bool_and(tgenabled in ('O', 'A')), true) order by relname
+        group by relname having count(tgfoid) < 3 and coalesce(bool_and(tgenabled in ('O', 'A')), true) order by relname
         """,
         ([*tables],),
     )
     found = dict(tx.cursor.fetchall())
     hypertables = find_hypertables(tx, [*found])
-    return [name for name, triggers in found.items() if triggers == 0 or name not in hypertables]
+    return [name for name, are_all_noted in found.items() if not are_all_noted or name not in hypertables]
 
 
 def is_watched(tx: Transaction, table: str) -> bool:

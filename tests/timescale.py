@@ -12,6 +12,7 @@ import pytest
 from psycopg2.extensions import make_dsn
 
 from db.connection import Transaction
+from db.external_changes import watch_table
 
 _URL = os.environ.get("TIMESCALE_TEST_URL", "")
 needs_timescale = pytest.mark.skipif(not _URL, reason="no TimescaleDB here: set TIMESCALE_TEST_URL to test that path")
@@ -41,13 +42,18 @@ def _execute(statement: str) -> None:
         connection.close()
 
 
-def compress_table(tx: Transaction, table: str) -> None:
-    """Turn a table with candles into a hypertable with chunks of two days, and compress all of them."""
+def compress_table(tx: Transaction, table: str, watched: bool = True) -> None:
+    """Turn a table with candles into a hypertable with chunks of two days, and compress all of them.
+
+    `watched`: external changes are noted there, as in tables of the present version.
+    """
     tx.cursor.execute("create extension if not exists timescaledb")
     tx.cursor.execute("set local ohlcv.own_change = 'on'")  # the candles are moved, which is no external change
     tx.cursor.execute(
         "select create_hypertable(%s, 'time', chunk_time_interval => interval '2 days', migrate_data => true)", (table,)
     )
+    if watched:
+        watch_table(tx, table.removeprefix("public."))  # hypertables have no triggers that are handed the rows
     tx.cursor.execute(f"alter table {table} set (timescaledb.compress, timescaledb.compress_orderby = 'time')")
     compress_chunks(tx, table)
 

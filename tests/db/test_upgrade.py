@@ -86,7 +86,7 @@ def old(request: pytest.FixtureRequest) -> Iterator[Database]:
         opened.callback(connected.close)
         for series in SAID_BEFORE if is_compressed else ():
             with connected.transaction("compress") as tx:
-                compress_table(tx, f"public.{series.table_name}")
+                compress_table(tx, f"public.{series.table_name}", watched=False)
         yield connected
 
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "check": "report what is missing, not at the exchange or damaged; reads only without --heal",
     "verify": "hold stored candles against the exchange, digit for digit",
     "status": "show each series, its candles, the newest of them, lag; reads only",
+    "server": "start or stop the embedded PostgreSQL by hand",
     "demo": "run a backfill offline, against a local replay exchange, into a database of its own",
 }
 """Each command's name, which is that of its file, and what it does."""

@@ -33,6 +33,8 @@ __all__ = [
     "open_for_reading",
     "open_for_writing",
     "shared_budget",
+    "start_embedded",
+    "stop_embedded",
 ]
 
 _NAME = "ohlcv_data_fetcher"
@@ -110,6 +112,21 @@ def shared_budget(address: DatabaseAddress, cancel_on_stop: CancelOnStop, exchan
     with open_database(address, cancel_on_stop) as database:
         exchange.share_budget(SharedWeight(database).reserve)
         yield
+
+
+def start_embedded(folder: Path, programs: Path | None) -> str:
+    """Start the embedded server of `folder` and return the line that opens it in psql. Raises DatabaseUnavailable.
+
+    `programs` is a folder with the programs of the PostgreSQL that made the data, where it is not the packaged one.
+    """
+    server = EmbeddedServer(folder, programs)
+    server.ensure_running()
+    return server.psql_line()
+
+
+def stop_embedded(folder: Path) -> bool:
+    """Stop the embedded server of `folder`; return whether there was one to stop. Raises DatabaseUnavailable."""
+    return EmbeddedServer(folder).stop()
 
 
 @contextmanager

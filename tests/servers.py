@@ -26,22 +26,14 @@ SERVER_OPTIONS = "-c fsync=off -c full_page_writes=off -c autovacuum=off -c max_
 OTHER_BINARIES = os.environ.get("TEST_POSTGRES_BIN", "")
 
 
-class _Server(EmbeddedServer):
-    """The server of TEST_POSTGRES_BIN where that is set. Clients stay the packaged ones: they serve every version."""
-
-    def _binary(self, name: str) -> str:
-        if OTHER_BINARIES and name in ("initdb", "pg_ctl"):  # which start the postgres beside them
-            return str(Path(OTHER_BINARIES).absolute() / name)
-        return super()._binary(name)
-
-
 @contextmanager
 def database_server(prefix: str = "ohlcv-long-") -> Iterator[EmbeddedServer]:
     """Start a server whose data lie in a new folder; at the end stop it, and only then remove that folder."""
     # Not below pytest's own temporary folder: another pytest that starts closes that to other users,
     # and as root the server runs as another user, who must be able to pass.
     folder = Path(tempfile.mkdtemp(prefix=prefix))
-    server = _Server(folder / "pg")
+    # Clients stay the packaged ones: they serve every version.
+    server = EmbeddedServer(folder / "pg", Path(OTHER_BINARIES).absolute() if OTHER_BINARIES else None)
     try:
         server.ensure_running(SERVER_OPTIONS)
         yield server

@@ -11,6 +11,7 @@ from commands.check import CheckRequest
 from commands.command_line import UsageError, parse_command_line
 from commands.demo import DemoRequest
 from commands.options import OutputOptions, Verbosity
+from commands.server import ServerRequest
 from commands.status import StatusRequest
 from commands.verify import UndoRequest, VerifyRequest
 from config.settings import load_settings
@@ -49,12 +50,16 @@ def test_a_backfill_of_symbols_yml_is_the_whole_file_unless_options_change_it(tm
     assert request(SYMBOLS_FILE=str(tmp_path / "none" / "symbols.yml")).wanted.wanted is None
 
 
-def test_check_status_verify_and_demo_become_values() -> None:
+def test_check_status_verify_server_and_demo_become_values() -> None:
     checked = request("check", *DAY, "--heal", "--gaps", "--quiet")
     assert checked == CheckRequest(None, RANGE, True, True, OutputOptions(verbosity=Verbosity.QUIET))
     shown = request("status", "--symbols", "BTCUSDT", "--verbose")
     wanted = Wanted((WantedSeries(parse_series("BTCUSDT/1m")),))
     assert shown == StatusRequest(wanted, OutputOptions(verbosity=Verbosity.VERBOSE))
+    assert request("server", "stop", EMBEDDED_PG_DIR="/data/pg") == ServerRequest(False, Path("/data/pg"))
+    started = request("server", "start", "/data/old", "--programs", "/pg/15/bin", "--quiet")
+    quiet = OutputOptions(verbosity=Verbosity.QUIET)
+    assert started == ServerRequest(True, Path("/data/old"), Path("/pg/15/bin"), quiet)
     assert request("verify", "--subset", "1/30") == VerifyRequest(part=parse_part("1/30"))
     assert request("verify", "--percent", "2.5", "--repair").share == Fraction("0.025")
     assert request("verify", "--against", "archive").against is AllowedSources.ARCHIVE
@@ -98,7 +103,7 @@ def test_what_leaves_no_trace_has_no_log_file() -> None:
         (("check", "--hael"), "(did you mean --heal?)"),
         (("--sybmols", "BTCUSDT"), "(did you mean --symbols?)"),
         (("verify", "--repiar"), "(did you mean --repair?)"),
-        (("frobnicate",), "there are backfill, check, verify, status, demo"),
+        (("frobnicate",), "there are backfill, check, verify, status, server, demo"),
     ],
 )
 def test_a_misspelt_word_gets_a_suggestion(argv: tuple[str, ...], told: str) -> None:

@@ -33,13 +33,20 @@ def check_report(checks: Sequence[SeriesCheck], shows_gaps: bool, output: Output
     stored, absent = sum(check.stored for check in checks), sum(check.not_at_exchange for check in checks)
     headline = f"{count_text(len(checks), 'series', 'series')} complete, {count_text(stored, 'candle')}"
     gaps = sum(len(check.gaps) for check in checks)
-    hint = f"check --gaps lists {count_text(gaps, 'gap')} with reason and evidence"
+    notes = []
+    if gaps and not (shows_gaps or output.is_verbose):
+        notes.append(f"check --gaps lists {count_text(gaps, 'gap')} with reason and evidence")
+    if hashed := sum(len(check.hashed) for check in checks if check.is_complete):
+        notes.append(
+            f"{count_text(hashed, 'ledger span')} had to be hashed, because nothing says that no other program changed "
+            "the candles; check --heal records that they are unchanged, so that this is done once"
+        )
     return Report(
         f"{headline}, {absent:,} not at the exchange" if absent else headline,
         _COLUMNS,
         rows,
         () if are_named else (_stale_together(stale),),
-        notes=(hint,) if gaps and not (shows_gaps or output.is_verbose or output.is_quiet) else (),
+        notes=() if output.is_quiet else tuple(notes),
         shows_all_details=shows_gaps,
     )
 

@@ -58,14 +58,15 @@ def watch_again(tx: Transaction, table: str) -> None:
 def find_unwatched(tx: Transaction, tables: Sequence[str]) -> list[str]:
     """Return those of `tables`, which exist, that lack a trigger, or have the one of version 5 where more is possible.
 
-    A table whose trigger was switched off is none of them: that stays as somebody wanted it.
+    A table whose trigger was switched off is none of them: that stays as somebody wanted it. Nor is one that this
+    user does not own, and so may not give a trigger.
     """
     tx.cursor.execute(
         """
         select relname, coalesce(bit_or(tgtype::integer) & 56 = 56, false) as are_all_noted
         from pg_class left join pg_trigger
             on tgrelid = pg_class.oid and tgfoid = 'public.ohlcv_note_external_change()'::regprocedure
-        where relnamespace = 'public'::regnamespace and relname = any(%s::name[])
+        where relnamespace = 'public'::regnamespace and relname = any(%s::name[]) and pg_has_role(relowner, 'usage')
         group by relname having count(tgfoid) < 3 and coalesce(bool_and(tgenabled in ('O', 'A')), true) order by relname
         """,
         ([*tables],),

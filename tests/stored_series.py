@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from candles import Row, batch_of, save_spans, stored_rows, truth_rows
@@ -89,10 +89,10 @@ class StoredSeries:
         plan = plan_series(wanted, symbols, stored, self.exchange, FetchPolicy(allowed, chunk_days=1))
         return GapRecheck(self.session("heal"), plan.options)
 
-    def backfill(self, run_id: str = "backfill") -> SeriesResult:
+    def backfill(self, run_id: str = "backfill", heals: bool = False) -> SeriesResult:
         """Bring the series from its span's start up to the exchange's last closed candle; return what was done."""
         self.begin_run()
-        options = backfill_options(run_id, self.addresses.state_dir)
+        options = replace(backfill_options(run_id, self.addresses.state_dir), heal_gaps=heals)
         wanted = [WantedSeries(self.series, self.span.start_ms)]
         now_ms = self.replay.clock.now_ms
         [result] = run_ohlcv_backfill(self.database, self.exchange, wanted, options, Observer(), now_ms).results

@@ -23,7 +23,7 @@ begin
             if moved = 0 then
                 create table public.ohlcv_ledger_overlaps (like public.ohlcv_ledger);
                 comment on table public.ohlcv_ledger_overlaps is
-                    'Ledger rows that overlapped earlier ones when that was still possible; nothing reads them';
+                    'OHLCV Data Fetcher: ledger rows that overlapped earlier ones when that was still possible; nothing reads them';
             end if;
             insert into public.ohlcv_ledger_overlaps select later.*;
             delete from public.ohlcv_ledger where id = later.id;

@@ -1,4 +1,4 @@
-"""The second step of a backfill: plans every series, creates tables, stores listing periods and clocks."""
+"""The second step of a backfill: plans every series, creates and watches tables, stores listing periods and clocks."""
 
 from __future__ import annotations
 
@@ -72,15 +72,20 @@ def prepare_tables(run: BackfillRun) -> None:
 def _watch_tables(run: BackfillRun) -> None:
     """Have external changes of every table noted, as precisely as it can be had, and keep the notes few.
 
-    That concerns tables that were adopted, or whose trigger was dropped, and all of them once after an upgrade.
+    That concerns tables that were adopted, or whose trigger was dropped, and all of them once after an upgrade. `check`
+    reads all values of a table that is not watched, and once those of a table that was not watched until now.
     """
     tables = [task.wanted.series.table_name for task in run.open_tasks if task.table_exists]
     try:
         with run.database.transaction("merge old notes of external changes") as tx:
             unwatched = find_unwatched(tx, tables)
             merge_old_notes(tx)
-        for table in unwatched:
+    except SeriesError as error:
+        _log.warning("notes of external changes stay as they were: %s", error)
+        return
+    for table in unwatched:
+        try:
             with run.database.transaction(f"note external changes of public.{table}") as tx:
                 watch_again(tx, table)
-    except SeriesError as error:  # the tables belong to another role, for example; check reads all values then
-        _log.warning("external changes of some tables are not noted: %s", error)
+        except SeriesError as error:  # candles can be stored all the same
+            _log.warning("table public.%s stays without its trigger: %s", table, error)

@@ -48,6 +48,7 @@ class SeriesCheck:
     doubled: int = 0
     altered: tuple[Span, ...] = ()  # ledger spans whose values no longer match their hash
     not_compared: tuple[Span, ...] = ()  # ledger spans without a hash: only `verify` can compare them
+    hashed: tuple[Span, ...] = ()  # ledger spans whose candles were hashed, as nothing says that they are unchanged
     gaps: tuple[Gap, ...] = ()  # those inside `spans` that are not healed
     faults: tuple[str, ...] = ()  # of the table itself
     external_change: str | None = None  # the last one: when, by whom
@@ -140,7 +141,7 @@ def _compare(
     faults = []
     if survey.off_grid and (moved := sum(count_between_milliseconds(tx, table, span) for span in to_check)):
         faults.append(f"{moved:,} rows open between two milliseconds, where no source has a candle")
-    altered, not_compared = _values(tx, table, entries, spans, [*unexplained, *(span for span, _ in extra)])
+    altered, not_compared, hashed = _values(tx, table, entries, spans, [*unexplained, *(span for span, _ in extra)])
     return SeriesCheck(
         row,
         tuple(spans),
@@ -155,6 +156,7 @@ def _compare(
         doubled=0 if has_key(tx, table) else count_doubles(tx, table),
         altered=tuple(altered),
         not_compared=tuple(not_compared),
+        hashed=tuple(hashed),
         gaps=tuple(gaps),
         faults=tuple(faults),
         external_change=last_external_change(tx, table),
@@ -222,19 +224,19 @@ def _surplus(
 
 def _values(
     tx: Transaction, table: str, entries: Sequence[LedgerEntry], spans: Sequence[Span], known_wrong: Sequence[Span]
-) -> tuple[list[Span], list[Span]]:
-    """Return the ledger spans whose values differ from those committed, and those without a hash.
+) -> tuple[list[Span], list[Span], list[Span]]:
+    """Return the ledger spans whose values differ from those committed, those without a hash, and those hashed here.
 
     Only spans with possible external changes are read: a trigger records these, and without the trigger
     all spans are read. Where rows are missing or too many (`known_wrong`), the hash cannot match and is not reported.
     """
     watched = is_watched(tx, table)
     touched = [entry for entry in entries if inside([entry.span], spans)]
+    doubtful = [e for e in touched if e.content_hash is not None and not (watched and e.is_hash_checked)]
     altered = []
-    for entry in touched:
-        if entry.content_hash is None or (watched and entry.is_hash_checked):
-            continue
+    for entry in doubtful:
         rows, content = hash_stored(tx, table, entry.span)
         if content != entry.content_hash and (rows == entry.rows or not inside([entry.span], known_wrong)):
             altered.append(entry.span)
-    return altered, [entry.span for entry in touched if entry.content_hash is None]
+    without_hash = [entry.span for entry in touched if entry.content_hash is None]
+    return altered, without_hash, [entry.span for entry in doubtful]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 import pyarrow as pa
 from psycopg2 import sql
@@ -41,9 +42,8 @@ def save_spans(
 
 def truth_rows(rows: Sequence[Sequence[object]]) -> list[Row]:
     """Return 12-item exchange rows as (open time, nine values as text), in the order of SCHEMA."""
-    return [
-        tuple(str(row[ROW_POSITIONS[name]]) if name != "open_time" else row[0] for name in SCHEMA.names) for row in rows
-    ]
+    values = itemgetter(*(ROW_POSITIONS[name] for name in SCHEMA.names[1:]))
+    return [(row[0], *map(str, values(row))) for row in rows]
 
 
 def stored_rows(tx: Transaction, table: str) -> list[Row]:

@@ -6,7 +6,7 @@ from ohlcv_data_fetcher import _keep_memory_low
 
 _keep_memory_low()
 
-import rich.logging  # noqa: E402
+import rich.logging  # noqa: E402, F401
 
 import commands.backfill  # noqa: E402
 import commands.check  # noqa: E402

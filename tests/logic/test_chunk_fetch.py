@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 from candles import truth_rows
+from generated import generated_store
 
 from core.archives import Cadence, Period, month_of
 from core.binance.archives import file_stem, folder
@@ -42,8 +43,7 @@ NOW_MS = parse_time("2024-05-01T10:00")
 
 @pytest.fixture
 def replay() -> Iterator[ReplayExchange]:
-    store = CandleStore()
-    store.add(BTC, generate_series(BTC, Span(MONTH.start_ms, NOW_MS), 3))
+    store = generated_store(BTC, Span(MONTH.start_ms, NOW_MS), 3)
     with ReplayExchange(store, ReplayClock(NOW_MS, speed=0.0)) as exchange:
         yield exchange
 

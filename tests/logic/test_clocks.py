@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from generated import generated_store
 from stored_series import StoredSeries, stored_series
 
 from core.instrument import ExchangeName, Market
@@ -15,8 +16,6 @@ from core.sources import AllowedSources
 from core.times import MS_PER_DAY, MS_PER_MINUTE, parse_time
 from db.connection import Database
 from db.exchange_clock import load_exchange_now_ms
-from demo.candle_store import CandleStore
-from demo.generated_market import generate_series
 from logic.clocks import keep_clocks
 from logic.verify.verification import VerifyObserver
 from logic.verify.verify_run import VerifyOptions, run_verify
@@ -28,8 +27,7 @@ NOW_MS = SPAN.end_ms + MS_PER_DAY
 
 @pytest.fixture
 def stored(database: Database, tmp_path: Path) -> Iterator[StoredSeries]:
-    store = CandleStore()
-    store.add(SERIES, generate_series(SERIES, Span(SPAN.start_ms, NOW_MS), 1))
+    store = generated_store(SERIES, Span(SPAN.start_ms, NOW_MS), 1)
     with stored_series(database, tmp_path, store, SERIES, SPAN, NOW_MS) as one:
         yield one
 

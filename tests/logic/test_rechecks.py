@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from generated import generated_store
 from stored_series import StoredSeries, stored_series
 
 from core.errors import SeriesError
@@ -30,11 +31,8 @@ LATE_MS = parse_time("2024-05-20T12:00")  # everything has long been published
 MANY = 1_000_000
 
 
-def store_of(*series: Series, span: Span = SPAN, halts: tuple[Span, ...] = (HALT,)) -> CandleStore:
-    store = CandleStore()
-    for one in series or (BTC,):
-        store.add(one, generate_series(one, Span(span.start_ms - MS_PER_DAY, span.end_ms + MS_PER_DAY), 1, halts=halts))
-    return store
+def store_of(series: Series = BTC, span: Span = SPAN, halts: tuple[Span, ...] = (HALT,)) -> CandleStore:
+    return generated_store(series, Span(span.start_ms - MS_PER_DAY, span.end_ms + MS_PER_DAY), 1, halts)
 
 
 @pytest.fixture

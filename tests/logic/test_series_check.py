@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from generated import generated_store
 from stored_series import StoredSeries, stored_series
 
 from core.listing import ListingPeriod
@@ -20,8 +21,6 @@ from db.catalog import update_listing
 from db.connection import Database, Transaction
 from db.exchange_clock import load_exchange_now_ms
 from db.ledger import load_entries, set_hash_checked, snapshot_of
-from demo.candle_store import CandleStore
-from demo.generated_market import generate_series
 from logic.clocks import keep_clocks
 from logic.gaps.checker import fill_missing
 from logic.gaps.series_check import SeriesCheck, check_series
@@ -225,8 +224,7 @@ def sound(database: Database, tmp_path: Path, text: str) -> AbstractContextManag
     halts, off_grid = ((HALT,), (OFF_GRID,)) if fine else ((), ())
     if fine:  # a stretch off the grid begins after a halt
         halts = (Span(OFF_GRID.start_ms - 5 * MS_PER_MINUTE, OFF_GRID.start_ms + MS_PER_MINUTE), HALT)
-    store = CandleStore()
-    store.add(series, generate_series(series, span, 1, halts=halts, off_grid=off_grid))
+    store = generated_store(series, span, 1, halts, off_grid)
     # Pieces that came by REST would be folded into one.
     source = Source.ARCHIVE_DAILY
     return stored_series(database, tmp_path, store, series, span, NOW_MS, thirds(series, span), source)
@@ -390,8 +388,7 @@ def test_candles_that_have_not_closed_by_the_exchanges_clock_are_not_missing(
     """The server's own clock, years ahead of the replay exchange's, would expect thousands of them."""
     series = parse_series("um:BTCUSDT/1h")
     span = Span(NOW_MS - 5 * MS_PER_DAY, NOW_MS)
-    store = CandleStore()
-    store.add(series, generate_series(series, span, 1))
+    store = generated_store(series, span, 1)
     with stored_series(database, tmp_path, store, series, span, NOW_MS + 10_000) as stored:
         keep_clocks(database, stored.exchange, [(series.exchange, series.market)])
         row = stored.catalog_row()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from candles import stored_rows
+from generated import generated_store
 from stored_series import StoredSeries, stored_series
 from timescale import STORAGES, compress_chunks, compress_table
 
@@ -17,8 +18,6 @@ from core.sources import AllowedSources
 from core.times import MS_PER_HOUR, from_datetime, parse_time, to_datetime
 from db.commit import CommitContext
 from db.corrections import undo_corrections
-from demo.candle_store import CandleStore
-from demo.generated_market import generate_series
 from logic.gaps.checker import fill_missing
 from logic.verify.verification import SeriesVerification, VerifyObserver
 from logic.verify.verify_run import VerifyOptions, run_verify
@@ -48,8 +47,7 @@ def storage(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def stored(storage: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoredSeries]:
-    store = CandleStore()
-    store.add(SERIES, generate_series(SERIES, Span(SPAN.start_ms, NOW_MS), 1))
+    store = generated_store(SERIES, Span(SPAN.start_ms, NOW_MS), 1)
     database = request.getfixturevalue("database" if storage == "plain" else "timescale")
     with stored_series(database, tmp_path, store, SERIES, SPAN, NOW_MS) as one:
         if storage == "compressed":

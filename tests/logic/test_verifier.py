@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from candles import batch_of, save_spans, truth_rows
+from generated import generated_store
 from stored_series import StoredSeries, stored_series
 
 from core.archives import Period, day_of, month_of
@@ -48,10 +49,8 @@ MANY = 1_000_000
 
 
 def store_of(series: Series = BTC, span: Span = SPAN, halts: tuple[Span, ...] = (HALT,)) -> CandleStore:
-    store = CandleStore()
     whole = Span(span.start_ms - 40 * MS_PER_DAY, span.end_ms + MS_PER_DAY)
-    store.add(series, generate_series(series, whole, 1, halts=halts))
-    return store
+    return generated_store(series, whole, 1, halts)
 
 
 @contextmanager

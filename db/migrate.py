@@ -124,8 +124,8 @@ def _require_free_names(tx: Transaction, address: str) -> None:
 def _say_what_is_shared(tx: Transaction) -> None:
     if find_marked(tx, ["symbols"]) == {"symbols": False}:
         _log.warning(
-            "public.symbols is not this program's and stays as it is; only a run without symbols.yml reads it, "
-            "as the list of what to fetch"
+            "public.symbols is not this program's and stays as it is; a run without symbols.yml reads it as the list "
+            "of what to fetch, if it has a column symbol"
         )
     if find_marked(tx, ["ohlcv"]) == {"ohlcv": False}:
         _log.warning("public.ohlcv is not this program's and stays as it is; there is no view over all series here")

@@ -31,6 +31,7 @@ from core.fetched import FetchedSpan, SpanRecord
 from core.ranges import Span
 from core.sources import Source
 from core.times import MS_PER_DAY, add_months, iso_ms
+from core.timescale import TimescaleUse
 from core.wanted import WantedSeries
 from db.catalog import sync_symbols
 from db.commit import CommitContext
@@ -39,7 +40,7 @@ from db.embedded import EmbeddedServer
 from db.ledger import insert_entry
 from db.migrate import migrate
 from db.schema import create_table_if_not_exists
-from db.timescale import use_timescale_if_there
+from db.timescale import use_timescale
 from demo.candle_store import CandleStore
 from demo.clock import ReplayClock
 from demo.recordings import read_rows
@@ -253,8 +254,7 @@ def measure_timescale(url: str, archives: list[Archive], candles: int, truth: st
     """Measure the hypertable, uncompressed and compressed."""
     with own_database(url) as database:
         migrate(database)
-        if not use_timescale_if_there(database):
-            raise SystemExit("the server that TIMESCALE_TEST_URL names has no TimescaleDB")
+        use_timescale(database, TimescaleUse.ON)
         series_id = make_hypertable_series(database)
         save_all(database, CommitContext(series_id, TABLE, "benchmark", START_MS), archives)
         vacuum(url, database)

@@ -74,13 +74,14 @@ def backfill_options(
 ) -> BackfillOptions:
     """Return what a backfill needs to know."""
     settings = context.settings
+    timescale = enable_timescale(database, settings.timescale)
     return BackfillOptions(
         run_id=context.run_id,
         policy=FetchPolicy(allowed, settings.chunk_days),
         workers=settings.fetch_workers,
         heal_gaps=heal_gaps,
         replaces_catalog=replaces_catalog,
-        timescale=enable_timescale(database),
-        compress_after_days=settings.compress_after_days,
+        timescale=timescale is not None,
+        compress_after_days=settings.compress_after_days if timescale and timescale.can_compress else 0,
         state_dir=settings.state_dir,
     )

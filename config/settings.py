@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 from core.errors import ConfigurationError
 from core.intervals import INTERVALS
 from core.times import format_ms, parse_time
+from core.timescale import TimescaleUse
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -56,6 +57,7 @@ class Settings:
     state_dir: Path
     log_dir: Path
     log_level: str
+    timescale: TimescaleUse
     compress_after_days: int
     secrets: tuple[str, ...] = field(default=(), repr=False)  # texts that no message may show
 
@@ -163,6 +165,12 @@ SETTINGS = (
     Setting("LOG_DIR", "logs", "Rotating run logs", _path),
     Setting("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR", _one_of("DEBUG", "INFO", "WARNING", "ERROR")),
     Setting(
+        "TIMESCALE",
+        TimescaleUse.AUTO.value,
+        "Make new tables hypertables: auto (where the database has TimescaleDB), on or off",
+        _one_of(*(one.value for one in TimescaleUse)),
+    ),
+    Setting(
         "TIMESCALE_COMPRESS_AFTER_DAYS",
         "90",
         "Age at which TimescaleDB compresses a chunk; 0: never",
@@ -209,6 +217,7 @@ def load_settings(environment: Mapping[str, str], env_file: Path | None = PROJEC
         state_dir=values["STATE_DIR"],
         log_dir=values["LOG_DIR"],
         log_level=values["LOG_LEVEL"],
+        timescale=TimescaleUse(values["TIMESCALE"]),
         compress_after_days=values["TIMESCALE_COMPRESS_AFTER_DAYS"],
         secrets=_secrets(values),
     )

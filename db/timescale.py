@@ -9,53 +9,71 @@ from datetime import timedelta
 import psycopg2
 from psycopg2 import sql
 
-from core.errors import FetcherError
+from core.errors import DatabaseUnavailable, FetcherError
 from core.intervals import Interval
-from core.times import MS_PER_DAY
+from core.times import MS_PER_DAY, from_datetime
+from core.timescale import TimescaleEdition, TimescaleUse
 from db.connection import Database, Transaction, fetch_one
 from db.locks import lock_schema
 
 _log = logging.getLogger(__name__)
 
 # About a month of 1m candles. Measured: with chunks of 7 to 30 days of 1m, inserts are as fast as into a plain table;
-# chunks of one day cost 20-80 % more time and 29 % more space.
+# chunks of one day cost 20-80 % more time and 29 % more space. Of 1s a week, so that a transaction can read a whole
+# history: each chunk takes up to four locks.
 _CANDLES_PER_CHUNK = 43_200
+_SHORTEST_CHUNK_MS = 7 * MS_PER_DAY
 
 
-def use_timescale_if_there(database: Database) -> bool:
-    """Return whether this database has TimescaleDB; create the extension if possible and allowed."""
-    try:
-        with database.transaction("look for TimescaleDB") as tx:
-            if _is_only_preloaded(tx):
-                lock_schema(tx)
-                tx.cursor.execute("create extension if not exists timescaledb")
-            tx.cursor.execute("select extversion from pg_extension where extname = 'timescaledb'")
-            found = tx.cursor.fetchone()
-    except FetcherError as error:
-        cause = error.__cause__
-        if not isinstance(cause, psycopg2.Error) or cause.pgcode is None:
-            raise  # the connection is lost: nothing else would work either
-        _log.info("storage: plain PostgreSQL (TimescaleDB cannot be enabled: %s)", error)
-        return False
+def use_timescale(database: Database, use: TimescaleUse) -> TimescaleEdition | None:
+    """Return which edition new tables use; None: they are plain tables.
+
+    With ON the extension is created if need be, otherwise never: a server may have it for another of its databases.
+    Raises DatabaseUnavailable when it is to be ON and cannot be had.
+    """
+    if use is TimescaleUse.OFF:
+        _log.info("storage: plain PostgreSQL (TIMESCALE=off)")
+        return None
+    if use is TimescaleUse.ON:
+        _create_extension(database)
+    with database.transaction("look for TimescaleDB") as tx:
+        tx.cursor.execute(
+            "select extversion, current_setting('timescaledb.license', true) from pg_extension"
+            " where extname = 'timescaledb'"
+        )
+        found = tx.cursor.fetchone()
     if found is None:
-        _log.info("storage: plain PostgreSQL (no extension timescaledb in this database)")
-        return False
-    _log.info("storage: TimescaleDB %s", found[0])
-    return True
+        _log.info("storage: plain PostgreSQL (no extension timescaledb in this database; TIMESCALE=on creates it)")
+        return None
+    version, licence = found
+    edition = TimescaleEdition.COMMUNITY if licence == "timescale" else TimescaleEdition.APACHE
+    compresses = "" if edition.can_compress else ", which cannot compress: tables are hypertables without compression"
+    _log.info("storage: TimescaleDB %s, %s edition%s", version, edition.value, compresses)
+    return edition
 
 
-def _is_only_preloaded(tx: Transaction) -> bool:
-    # Creating the extension ends the connection when its library is not preloaded, so this is checked first.
-    # Users who may not read that setting get no row here and have to create the extension themselves.
-    tx.cursor.execute(
-        """
-        select exists (select from pg_available_extensions
-                       where name = 'timescaledb' and installed_version is null)
-           and exists (select from pg_settings
-                       where name = 'shared_preload_libraries' and setting like '%timescaledb%')
-        """
-    )
-    return bool(fetch_one(tx)[0])
+def _create_extension(database: Database) -> None:
+    try:
+        with database.transaction("create the extension timescaledb") as tx:
+            lock_schema(tx)
+            tx.cursor.execute("select exists (select from pg_extension where extname = 'timescaledb')")
+            if fetch_one(tx)[0]:
+                return
+            # Creating it ends the connection when its library, which has this setting, is not preloaded.
+            tx.cursor.execute("select current_setting('timescaledb.disable_load', true) is not null")
+            if not fetch_one(tx)[0]:
+                raise DatabaseUnavailable(
+                    f"TIMESCALE=on, but the server at {database.address} has not loaded TimescaleDB: install it and "
+                    "add timescaledb to shared_preload_libraries, or set TIMESCALE=auto"
+                )
+            tx.cursor.execute("create extension timescaledb")
+    except FetcherError as error:
+        if not isinstance(error.__cause__, psycopg2.Error) or error.__cause__.pgcode is None:
+            raise  # said already, or the connection is lost
+        raise DatabaseUnavailable(
+            f"TIMESCALE=on, but {error}; let the owner of the database run `create extension timescaledb`, "
+            "or set TIMESCALE=auto"
+        ) from error
 
 
 def find_hypertables(tx: Transaction, tables: Sequence[str]) -> set[str]:
@@ -73,7 +91,7 @@ def find_hypertables(tx: Transaction, tables: Sequence[str]) -> set[str]:
 
 def make_hypertable(tx: Transaction, table: str, interval: Interval, compress_after_days: int) -> None:
     """Turn the new, empty `table` into a hypertable; compress chunks after `compress_after_days` (0: never)."""
-    chunk_ms = max(MS_PER_DAY, _CANDLES_PER_CHUNK * interval.typical_ms)
+    chunk_ms = max(_SHORTEST_CHUNK_MS, _CANDLES_PER_CHUNK * interval.typical_ms)
     chunk = timedelta(milliseconds=chunk_ms)
     tx.cursor.execute(
         "select create_hypertable(('public.' || quote_ident(%s))::regclass, 'time', chunk_time_interval => %s)",
@@ -89,6 +107,23 @@ def make_hypertable(tx: Transaction, table: str, interval: Interval, compress_af
             "select add_compression_policy(('public.' || quote_ident(%s))::regclass, %s)",
             (table, timedelta(days=compress_after_days)),
         )
+
+
+def find_dropped_before(tx: Transaction, tables: Sequence[str]) -> dict[str, int]:
+    """Return by table before when (epoch ms) candles are dropped by somebody's retention policy; most have none."""
+    tx.cursor.execute("select to_regclass('timescaledb_information.jobs') is not null")
+    if not fetch_one(tx)[0]:
+        return {}
+    tx.cursor.execute(
+        """
+        select hypertable_name, max(now() - (config ->> 'drop_after')::interval) from timescaledb_information.jobs
+        where proc_name = 'policy_retention' and scheduled and hypertable_schema = 'public'
+          and hypertable_name = any(%s::name[]) and config ? 'drop_after'
+        group by hypertable_name
+        """,
+        ([*tables],),
+    )
+    return {name: from_datetime(horizon) for name, horizon in tx.cursor.fetchall()}
 
 
 def lift_decompression_limit(tx: Transaction) -> None:

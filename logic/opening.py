@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.errors import DatabaseUnavailable
+from core.timescale import TimescaleEdition, TimescaleUse
 from db.connection import Database
 from db.embedded import EmbeddedServer
 from db.migrate import is_migrated, migrate
 from db.shared_weight import SharedWeight
-from db.timescale import use_timescale_if_there
+from db.timescale import use_timescale
 from fetcher.addresses import ExchangeAddresses
 from fetcher.exchanges import open_exchange
 from fetcher.source import ExchangeSource
@@ -98,9 +99,9 @@ def open_for_reading(address: DatabaseAddress, cancel_on_stop: CancelOnStop) -> 
         yield database if is_there else None
 
 
-def enable_timescale(database: Database) -> bool:
-    """Return whether new tables become hypertables; enable TimescaleDB if the server has it."""
-    return use_timescale_if_there(database)
+def enable_timescale(database: Database, use: TimescaleUse) -> TimescaleEdition | None:
+    """Return which edition of TimescaleDB new tables use; None: they are plain tables. Raises DatabaseUnavailable."""
+    return use_timescale(database, use)
 
 
 @contextmanager

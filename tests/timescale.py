@@ -14,8 +14,10 @@ from psycopg2.extensions import make_dsn
 from db.connection import Transaction
 from db.external_changes import watch_table
 
-_URL = os.environ.get("TIMESCALE_TEST_URL", "")
-needs_timescale = pytest.mark.skipif(not _URL, reason="no TimescaleDB here: set TIMESCALE_TEST_URL to test that path")
+TIMESCALE_URL = os.environ.get("TIMESCALE_TEST_URL", "")
+needs_timescale = pytest.mark.skipif(
+    not TIMESCALE_URL, reason="no TimescaleDB here: set TIMESCALE_TEST_URL to test that path"
+)
 
 # For tests of a table's behaviour that has to be the same with and without TimescaleDB.
 STORAGES = ["plain", pytest.param("compressed", marks=needs_timescale)]
@@ -27,13 +29,13 @@ def timescale_database() -> Iterator[str]:
     name = f"ohlcv_test_{uuid.uuid4().hex[:12]}"
     _execute(f"create database {name}")
     try:
-        yield make_dsn(_URL, dbname=name)
+        yield make_dsn(TIMESCALE_URL, dbname=name)
     finally:
         _execute(f"drop database {name} with (force)")
 
 
 def _execute(statement: str) -> None:
-    connection = psycopg2.connect(_URL)
+    connection = psycopg2.connect(TIMESCALE_URL)
     connection.autocommit = True
     try:
         with connection.cursor() as cursor:
@@ -43,7 +45,7 @@ def _execute(statement: str) -> None:
 
 
 def compress_table(tx: Transaction, table: str, watched: bool = True) -> None:
-    """Turn a table with candles into a hypertable with chunks of two days, and compress all of them.
+    """Turn a table with candles into a hypertable with chunks of two days, and compress all of them, where that can be.
 
     `watched`: external changes are noted there, as in tables of the present version.
     """
@@ -54,10 +56,19 @@ def compress_table(tx: Transaction, table: str, watched: bool = True) -> None:
     )
     if watched:
         watch_table(tx, table.removeprefix("public."))  # hypertables have no triggers that are handed the rows
-    tx.cursor.execute(f"alter table {table} set (timescaledb.compress, timescaledb.compress_orderby = 'time')")
+    if can_compress(tx):
+        tx.cursor.execute(f"alter table {table} set (timescaledb.compress, timescaledb.compress_orderby = 'time')")
     compress_chunks(tx, table)
 
 
 def compress_chunks(tx: Transaction, table: str) -> None:
-    """Compress all chunks of a hypertable, those too of which rows were changed since."""
-    tx.cursor.execute("select compress_chunk(chunk) from show_chunks(%s) as chunk", (table,))
+    """Compress all chunks of a hypertable, those too of which rows were changed since; not in the Apache edition."""
+    if can_compress(tx):
+        tx.cursor.execute("select compress_chunk(chunk) from show_chunks(%s) as chunk", (table,))
+
+
+def can_compress(tx: Transaction) -> bool:
+    """Whether this is the community edition; the Apache edition has hypertables alone."""
+    tx.cursor.execute("select current_setting('timescaledb.license', true) = 'timescale'")
+    [(answer,)] = tx.cursor.fetchall()
+    return bool(answer)

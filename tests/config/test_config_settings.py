@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from config.settings import PROJECT_ROOT, SETTINGS, Settings, load_settings
 from core.errors import ConfigurationError
 from core.times import parse_time
+from core.timescale import TimescaleUse
 
 INTERVALS = "1s, 1m, 3m, 5m, 15m, 30m, 1h, 2h, 4h, 6h, 8h, 12h, 1d, 3d, 1w, 1M"
 URL = "an http:// or https:// address"
@@ -56,6 +57,7 @@ def test_defaults() -> None:
     assert found.symbols_file == PROJECT_ROOT / "symbols.yml"
     assert (found.state_dir, found.log_dir) == (PROJECT_ROOT / "state", PROJECT_ROOT / "logs")
     assert (found.log_level, found.compress_after_days) == ("INFO", 90)
+    assert found.timescale is TimescaleUse.AUTO
     assert found.secrets == ()
 
 
@@ -139,6 +141,7 @@ def test_dollar_signs_in_the_env_file_are_only_dollar_signs(env_file: Callable[[
         ("START_DATE", "1504224000", "an ISO date or time, UTC, such as 2023-01-31 or 2023-01-31T14:30"),
         ("END_DATE", "now", "an ISO date or time, UTC, such as 2023-01-31 or 2023-01-31T14:30"),
         ("LOG_LEVEL", "info", "one of DEBUG, INFO, WARNING, ERROR"),
+        ("TIMESCALE", "yes", "one of auto, on, off"),
         ("TIMESCALE_COMPRESS_AFTER_DAYS", "-1", "a whole number from 0 to 36500"),
     ],
 )
@@ -163,6 +166,7 @@ def test_a_wrong_value_in_the_env_file_is_named_too(env_file: Callable[[str], Pa
         ("CHUNK_DAYS", "31", "chunk_days", 31),
         ("DEFAULT_LIMIT", "1500", "default_limit", 1500),
         ("DEFAULT_INTERVAL", "1M", "default_interval", "1M"),
+        ("TIMESCALE", "off", "timescale", TimescaleUse.OFF),
         ("TIMESCALE_COMPRESS_AFTER_DAYS", "0", "compress_after_days", 0),
         ("BINANCE_ARCHIVE_URL", "http://127.0.0.1:8080/", "archive_url", "http://127.0.0.1:8080"),
         ("START_DATE", "2017-08-17T04:00", "start_ms", 1502942400000),

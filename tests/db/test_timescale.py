@@ -2,59 +2,103 @@
 
 from __future__ import annotations
 
+import pytest
 from candles import generated_batch, save_spans, stored_rows
-from timescale import compress_chunks, needs_timescale
+from psycopg2.extensions import make_dsn
+from timescale import TIMESCALE_URL, can_compress, compress_chunks, needs_timescale
 
 from core.candles import content_hash
+from core.errors import DatabaseUnavailable
 from core.fetched import FetchedSpan
 from core.ranges import Span, TimeRange
 from core.series import parse_series
 from core.sources import Source
 from core.times import MS_PER_MINUTE, parse_time, to_datetime
+from core.timescale import TimescaleEdition, TimescaleUse
 from core.wanted import WantedSeries
 from db.catalog import load_catalog, sync_symbols
 from db.commit import CommitContext
 from db.connection import Database
 from db.corrections import correct_candles, undo_corrections
-from db.external_changes import is_watched
+from db.external_changes import find_unwatched, is_watched
 from db.ledger import hash_stored
 from db.operations import SaveResult
 from db.schema import create_table_if_not_exists, find_tables, refresh_all_series_view
-from db.timescale import use_timescale_if_there
+from db.timescale import use_timescale
 from logic.gaps.series_check import check_series
 
 BTC = parse_series("BTCUSDT")
 TWO_MONTHS = Span(parse_time("2024-01-01"), parse_time("2024-03-01"))
 
 
+def compress_after(edition: TimescaleEdition | None) -> int:
+    """Return the days that a table of the edition is given."""
+    assert edition is not None
+    return 90 if edition.can_compress else 0
+
+
 @needs_timescale
-def test_the_extension_is_created_and_used(timescale: Database) -> None:
-    assert use_timescale_if_there(timescale)
-    assert use_timescale_if_there(timescale)
+def test_the_extension_is_used_where_it_is_and_created_only_when_that_is_wanted(timescale: Database) -> None:
+    assert use_timescale(timescale, TimescaleUse.AUTO) is None
+    edition = use_timescale(timescale, TimescaleUse.ON)
+    assert edition is not None
+    assert use_timescale(timescale, TimescaleUse.ON) is use_timescale(timescale, TimescaleUse.AUTO) is edition
+    assert use_timescale(timescale, TimescaleUse.OFF) is None
+    with timescale.transaction("look") as tx:
+        assert edition.can_compress == can_compress(tx)
+
+
+@needs_timescale
+def test_new_tables_are_hypertables_compressed_where_the_edition_can(timescale: Database) -> None:
+    edition = use_timescale(timescale, TimescaleUse.ON)
+    assert edition is not None
     with timescale.transaction("create") as tx:
         for text in ("BTCUSDT", "BTCUSDT/1M", "BTCUSDT/1s", "um:币安人生USDT/1h"):
-            create_table_if_not_exists(tx, parse_series(text), timescale=True, compress_after_days=90)
+            days = compress_after(edition)
+            create_table_if_not_exists(tx, parse_series(text), timescale=True, compress_after_days=days)
         tx.cursor.execute("select hypertable_name, time_interval from timescaledb_information.dimensions order by 1")
         found = {name: interval.days for name, interval in tx.cursor.fetchall()}
         tx.cursor.execute("select count(*) from timescaledb_information.jobs where proc_name = 'policy_compression'")
-        assert tx.cursor.fetchone() == (4,)
+        assert tx.cursor.fetchone() == (4 if edition.can_compress else 0,)
+        assert find_unwatched(tx, list(found)) == []
+        assert all(is_watched(tx, table) for table in found)
     assert found["ohlcv_btcusdt"] == 30
-    assert found["ohlcv_btcusdt_1s"] == 1
+    assert found["ohlcv_btcusdt_1s"] == 7
     assert set(found) == {"ohlcv_btcusdt", "ohlcv_btcusdt_1mo", "ohlcv_btcusdt_1s", "ohlcv_um_币安人生usdt_1h"}
 
 
 @needs_timescale
+def test_a_role_that_may_not_create_the_extension_is_told_what_to_do(timescale: Database) -> None:
+    with timescale.transaction("prepare") as tx:
+        tx.cursor.execute("select current_database()")
+        [(name,)] = tx.cursor.fetchall()
+        tx.cursor.execute("drop role if exists candle_reader; create role candle_reader login")
+    poor = Database.connect(make_dsn(TIMESCALE_URL, dbname=name, user="candle_reader"), {}, "tests")
+    try:
+        assert use_timescale(poor, TimescaleUse.AUTO) is None
+        with pytest.raises(
+            DatabaseUnavailable, match=r"TIMESCALE=on, but .*create extension timescaledb.*TIMESCALE=auto"
+        ):
+            use_timescale(poor, TimescaleUse.ON)
+    finally:
+        poor.close()
+        with timescale.transaction("drop") as tx:
+            tx.cursor.execute("drop owned by candle_reader; drop role candle_reader")
+
+
+@needs_timescale
 def test_backfilling_into_compressed_chunks_loses_and_doubles_nothing(timescale: Database) -> None:
-    use_timescale_if_there(timescale)
+    days = compress_after(use_timescale(timescale, TimescaleUse.ON))
     batch = generated_batch(BTC, TWO_MONTHS)
     some = Span(TWO_MONTHS.start_ms + 20_000 * MS_PER_MINUTE, TWO_MONTHS.start_ms + 60_000 * MS_PER_MINUTE)
     with timescale.transaction("prepare") as tx:
         series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
-        create_table_if_not_exists(tx, BTC, timescale=True, compress_after_days=90)
+        create_table_if_not_exists(tx, BTC, timescale=True, compress_after_days=days)
         refresh_all_series_view(tx)
         save_spans(tx, series_id, BTC.table_name, [FetchedSpan(some, batch.within(some), Source.REST)], "a", 0)
     with timescale.transaction("compress") as tx:
-        tx.cursor.execute("select count(compress_chunk(c)) from show_chunks('public.ohlcv_btcusdt') c")
+        compress_chunks(tx, "public.ohlcv_btcusdt")
+        tx.cursor.execute("select count(*) from show_chunks('public.ohlcv_btcusdt')")
         assert tx.cursor.fetchone()[0] >= 2
     with timescale.transaction("save") as tx:
         tx.cursor.execute("delete from public.ohlcv_ledger")
@@ -70,17 +114,17 @@ def test_backfilling_into_compressed_chunks_loses_and_doubles_nothing(timescale:
 
 @needs_timescale
 def test_a_hole_in_a_compressed_chunk_is_filled_by_copying_straight_into_it(timescale: Database) -> None:
-    use_timescale_if_there(timescale)
+    days = compress_after(use_timescale(timescale, TimescaleUse.ON))
     batch = generated_batch(BTC, TWO_MONTHS)
     day = Span(parse_time("2024-01-10"), parse_time("2024-01-11"))
     around = [Span(TWO_MONTHS.start_ms, day.start_ms), Span(day.end_ms, TWO_MONTHS.end_ms)]
     with timescale.transaction("prepare") as tx:
         series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
-        create_table_if_not_exists(tx, BTC, timescale=True, compress_after_days=90)
+        create_table_if_not_exists(tx, BTC, timescale=True, compress_after_days=days)
         spans = [FetchedSpan(span, batch.within(span), Source.REST) for span in around]
         save_spans(tx, series_id, BTC.table_name, spans, "a", 0)
     with timescale.transaction("compress") as tx:
-        tx.cursor.execute("select compress_chunk(c) from show_chunks('public.ohlcv_btcusdt') c")
+        compress_chunks(tx, "public.ohlcv_btcusdt")
     for result in (SaveResult(inserted=1440), SaveResult(equal=1440)):
         with timescale.transaction("save") as tx:
             tx.cursor.execute("delete from public.ohlcv_ledger")
@@ -92,14 +136,14 @@ def test_a_hole_in_a_compressed_chunk_is_filled_by_copying_straight_into_it(time
 
 @needs_timescale
 def test_hands_in_compressed_chunks_are_seen_and_corrected(timescale: Database) -> None:
-    use_timescale_if_there(timescale)
+    days = compress_after(use_timescale(timescale, TimescaleUse.ON))
     batch = generated_batch(BTC, TWO_MONTHS)
     with timescale.transaction("prepare") as tx:
         series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
-        create_table_if_not_exists(tx, BTC, timescale=True, compress_after_days=90)
+        create_table_if_not_exists(tx, BTC, timescale=True, compress_after_days=days)
         save_spans(tx, series_id, BTC.table_name, [FetchedSpan(TWO_MONTHS, batch, Source.REST)], "a", 0)
     with timescale.transaction("compress") as tx:
-        tx.cursor.execute("select compress_chunk(c) from show_chunks('public.ohlcv_btcusdt') c")
+        compress_chunks(tx, "public.ohlcv_btcusdt")
         assert find_tables(tx, [BTC.table_name])[BTC.table_name].faults == []
         assert is_watched(tx, BTC.table_name)
     with timescale.transaction("check") as tx:
@@ -121,14 +165,14 @@ def test_hands_in_compressed_chunks_are_seen_and_corrected(timescale: Database) 
 
 @needs_timescale
 def test_candles_far_apart_are_corrected_in_more_compressed_rows_than_timescale_allows(timescale: Database) -> None:
-    use_timescale_if_there(timescale)
+    days = compress_after(use_timescale(timescale, TimescaleUse.ON))
     span = Span(parse_time("2024-01-01"), parse_time("2024-04-01"))
     batch = generated_batch(BTC, span)
     assert batch.rows > 100_000
     ends = [span.start_ms, span.end_ms - MS_PER_MINUTE]
     with timescale.transaction("prepare") as tx:
         series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
-        create_table_if_not_exists(tx, BTC, timescale=True, compress_after_days=90)
+        create_table_if_not_exists(tx, BTC, timescale=True, compress_after_days=days)
         tx.cursor.execute("alter table public.ohlcv_btcusdt add column remark text default 'mine'")
         save_spans(tx, series_id, BTC.table_name, [FetchedSpan(span, batch, Source.REST)], "a", 0)
         for ms in ends:
@@ -149,4 +193,6 @@ def test_candles_far_apart_are_corrected_in_more_compressed_rows_than_timescale_
 
 
 def test_a_server_without_the_extension_is_used_as_plain_postgresql(database: Database) -> None:
-    assert not use_timescale_if_there(database)
+    assert use_timescale(database, TimescaleUse.AUTO) is None
+    with pytest.raises(DatabaseUnavailable, match="TIMESCALE=on, but the server at .* has not loaded TimescaleDB"):
+        use_timescale(database, TimescaleUse.ON)

@@ -16,9 +16,11 @@ from commands.progress import progress_bar
 from commands.screen import Column, Report, Row, Tone, count_text, print_json, print_report, time_text
 from commands.wanted import WantedRequest, read_wanted, resolve_wanted
 from config.settings import Settings
+from core.series import brief_list
 from core.sources import AllowedSources
 from logic.backfill.ohlcv_handler import run_ohlcv_backfill
 from logic.backfill.results import RunSummary, SeriesResult
+from logic.backfill.series_gaps import young_gaps_text
 from logic.documents import summary_document
 from logic.series_locks import left_to_another_run
 
@@ -107,11 +109,20 @@ def print_summary(context: CommandContext, summary: RunSummary, output: OutputOp
     )
     needs = [f"market {market} cannot be used: {why}" for market, why in summary.unusable_markets.items()]
     needs += [f"public.symbols, {why}; mend or remove the row" for why in summary.unusable_rows]
+    needs += young_gaps_text(summary.results)
     rows = [_row(result, output) for result in summary.results]
     is_well = not needs and not any(row.needs for row in rows)
     notes = [] if is_well or output.is_quiet else [f"{done}, exit code {summary.exit_code}"]
     if locked := [result.series for result in summary.results if result.locked]:
         notes.append(f"{left_to_another_run(locked)}, or to the next one")
+    young = [result for result in summary.results if result.too_young and not result.newly_young]
+    if young:
+        candles = sum(result.series.interval.count_in(result.too_young) for result in young)
+        told = count_text(candles, "candle")
+        notes.append(
+            f"{told} of {brief_list([result.series for result in young])} too young to be proven not to be at the "
+            "exchange; asked for again until the archive is out"
+        )
     print_report(context.stdout, Report(done, _COLUMNS, rows, needs, notes), output)
 
 

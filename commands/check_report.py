@@ -32,6 +32,10 @@ def check_report(checks: Sequence[SeriesCheck], shows_gaps: bool, output: Output
     rows = [_row(check, shows_gaps, output, are_named) for check in checks]
     stored, absent = sum(check.stored for check in checks), sum(check.not_at_exchange for check in checks)
     headline = f"{count_text(len(checks), 'series', 'series')} complete, {count_text(stored, 'candle')}"
+    if absent:
+        headline += f", {absent:,} not at the exchange"
+    if young := sum(check.row.series.interval.count_in(check.too_young) for check in checks):
+        headline += f", {young:,} too young to be proven"
     gaps = sum(len(check.gaps) for check in checks)
     notes = []
     if gaps and not (shows_gaps or output.is_verbose):
@@ -42,7 +46,7 @@ def check_report(checks: Sequence[SeriesCheck], shows_gaps: bool, output: Output
             "the candles; check --heal records that they are unchanged, so that this is done once"
         )
     return Report(
-        f"{headline}, {absent:,} not at the exchange" if absent else headline,
+        headline,
         _COLUMNS,
         rows,
         () if are_named else (_stale_together(stale),),
@@ -67,6 +71,8 @@ def _verdict(check: SeriesCheck) -> tuple[str, Tone]:
     if check.is_complete:
         if not check.spans and not check.stored:
             return "empty", Tone.PLAIN  # not active, and nothing of it was ever fetched
+        if check.too_young:
+            return "complete so far", Tone.GOOD
         if check.row.listing.end_ms is None:
             return "complete", Tone.GOOD
         return "complete, delisted" if check.row.listing.dormant_checked_ms is None else "complete, dormant", Tone.GOOD
@@ -159,6 +165,7 @@ def _places(check: SeriesCheck) -> Iterator[str]:
     for what, spans in (
         ("never fetched", check.never_fetched),
         ("missing", check.unexplained),
+        ("too young to be proven", check.too_young),
         ("rows without a source", check.extra),
         ("values altered", check.altered),
         ("not compared", check.not_compared),
@@ -178,6 +185,8 @@ def _gap_line(check: SeriesCheck, gap: Gap) -> str:
         reason = f"{gap.reason}: {gap.reason_note}" if gap.reason is not None else "no reason known"
         return f"not at the exchange {gap.span} ({size}), {reason}; {_evidence(gap)}"
     kind = "committed once and gone" if gap.was_committed else "not had when fetched"
+    if any(gap.span.intersect(span) for span in check.too_young):
+        kind += ", too young to be proven"
     return f"missing {gap.span} ({size}), {kind}, next recheck {time_text(gap.next_recheck_ms)}; {_evidence(gap)}"
 
 

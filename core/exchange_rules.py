@@ -11,12 +11,26 @@ from core.ranges import Span
 from core.times import MS_PER_DAY
 
 
-class SeriesRules(Protocol):
-    """What plans, gaps and estimates need to know of the exchange to handle one series."""
+class PublishingRules(Protocol):
+    """Which archive files of an interval there are, and when they appear."""
 
     @property
     def interval(self) -> Interval:
-        """The candle interval of the series."""
+        """The candle interval."""
+
+    @property
+    def has_daily_archives(self) -> bool:
+        """Whether the exchange publishes daily archive files for the interval."""
+
+    def archive_due_ms(self, period: Period) -> int:
+        """Return when (epoch ms) the file of `period` should be published at the latest; none was seen to be later."""
+
+    def archive_possible_ms(self, period: Period) -> int:
+        """Return from when (epoch ms) the file of `period` may be published, so that a request is worthwhile."""
+
+
+class SeriesRules(PublishingRules, Protocol):
+    """What plans, gaps and estimates need to know of the exchange to handle one series."""
 
     @property
     def page_rows(self) -> int:
@@ -27,10 +41,6 @@ class SeriesRules(Protocol):
         """The published limit of request weight per minute."""
 
     @property
-    def has_daily_archives(self) -> bool:
-        """Whether the exchange publishes daily archive files for the interval."""
-
-    @property
     def has_monthly_archives(self) -> bool:
         """Whether it publishes monthly archive files that are small enough to be used."""
 
@@ -39,12 +49,6 @@ class SeriesRules(Protocol):
 
     def pages(self, span: Span) -> Iterator[Span]:
         """Yield the windows that cover `span`, each holding at most `page_rows` grid open times."""
-
-    def archive_due_ms(self, period: Period) -> int:
-        """Return when (epoch ms) the file of `period` should be published at the latest; none was seen to be later."""
-
-    def archive_possible_ms(self, period: Period) -> int:
-        """Return from when (epoch ms) the file of `period` may be published, so that a request is worthwhile."""
 
 
 def guess_index(rules: SeriesRules, wanted: Span, now_ms: int) -> ArchiveIndex:
@@ -66,7 +70,7 @@ def guess_index(rules: SeriesRules, wanted: Span, now_ms: int) -> ArchiveIndex:
     return ArchiveIndex(frozenset(months), frozenset(days))
 
 
-def settled_ms(rules: SeriesRules, span: Span) -> int:
+def settled_ms(rules: PublishingRules, span: Span) -> int:
     """Return the time (epoch ms) by which the archive of the span's last day should be published.
 
     For intervals without daily files it is the archive of the last month. Until then the exchange may still add

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import assert_never
 
 from core.binance.intervals import offered_intervals as binance_intervals
+from core.binance.publishing import BinancePublishing
+from core.exchange_rules import PublishingRules
 from core.instrument import ExchangeName, Market
+from core.intervals import Interval
 
 
 def offered_intervals(exchange: ExchangeName, market: Market) -> list[str]:
@@ -13,5 +16,14 @@ def offered_intervals(exchange: ExchangeName, market: Market) -> list[str]:
     match exchange:
         case ExchangeName.BINANCE:
             return binance_intervals(market)
+        case _:
+            assert_never(exchange)
+
+
+def publishing_rules(exchange: ExchangeName, interval: Interval) -> PublishingRules:
+    """Return when `exchange` publishes the archives of `interval`, for those that ask it nothing."""
+    match exchange:
+        case ExchangeName.BINANCE:
+            return BinancePublishing(interval)
         case _:
             assert_never(exchange)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from core.exchange_rules import SeriesRules, settled_ms
+from core.exchange_rules import PublishingRules, SeriesRules, settled_ms
 from core.intervals import Interval
 from core.ranges import Span, merge, subtract
 from core.sources import Source
@@ -148,6 +148,16 @@ def is_proven(gap: Gap, rules: SeriesRules, now_ms: int) -> bool:
         return True
     twice = (a.span for a in gap.answers if a.source.is_archive and a.last_ms - a.first_ms >= RECHECK_MS)
     return not subtract([gap.span], twice)
+
+
+def is_too_young(gap: Gap, rules: PublishingRules, now_ms: int) -> bool:
+    """Whether nobody can prove yet that the exchange lacks the gap: all who were asked do, but its archive is not due.
+
+    So it is with every halt of today. Candles that had been committed are another matter: it is we who lack them.
+    """
+    if gap.status is not GapStatus.MISSING or gap.was_committed or subtract([gap.span], (a.span for a in gap.answers)):
+        return False
+    return now_ms < settled_ms(rules, gap.span)
 
 
 def apply_answers(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -75,6 +76,7 @@ class Series:
 
 
 _MAX_NAME_BYTES = 63
+_NAMED = 5  # of many series, in a message
 # ohlcv_ledger and the like are the project's own tables.
 _RESERVED = frozenset(
     {"series", "ledger", "gaps", "corrections", "external_changes", "stage", "old", "migrations", "weight"}
@@ -154,6 +156,12 @@ def parse_series(text: str, default_interval: str = "1m") -> Series:
     if notation.is_pattern:
         raise ConfigurationError(f"{text!r} is a pattern, not one series")
     return make_series(notation.market or Market.SPOT, notation.symbol, notation.interval or default_interval)
+
+
+def brief_list(series: Sequence[Series]) -> str:
+    """Return the names of many series for a message: the first ones, and how many more."""
+    more = f" and {len(series) - _NAMED:,} more" if len(series) > _NAMED else ""
+    return ", ".join(map(str, series[:_NAMED])) + more
 
 
 def suggest(word: str, known: list[str]) -> str:

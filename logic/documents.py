@@ -107,6 +107,8 @@ def _fetched_series(result: SeriesResult) -> Document:
         "healed": result.healed,
         "not_at_exchange": result.not_at_exchange,
         "unexplained": result.unexplained,
+        "too_young": result.series.interval.count_in(result.too_young),
+        "too_young_in": _spans(result.too_young),
         "error": result.error,
     }
 
@@ -163,6 +165,7 @@ def _checked_series(check: SeriesCheck) -> Document:
         "stored": check.stored,
         "missing": check.missing,
         "not_at_exchange": check.not_at_exchange,
+        "too_young": check.row.series.interval.count_in(check.too_young),
         "off_grid": check.off_grid,
         "extra": check.extra_rows,
         "doubled": check.doubled,
@@ -175,6 +178,7 @@ def _checked_series(check: SeriesCheck) -> Document:
         "dormant_checked": time_text(row.listing.dormant_checked_ms),
         "notes": list(row.listing.notes),
         "unexplained_in": _spans(check.unexplained),
+        "too_young_in": _spans(check.too_young),
         "never_fetched_in": _spans(check.never_fetched),
         "extra_in": _spans(check.extra),
         "altered_in": _spans(check.altered),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from core.series import Series
+from core.series import Series, brief_list
 from db.connection import Database
 from db.locks import try_lock_series
 
@@ -14,7 +14,6 @@ LONGEST_WAIT_S = 300.0
 A first backfill of days holds its series longer; the run then does without them and ends with 4.
 """
 _STEP_S = 5.0
-_NAMED = 5
 
 
 class Patience:
@@ -55,6 +54,4 @@ def lock_series(
 
 def left_to_another_run(locked: Sequence[Series]) -> str:
     """Return one sentence about the series, at least one, that another run is working on."""
-    named = ", ".join(map(str, locked[:_NAMED]))
-    more = f" and {len(locked) - _NAMED:,} more" if len(locked) > _NAMED else ""
-    return f"another run is working on {named}{more}; left to that run"
+    return f"another run is working on {brief_list(locked)}; left to that run"

@@ -1,16 +1,17 @@
-"""Page limits and weights of Binance's klines, and when its archives appear (docs/binance.md, Klines, Archives)."""
+"""Page limits and weights of Binance's klines (docs/binance.md, Klines)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from core.archives import Cadence, Period
+from core.archives import Period
+from core.binance.publishing import BinancePublishing, has_daily_files, has_usable_monthly_files
 from core.instrument import Market
 from core.intervals import Interval
 from core.ranges import Span
 from core.series import Series
-from core.times import MS_PER_DAY, MS_PER_HOUR
+from core.times import MS_PER_DAY
 
 MAX_ROWS = {Market.SPOT: 1000, Market.UM: 1500, Market.CM: 1500}
 # The most rows per weight: on spot every page costs 2; on futures 499 rows cost 2 and 1500 cost 10.
@@ -19,16 +20,6 @@ BEST_ROWS = {Market.SPOT: 1000, Market.UM: 499, Market.CM: 499}
 PUBLISHED_WEIGHT_PER_MINUTE = {Market.SPOT: 6000, Market.UM: 2400, Market.CM: 2400}
 # COIN-M refuses a longer range (error -4088, "Maximum time interval is 200 days").
 COIN_M_MAX_SPAN_MS = 200 * MS_PER_DAY
-
-
-# These intervals have no daily files.
-_MONTHLY_ONLY = frozenset({"3d", "1w", "1M"})
-# A file is held in memory and committed at once; a month of 1s is 2.6 million candles.
-_MAX_ROWS_PER_FILE = 100_000
-# Daily files appear the next day, seen as late as 08:40; monthly ones by "the first Monday", at worst mid-month.
-_DUE_AFTER_MS = {Cadence.DAILY: MS_PER_DAY, Cadence.MONTHLY: 15 * MS_PER_DAY}
-# Daily files were seen from 02:50 on the next day; monthly ones come days later.
-_POSSIBLE_AFTER_MS = {Cadence.DAILY: 3 * MS_PER_HOUR, Cadence.MONTHLY: MS_PER_DAY}
 
 
 def page_rows(market: Market, wanted: int | None) -> int:
@@ -45,16 +36,6 @@ def page_weight(market: Market, limit: int) -> int:
     if limit < 500:
         return 2
     return 5 if limit <= 1000 else 10
-
-
-def has_daily_files(interval: Interval) -> bool:
-    """Whether daily archives exist for the interval at all."""
-    return interval.code not in _MONTHLY_ONLY
-
-
-def has_usable_monthly_files(interval: Interval) -> bool:
-    """Whether monthly files of the interval are small enough to be used; those of 1s are not."""
-    return interval.count(0, 31 * MS_PER_DAY) <= _MAX_ROWS_PER_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +86,8 @@ class BinanceRules:
 
     def archive_due_ms(self, period: Period) -> int:
         """Return the time (epoch ms) by which the file of `period` should be published."""
-        return period.span.end_ms + _DUE_AFTER_MS[period.cadence]
+        return BinancePublishing(self.interval).archive_due_ms(period)
 
     def archive_possible_ms(self, period: Period) -> int:
         """Return the earliest time (epoch ms) at which the file of `period` may be published."""
-        return period.span.end_ms + _POSSIBLE_AFTER_MS[period.cadence]
+        return BinancePublishing(self.interval).archive_possible_ms(period)

@@ -20,7 +20,7 @@ import requests
 
 from core.archives import ArchiveIndex, Cadence, Period, month_of
 from core.binance.archives import file_stem, folder, index_of_files, period_of_file
-from core.binance.rules import has_daily_files, has_usable_monthly_files
+from core.binance.publishing import has_daily_files, has_usable_monthly_files
 from core.candles import CandleBatch
 from core.errors import ArchiveUnavailable, Interrupted
 from core.instrument import Market

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,10 @@ from logic.backfill.fetching import run_full_fetch
 from logic.backfill.preparing import make_plans, prepare_tables
 from logic.backfill.results import RunSummary
 from logic.backfill.run import BackfillOptions, BackfillRun, Observer
+from logic.backfill.series_gaps import young_gaps_text
 from logic.state_files import remove_leftovers
+
+_log = logging.getLogger(__name__)
 
 
 def run_ohlcv_backfill(
@@ -44,6 +48,8 @@ def run_ohlcv_backfill(
         observer.planned(sum((estimate(plan.options, plan.chunks) for plan in plans), NOTHING))
         with database.commits_in_background():
             run_full_fetch(run, executor)
+        for text in young_gaps_text(summary.results):
+            _log.info(text)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
     summary.unusable_markets = {market.value: str(why) for market, why in exchange.failures().items()}

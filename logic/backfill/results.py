@@ -20,6 +20,8 @@ class SeriesResult:
     chunks: int = 0
     covered_until_ms: int | None = None  # exclusive
     open_gaps: list[Span] = field(default_factory=list)  # missing, not explained yet
+    too_young: list[Span] = field(default_factory=list)  # missing gaps that nobody can prove yet: halts of these days
+    newly_young: list[Span] = field(default_factory=list)  # of these, found by this run
     healed: int = 0  # candles of known gaps that are stored now
     not_at_exchange: int = 0  # slots in the range that are not at the exchange, with evidence
     unexplained: int = 0  # slots in `open_gaps`
@@ -34,7 +36,7 @@ class SeriesResult:
             return "locked"
         if self.error is not None:
             return "failed"
-        if self.open_gaps or self.saved.conflicts:
+        if self.open_gaps or self.newly_young or self.saved.conflicts:
             return "incomplete"
         return "ok"
 

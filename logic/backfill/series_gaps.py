@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from core.gaps import Gap, GapStatus, Hole, apply_answers
-from core.ranges import Span, inside, merge
-from core.series import Series
+from core.gaps import Gap, GapStatus, Hole, apply_answers, is_too_young
+from core.ranges import Span, inside, merge, subtract
+from core.series import Series, brief_list
 from db.connection import Transaction
 from db.gaps import load_open_gaps, save_gaps
 from db.operations import SaveResult
+from logic.backfill.results import SeriesResult
 from logic.backfill.series_task import SeriesTask
 from logic.gaps.checker import fill_missing
 from logic.gaps.rechecks import GapRecheck, recheck_gaps
 from logic.series_session import SeriesSession
 
 _log = logging.getLogger(__name__)
+
+_SPANS_SHOWN = 5
 
 
 def note_gaps(
@@ -56,7 +59,11 @@ def recheck_due_gaps(session: SeriesSession, task: SeriesTask, heal_gaps: bool) 
     result.healed = saved.inserted
     report_conflicts(series, saved)
     gaps = _gaps_in(session, task, plan.span)
-    result.open_gaps += [gap.span for gap in gaps if gap.status is GapStatus.MISSING]
+    now_ms = session.exchange_now_ms()
+    result.too_young = [gap.span for gap in gaps if is_too_young(gap, session.rules, now_ms)]
+    result.newly_young = subtract(result.too_young, [gap.span for gap in task.open_gaps])
+    missing = [gap.span for gap in gaps if gap.status is GapStatus.MISSING]
+    result.open_gaps += subtract(missing, result.too_young)
     explained = [gap.span for gap in gaps if gap.status is GapStatus.NOT_AT_EXCHANGE]
     result.not_at_exchange = series.interval.count_in(explained)
 
@@ -67,6 +74,24 @@ def _gaps_in(session: SeriesSession, task: SeriesTask, span: Span) -> list[Gap]:
         return [gap for gap in task.open_gaps if gap.span.intersect(span) is not None]
     with session.database.transaction(f"read the gaps of {session.series}") as tx:
         return load_open_gaps(tx, session.series_id, span)
+
+
+def young_gaps_text(results: Iterable[SeriesResult]) -> list[str]:
+    """Return what to say once of gaps that were just found and that nobody can prove yet.
+
+    A halt of the whole exchange is one sentence, not one a series.
+    """
+    series_by_span: dict[Span, list[Series]] = {}
+    for result in results:
+        for span in result.newly_young:
+            series_by_span.setdefault(span, []).append(result.series)
+    told = [
+        f"{brief_list(series)}: no candle in {span}, too young to be proven; asked for again until its archive is due"
+        for span, series in sorted(series_by_span.items())
+    ]
+    if len(told) > _SPANS_SHOWN:
+        told[_SPANS_SHOWN:] = [f"{len(told) - _SPANS_SHOWN:,} more such gaps; check --gaps lists them"]
+    return told
 
 
 def report_conflicts(series: Series, saved: SaveResult) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from core.exchanges import publishing_rules
 from core.expected import expected_spans
-from core.gaps import Gap, GapStatus
+from core.gaps import Gap, GapStatus, is_too_young
 from core.ranges import Span, TimeRange, inside, merge, subtract
 from core.series import Series
 from core.staleness import NewestCoverage, is_stale
@@ -41,6 +42,7 @@ class SeriesCheck:
     not_at_exchange: int = 0  # slots without a candle at the exchange, with evidence
     off_grid: int = 0
     off_grid_shown: tuple[int, ...] = ()  # the first of them, epoch ms
+    too_young: tuple[Span, ...] = ()  # missing slots that nobody can prove yet: halts of these days
     unexplained: tuple[Span, ...] = ()  # missing slots that are not known to be not at the exchange
     never_fetched: tuple[Span, ...] = ()
     extra: tuple[Span, ...] = ()  # where rows are without a recorded source
@@ -120,6 +122,7 @@ def _check(
     if any(fault.kind is ShapeFaultKind.COLUMNS for fault in shape.faults):
         return SeriesCheck(row, tuple(spans), expected, never_fetched=tuple(subtract(spans, covered)), faults=faults)
     found = _compare(tx, row, entries, spans, asked)
+    found = _without_young(found, now_ms)
     return replace(found, expected=expected, faults=(*faults, *found.faults))
 
 
@@ -160,6 +163,18 @@ def _compare(
         gaps=tuple(gaps),
         faults=tuple(faults),
         external_change=last_external_change(tx, table),
+    )
+
+
+def _without_young(check: SeriesCheck, now_ms: int) -> SeriesCheck:
+    """Return the check with the gaps that nobody can prove yet apart from those that should be explained by now."""
+    series = check.row.series
+    rules = publishing_rules(series.exchange, series.interval)
+    young = [gap.span for gap in check.gaps if is_too_young(gap, rules, now_ms)]
+    return replace(
+        check,
+        too_young=tuple(inside(young, check.unexplained)),
+        unexplained=tuple(subtract(check.unexplained, young)),
     )
 
 

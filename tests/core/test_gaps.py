@@ -8,6 +8,7 @@ import pytest
 from gap_samples import (
     DAILY,
     HEALED,
+    HOURS,
     MISSING,
     MONTHLY,
     NOT_AT_EXCHANGE,
@@ -40,6 +41,7 @@ from core.gaps import (
     Reason,
     is_longer_than_any_halt,
     is_proven,
+    is_too_young,
     new_gap,
     postponed,
     reopened,
@@ -353,3 +355,14 @@ def test_three_months_are_never_longer_than_any_halt_and_four_always(first: int,
     start_ms = add_months(0, 480 + first)
     gap = new_gap(Span(start_ms, add_months(start_ms, count)), OLD)
     assert is_longer_than_any_halt(gap, INTERVALS["1M"]) == (count > 3)
+
+
+def test_a_gap_is_too_young_until_its_archive_is_due_and_only_when_asked_about() -> None:
+    gap = asked(hours(0, 2), YOUNG, REST)
+    due_ms = parse_time("2024-01-17")  # a day after its day's end
+    assert is_too_young(gap, HOURS, YOUNG) and is_too_young(gap, HOURS, due_ms - 1)
+    assert not is_too_young(gap, HOURS, due_ms)
+    assert not is_too_young(new_gap(hours(0, 2), YOUNG), HOURS, YOUNG)  # nobody was asked
+    assert not is_too_young(replace(gap, span=hours(0, 3)), HOURS, YOUNG)  # nor about all of it
+    assert not is_too_young(replace(gap, was_committed=True), HOURS, YOUNG)  # it is we who lost the candles
+    assert not is_too_young(gap_not_at_exchange(hours(0, 2)), HOURS, YOUNG)

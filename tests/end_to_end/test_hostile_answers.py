@@ -9,10 +9,20 @@ from candles import truth_rows
 from hostile_market import FAULTS, PLACES, SERIES, SPAN, hurry, market
 from program import Program, serve
 
-from core.times import MS_PER_MINUTE
+from core.series import Series, parse_series
+from core.times import MS_PER_MINUTE, parse_time
 from demo.clock import ReplayClock
 from demo.server import ReplayExchange
 from demo.weights import WeightLimits
+
+
+def young(program: Program, series: Series) -> set[int]:
+    """Return the slots that `check` names as too young to be proven: they have no exit code of their own yet."""
+    for one in program.run_json("check")["series"]:
+        if parse_series(f"{one['market']}:{one['symbol']}/{one['interval']}") == series:
+            spans = [(parse_time(span["start"]), parse_time(span["end"])) for span in one["too_young_in"]]
+            return {ms for start, end in spans for ms in range(start, end, MS_PER_MINUTE)}
+    raise AssertionError(f"check leaves {series} out")
 
 
 @pytest.mark.parametrize("number", [0, *(pytest.param(number, marks=pytest.mark.long) for number in (1, 2, 3))])
@@ -35,7 +45,9 @@ def test_what_is_stored_is_the_truth_and_what_lacks_is_said(program: Program, se
                 stored = program.stored(series.table_name) if there else []
                 expected = truth_rows(store.rows(series))
                 assert set(stored) <= set(expected)
-                assert done.returncode != 0 or stored == expected
+                assert (
+                    done.returncode != 0 or stored == expected or set(expected) - set(stored) <= young(program, series)
+                )
             exchange.faults.clear()
             exchange.clock.advance(31 * MS_PER_MINUTE)  # a second answer counts as one from then on
     assert done.returncode == 0, done.stderr

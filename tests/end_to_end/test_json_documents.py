@@ -86,6 +86,7 @@ def test_a_key_has_one_type_in_all_documents(program: Program, exchange: ReplayE
         "altered_in",
         "not_compared_in",
         "unexplained_in",
+        "too_young_in",
     }
     for key in ("missing", "extra", "unexplained", "healed", "not_at_exchange", "chunks", "spans"):
         assert list(seen[key]) == ["number"], key

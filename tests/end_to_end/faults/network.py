@@ -265,7 +265,7 @@ NETWORK = [
     Case(
         "the same candle missing from every answer",
         3,
-        "gap 2024-02-01T07:00Z",
+        "no candle in 2024-02-01T07:00Z .. 2024-02-01T07:01Z, too young to be proven",
         "part",
         fault("klines", without(LACKED_MS)),
         after=check_names_the_gap,

@@ -111,7 +111,9 @@ def test_candles_outside_the_span_are_not_looked_at(database: Database) -> None:
         assert (compared, [found.time_ms for found in differences]) == (1, [one.start_ms])
 
 
-@pytest.mark.parametrize("code", ["3m", "1h", "1d", "3d", "1w", "1M"])
+@pytest.mark.parametrize(
+    "code", ["3m", "1w", "1M", *(pytest.param(code, marks=pytest.mark.long) for code in ("1h", "1d", "3d"))]
+)
 def test_each_altered_candle_is_found_whatever_the_interval(database: Database, code: str) -> None:
     interval, made = INTERVALS[code], market(TWO_MONTHS)
     span = on_grid(interval, TWO_MONTHS)

@@ -177,11 +177,11 @@ def test_a_proven_gap_is_asked_for_after_a_day_a_week_and_a_month_and_then_no_mo
     heal(stored)
     asked(stored.replay)
     due = []
-    for number in range(1, 4 * 70):  # every six hours for seventy days
-        wait(stored, 6 * MS_PER_HOUR)
+    for number in range(1, 2 * 70):  # every twelve hours for seventy days
+        wait(stored, 12 * MS_PER_HOUR)
         recheck_when_due(stored)
         if count := asked(stored.replay):
-            due.append(number / 4)
+            due.append(number / 2)
             assert count < 10
         assert only_gap(stored).status is GapStatus.NOT_AT_EXCHANGE
     assert due == [1, 8, 38]

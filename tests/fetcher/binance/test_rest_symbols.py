@@ -293,6 +293,14 @@ class TestTheFirstCandle:
         assert fake_time.waits == []
 
 
+def some_of(places: range) -> list[object]:
+    """Return the first three places, every seventh and the last for the suite, and all others for tests/long."""
+    return [
+        place if place < 4 or place % 7 == 0 or place == places[-1] else pytest.param(place, marks=pytest.mark.long)
+        for place in places
+    ]
+
+
 class TestTheFirstCandleOfCoinM:
     """It answers the newest rows of at most 200 days, so the first one has to be searched for."""
 
@@ -356,7 +364,7 @@ class TestTheFirstCandleOfCoinM:
         assert store.open_times(parse_series(f"{PERP}/{code}"))[0] == parse_time(first)
         assert self.find(store, run, make_rest, code) == parse_time(first)
 
-    @pytest.mark.parametrize("hours", [0, 7])
+    @pytest.mark.parametrize("hours", [7, pytest.param(0, marks=pytest.mark.long)])
     @pytest.mark.parametrize("day", [0, 1, 100, 199, 200, 201, 399, 400, 401, 600, 1000])
     def test_wherever_it_lies_between_the_stretches(self, run: Run, make_rest: MakeRest, day: int, hours: int) -> None:
         start = parse_time("2020-01-01") + day * MS_PER_DAY + hours * MS_PER_HOUR
@@ -378,7 +386,7 @@ class TestTheFirstCandleOfCoinM:
         """The week of 2020-01-01 opens in 2019."""
         assert self.find(self.store("1w", "2019-12-30", 20, 0), run, make_rest, "1w") == parse_time("2019-12-30")
 
-    @pytest.mark.parametrize("wrong", range(1, 37))
+    @pytest.mark.parametrize("wrong", some_of(range(1, 37)))
     def test_one_wrong_empty_answer_changes_nothing(self, run: Run, make_rest: MakeRest, wrong: int) -> None:
         """Whichever of the requests it answers: the stretches come first, then the halves."""
         start = parse_time("2020-08-10T06:00")
@@ -403,7 +411,7 @@ class TestTheFirstCandleOfCoinM:
         assert make_rest(Market.CM, exchange.url).find_first_candle(series) == first
         assert exchange.faults.pending() == 0
 
-    @pytest.mark.parametrize("first_wrong", range(1, 46))
+    @pytest.mark.parametrize("first_wrong", some_of(range(1, 46)))
     def test_two_wrong_empty_answers_in_a_row_change_nothing(
         self, run: Run, make_rest: MakeRest, first_wrong: int
     ) -> None:

@@ -141,6 +141,9 @@ def _needs(result: SeriesResult) -> Iterator[str]:
     if result.saved.conflicts:
         told = count_text(result.saved.conflicts, "stored candle differs", "stored candles differ")
         yield f"{told} from what was fetched and stayed; run verify to see which is right"
+    if result.contradicted:
+        candles = count_text(result.contradicted, "stored candle")
+        yield f"two other sources contradict {candles}; verify --against longer --repair writes what they say"
     if result.open_gaps:
         yield (
             f"{count_text(result.unexplained, 'candle')} missing from {time_text(result.open_gaps[0].start_ms)} on, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from commands.options import OutputOptions
-from commands.screen import Column, Report, Row, Tone, count_text, time_text
+from commands.screen import Column, Report, Row, Tone, count_text, share_text, time_text
 from core.gaps import Gap, GapStatus
 from core.intervals import Interval
 from core.ranges import Span, subtract
@@ -21,6 +21,7 @@ _COLUMNS = (
     Column("off-grid", is_number=True, rank=2, is_dull_when_zero=True),
     Column("extra", is_number=True, is_dull_when_zero=True),
     Column("expected", is_number=True, rank=4),
+    Column("witnessed", is_number=True, rank=3),
     Column("range", rank=3),
 )
 
@@ -62,7 +63,8 @@ def _row(check: SeriesCheck, shows_gaps: bool, output: OutputOptions, names_stal
     details = [*_places(check), *check.row.listing.notes] if output.is_verbose else []
     if output.is_verbose or shows_gaps:
         details += [_gap_line(check, gap) for gap in check.gaps]
-    cells = [str(check.row.series), verdict, *(f"{count:,}" for count in counts), span]
+    witnessed = share_text(check.witnessed, check.stored)
+    cells = [str(check.row.series), verdict, *(f"{count:,}" for count in counts), witnessed, span]
     stale = (_stale(check),) if check.is_stale and names_stale else ()
     return Row(cells, tone, (*stale, *_needs(check)), tuple(details))
 
@@ -80,6 +82,8 @@ def _verdict(check: SeriesCheck) -> tuple[str, Tone]:
         return "MISSING", Tone.WRONG
     if check.faults or check.extra_rows or check.doubled or check.altered:
         return "DAMAGED", Tone.WRONG
+    if check.contradicted:
+        return "CONTRADICTED", Tone.WRONG
     if check.is_stale:
         return "STALE", Tone.WRONG
     return "UNPROVEN", Tone.ATTENTION
@@ -112,6 +116,9 @@ def _needs(check: SeriesCheck) -> Iterator[str]:
         )
     if (check.altered or check.unexplained or check.extra) and check.external_change:
         yield f"the last change by something other than this program: {check.external_change}"
+    if check.contradicted:
+        candles = count_text(check.contradicted, "candle")
+        yield f"two other sources contradict {candles}; verify --against longer --repair writes what they say"
     if check.not_compared:
         yield f"not compared since it was changed, {_first(check.not_compared)}; verify compares it"
 

@@ -80,6 +80,7 @@ def backfill_options(
         policy=FetchPolicy(allowed, settings.chunk_days),
         workers=settings.fetch_workers,
         heal_gaps=heal_gaps,
+        witness=settings.witness,
         replaces_catalog=replaces_catalog,
         timescale=timescale is not None,
         compress_after_days=settings.compress_after_days if timescale and timescale.can_compress else 0,

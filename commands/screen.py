@@ -175,6 +175,11 @@ def time_text(ms: int | None) -> str:
     return "-" if ms is None else format_ms(ms)
 
 
+def share_text(part: int, whole: int) -> str:
+    """Return `part` of `whole` in percent, rounded down: 100 % is all of it."""
+    return "-" if not whole else f"{min(part, whole) * 100 // whole} %"
+
+
 def count_text(count: int, one: str, many: str | None = None) -> str:
     """Return `1 candle`, `2,000 candles`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"

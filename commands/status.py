@@ -17,7 +17,18 @@ from commands.options import (
     read_output,
     read_stored_series,
 )
-from commands.screen import Column, Report, Row, Tone, count_text, print_json, print_line, print_report, time_text
+from commands.screen import (
+    Column,
+    Report,
+    Row,
+    Tone,
+    count_text,
+    print_json,
+    print_line,
+    print_report,
+    share_text,
+    time_text,
+)
 from config.settings import Settings
 from core.exit_codes import EXIT_OK
 from core.ranges import Span
@@ -34,6 +45,7 @@ _COLUMNS = (
     Column("lag", is_number=True),
     Column("holes", is_number=True, rank=1, is_dull_when_zero=True),
     Column("unverified for", is_number=True, rank=3),
+    Column("witnessed", is_number=True, rank=3),
     Column("active", rank=4),
 )
 
@@ -95,6 +107,9 @@ def _needs(one: StoredSeries) -> Iterator[str]:
         yield "nothing of it is stored; a backfill fetches it, or says why it cannot"
     elif lag_ms is not None and one.is_stale:
         yield f"stands still, {_duration(lag_ms)} behind; a backfill brings it up to date, or says why it cannot"
+    if one.witness.contradicted:
+        candles = count_text(one.witness.contradicted, "candle")
+        yield f"two other sources contradict {candles}; verify --against longer --repair writes what they say"
 
 
 def _cells(one: StoredSeries, now_ms: int) -> list[str]:
@@ -108,6 +123,7 @@ def _cells(one: StoredSeries, now_ms: int) -> list[str]:
         "-" if lag_ms is None else _duration(lag_ms),
         str(max(0, len(one.covered) - 1)),
         "-" if age is None else _duration(max(0, now_ms - age.oldest_ms)),
+        share_text(one.witness.witnessed, one.rows),
         "yes" if one.row.active else "no",
     ]
 

@@ -38,6 +38,7 @@ from logic.verify.undo import undo_repair
 from logic.verify.verify_run import VerifyOptions, VerifySummary, run_verify
 
 _MINUTES = "1m"
+_LONGER = "longer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class VerifyRequest:
     part: Part | None = None  # of the committed spans
     share: Fraction | None = None  # of the candles, those longest unverified first
     against: AllowedSources | None = AllowedSources.AUTO  # None: the stored 1m candles
+    only_longer: bool = False  # only against longer candles of another source
     repair: bool = False  # write the exchange's values, keep the old ones
     output: OutputOptions = field(default_factory=OutputOptions)
 
@@ -78,9 +80,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     share.add_argument("--percent", metavar="P", help="so many percent of the candles, those longest unverified first")
     parser.add_argument(
         "--against",
-        choices=[*(one.value for one in AllowedSources), _MINUTES],
+        choices=[*(one.value for one in AllowedSources), _LONGER, _MINUTES],
         default="auto",
-        help="auto: their archive's checksum, else the cheapest of daily archive and REST; 1m: the stored 1m candles",
+        help="auto: their archive's checksum, else the cheapest of daily archive and REST, then longer candles; "
+        "longer: only longer candles of another source; 1m: the stored 1m candles",
     )
     change = parser.add_mutually_exclusive_group()
     change.add_argument("--repair", action="store_true", help="write the exchange's values, keep the old ones")
@@ -109,10 +112,15 @@ def read_request(arguments: argparse.Namespace, settings: Settings) -> VerifyReq
         times,
         part,
         share,
-        None if arguments.against == _MINUTES else AllowedSources(arguments.against),
+        None if arguments.against == _MINUTES else _sources(arguments.against),
+        arguments.against == _LONGER,
         arguments.repair,
         read_output(arguments),
     )
+
+
+def _sources(against: str) -> AllowedSources:
+    return AllowedSources.AUTO if against == _LONGER else AllowedSources(against)
 
 
 def run(request: VerifyRequest | UndoRequest, context: CommandContext) -> int:
@@ -133,7 +141,15 @@ def _verify(
     rows = read_catalog(database, request.series)
     patience = Patience(context.interruption.sleep)
     options = VerifyOptions(
-        context.run_id, against, request.repair, request.part, request.share, request.times, patience
+        context.run_id,
+        against,
+        request.repair,
+        request.only_longer,
+        request.part,
+        request.share,
+        request.times,
+        patience,
+        context.settings.witness,
     )
     with asking(context) as exchange, progress_bar(context, request.output, exchange.weight_used) as bar:
         return run_verify(database, exchange, rows, options, context.now_ms, bar)

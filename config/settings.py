@@ -51,6 +51,7 @@ class Settings:
     default_limit: int | None
     chunk_days: int
     fetch_workers: int
+    witness: bool
     start_ms: int | None
     end_ms: int | None
     symbols_file: Path
@@ -158,6 +159,7 @@ SETTINGS = (
     Setting("DEFAULT_LIMIT", "", "Rows of a REST page, 1-1500; empty: most rows per weight", _whole(1, 1500)),
     Setting("CHUNK_DAYS", "1", "Days that one REST chunk holds, rounded up to whole pages, 1-31", _whole(1, 31)),
     Setting("FETCH_WORKERS", "8", "Downloads at the same time, 1-32", _whole(1, 32)),
+    Setting("WITNESS", "on", "Hold candles against longer ones of another source, on or off", _one_of("on", "off")),
     Setting("START_DATE", "", "Start of series that do not say theirs; empty: their listing", _time),
     Setting("END_DATE", "", "End (exclusive); empty: the last closed candle", _time),
     Setting("SYMBOLS_FILE", "symbols.yml", "What to fetch", _path),
@@ -211,6 +213,7 @@ def load_settings(environment: Mapping[str, str], env_file: Path | None = PROJEC
         default_limit=values["DEFAULT_LIMIT"],
         chunk_days=values["CHUNK_DAYS"],
         fetch_workers=values["FETCH_WORKERS"],
+        witness=values["WITNESS"] == "on",
         start_ms=start_ms,
         end_ms=end_ms,
         symbols_file=values["SYMBOLS_FILE"],

@@ -58,6 +58,8 @@ class LedgerEntry:
     verified_ms: int | None  # when it was last found equal to the reference
     attempted_ms: int | None  # when a verification of it last failed
     is_hash_checked: bool  # the stored rows had `content_hash`, and no external change came later
+    witnessed_ms: int | None = None  # when a source other than its own was last found to say the same
+    contradicted: int = 0  # candles of which two other sources say something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,8 @@ def _fold_newest(tx: Transaction, commit: CommitContext, source: Source) -> None
     )
     tx.cursor.execute(
         "update public.ohlcv_ledger set span_end = %s, rows = %s, content_hash = %s, fetched_at = %s, run_id = %s,"
-        " verified_at = null, verified_against = null, hash_checked_at = %s, hash_checked_before = %s::xid8"
+        " verified_at = null, verified_against = null, witnessed_at = null, witnessed_by = null, contradicted = 0,"
+        " hash_checked_at = %s, hash_checked_before = %s::xid8"
         " where id = %s",
         (newest.span_end, rows, content, newest.fetched_at, newest.run_id, seen.at, seen.xmin, oldest.id),
     )
@@ -214,7 +217,7 @@ def load_entries(tx: Transaction, series_id: int, table: str, span: Span | None 
             where series_id = %(series)s and span_start <= %(start)s
         )
         select id, span_start, span_end, source, archive_checksum, rows, content_hash, fetched_at, run_id,
-               verified_at, attempted_at, hash_checked_at is not null and not coalesce(
+               verified_at, attempted_at, witnessed_at, contradicted, hash_checked_at is not null and not coalesce(
                    newest.changed_at >= hash_checked_at - interval '1 day' and exists (
                        select from public.ohlcv_external_changes as external_change
                        where external_change.table_name = %(table)s
@@ -246,6 +249,8 @@ def _entry(row: Any) -> LedgerEntry:
         _ms(row.verified_at),
         _ms(row.attempted_at),
         row.is_hash_checked,
+        _ms(row.witnessed_at),
+        row.contradicted,
     )
 
 

@@ -24,6 +24,7 @@ class Selection:
     times: TimeRange = field(default_factory=TimeRange)
     part: Part | None = None
     share: Fraction | None = None  # those that wait longest, by their candles together
+    by_witness: bool = False  # waiting is without a witness; else without a verification
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,11 @@ def _asked(selection: Selection) -> str:
         conditions.append("span_start < %(end)s")
     if selection.part is not None:
         conditions.append(_IN_PART)
+    # Of what is verified without a witness to be had, `attempted_at` says so: it must not come first every night.
+    confirmed_at = "witnessed_at" if selection.by_witness else "verified_at"
     return f"""
         select ledger.id, series_id, span_start, greatest(rows, 1)::numeric as candles,
-               greatest(fetched_at, verified_at, attempted_at) as waiting_since
+               greatest(fetched_at, {confirmed_at}, attempted_at) as waiting_since
         from public.ohlcv_ledger as ledger
         join unnest(%(ids)s::integer[], %(names)s::text[]) as asked(id, name) on asked.id = series_id
         where {" and ".join(conditions)}
@@ -72,8 +75,8 @@ def _asked(selection: Selection) -> str:
 def choose_spans(tx: Transaction, names: Mapping[int, str], selection: Selection) -> ChosenSpans:
     """Choose among the ledger spans of the series `names` (by id).
 
-    With a share: those that wait longest since they were fetched, verified or tried in vain, until they hold that share
-    of all candles; at least one. A daily run with 4 % gets through all spans in about 25 days.
+    With a share: those that wait longest since they were fetched, confirmed or tried in vain, until they hold that
+    share of all candles; at least one. A daily run with 4 % gets through all spans in about 25 days.
     """
     last = None if selection.share is None else _last_of_share(tx, names, selection, selection.share)
     chosen = ChosenSpans(selection, names, {}, last)

@@ -74,6 +74,8 @@ def _stored_series(one: StoredSeries) -> Document:
         "holes_in_coverage": max(0, len(one.covered) - 1),
         "spans": 0 if age is None else age.entries,
         "spans_never_verified": 0 if age is None else age.never_verified,
+        "witnessed": one.witness.witnessed,
+        "contradicted": one.witness.contradicted,
         "oldest_unverified_since": None if age is None else time_text(age.oldest_ms),
         "notes": list(row.listing.notes),
     }
@@ -109,6 +111,7 @@ def _fetched_series(result: SeriesResult) -> Document:
         "unexplained": result.unexplained,
         "too_young": result.series.interval.count_in(result.too_young),
         "too_young_in": _spans(result.too_young),
+        "contradicted": result.contradicted,
         "error": result.error,
     }
 
@@ -172,6 +175,8 @@ def _checked_series(check: SeriesCheck) -> Document:
         "stale": check.is_stale,
         "covered_until": time_text(check.covered_until_ms),
         "last_fetched": time_text(check.last_fetched_ms),
+        "witnessed": check.witnessed,
+        "contradicted": check.contradicted,
         "last_checked": time_text(row.checked_at_ms),
         "status": row.listing.status,
         "delisting": time_text(row.listing.end_ms),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.errors import ConfigurationError
 from core.ranges import Span
@@ -16,6 +16,7 @@ from db.exchange_clock import load_exchange_now_ms
 from db.ledger import LedgerTotals, VerificationAge, load_newest_coverage, load_totals, load_verification_ages
 from db.operations import get_first_timestamp, get_last_timestamp, load_newest
 from db.schema import find_tables
+from db.witness import WitnessTotals, load_witness_totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class StoredSeries:
     verification: VerificationAge | None  # None: nothing committed
     now_ms: int  # the exchange's clock when this was read
     newest: NewestCoverage | None = None
+    witness: WitnessTotals = field(default_factory=WitnessTotals)
 
     @property
     def lag_ms(self) -> int | None:
@@ -69,6 +71,7 @@ def read_stored(database: Database, wanted: Wanted | None) -> list[StoredSeries]
         totals = load_totals(tx, [row.id for row in chosen])
         ages = load_verification_ages(tx)
         newest = load_newest_coverage(tx, [row.id for row in chosen])
+        witnesses = load_witness_totals(tx, [row.id for row in chosen])
         there = sorted(find_tables(tx, [row.series.table_name for row in chosen]))
         first, last = get_first_timestamp(tx, there), get_last_timestamp(tx, there)
         markets = {(row.series.exchange, row.series.market) for row in chosen}
@@ -86,6 +89,7 @@ def read_stored(database: Database, wanted: Wanted | None) -> list[StoredSeries]
                 ages.get(row.id),
                 now_ms[series.exchange, series.market],
                 newest.get(row.id),
+                witnesses.get(row.id, WitnessTotals()),
             )
         )
     return stored

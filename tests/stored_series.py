@@ -122,6 +122,7 @@ def backfill_options(run_id: str, folder: Path) -> BackfillOptions:
         FetchPolicy(AllowedSources.AUTO, chunk_days=1),
         workers=2,
         heal_gaps=False,
+        witness=False,
         replaces_catalog=True,
         timescale=False,
         compress_after_days=7,

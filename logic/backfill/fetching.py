@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
+from core.candles import CandleBatch
 from core.errors import SeriesError
 from core.fetched import FetchedChunk
 from core.gaps import Hole
@@ -18,8 +19,10 @@ from logic.backfill.entering import read_last_candles
 from logic.backfill.run import BackfillRun
 from logic.backfill.series_gaps import note_gaps, recheck_due_gaps, report_conflicts
 from logic.backfill.series_task import SeriesTask, keep_state, shown
+from logic.backfill.witnessing import SeriesWitness
 from logic.fetching.chunk_fetch import fetch_chunk
 from logic.fetching.read_ahead import ReadAhead
+from logic.witness.longer_candles import OriginSpan
 
 _log = logging.getLogger(__name__)
 
@@ -36,16 +39,23 @@ class ReadyChunk:
     prepared: tuple[PreparedSpan, ...]
     holes: tuple[Hole, ...]
     uncovered: tuple[Span, ...]
+    longer: CandleBatch | None  # what its candles make, to be witnessed
 
     @classmethod
-    def of(cls, fetched: FetchedChunk) -> ReadyChunk:
+    def of(cls, fetched: FetchedChunk, witness: SeriesWitness | None) -> ReadyChunk:
         """Hash and encode what was fetched."""
-        return cls(tuple(map(PreparedSpan.of, fetched.spans)), fetched.holes, fetched.uncovered)
+        longer = None if witness is None else witness.made([one.batch for one in fetched.spans])
+        return cls(tuple(map(PreparedSpan.of, fetched.spans)), fetched.holes, fetched.uncovered, longer)
 
     @property
     def spans(self) -> list[Span]:
         """The spans that it covers."""
         return [one.record.span for one in self.prepared]
+
+    @property
+    def origins(self) -> list[OriginSpan]:
+        """The spans that it covers, with their sources."""
+        return [OriginSpan(one.record.span, one.record.source) for one in self.prepared]
 
 
 def run_full_fetch(run: BackfillRun, executor: Executor) -> None:
@@ -54,6 +64,8 @@ def run_full_fetch(run: BackfillRun, executor: Executor) -> None:
     Series without chunks come first, so that their locks are released at once.
     """
 
+    witnesses = {task.row.id: SeriesWitness.of(run, task) for task in run.tasks}
+
     def fetch(task: SeriesTask, chunk: Chunk) -> ReadyChunk | None:
         plan = task.plan
         if plan is None or task.is_over:
@@ -61,7 +73,7 @@ def run_full_fetch(run: BackfillRun, executor: Executor) -> None:
         fetched = fetch_chunk(plan.options, chunk, plan.published, run.exchange)
         if plan.edges is not None:
             fetched = plan.edges.exclude(fetched, run.exchange.now_ms(task.wanted.series.market))
-        return ReadyChunk.of(fetched)
+        return ReadyChunk.of(fetched, witnesses[task.row.id])
 
     ahead = ReadAhead(executor, fetch, _rows_of, _WINDOW * run.options.workers, _ROWS_AHEAD)
     work = [(task, task.chunks) for task in sorted(run.tasks, key=lambda task: bool(task.chunks))]
@@ -70,10 +82,15 @@ def run_full_fetch(run: BackfillRun, executor: Executor) -> None:
         if task.chunks and idle:
             _unlock(run, idle)
             idle = []
-        _commit_all(run, task, fetched)
+        witness = witnesses[task.row.id]
+        if witness is not None:
+            witness.ask(executor)
+        _commit_all(run, task, fetched, witness)
         if not task.is_over:
             with run.failing_alone(task):
                 recheck_due_gaps(run.session(task), task, run.options.heal_gaps)
+                if witness is not None:
+                    witness.finish()
         _finish(run, task)
         if task.chunks:
             _unlock(run, [task])
@@ -82,7 +99,12 @@ def run_full_fetch(run: BackfillRun, executor: Executor) -> None:
     _unlock(run, idle)
 
 
-def _commit_all(run: BackfillRun, task: SeriesTask, fetched: Iterator[tuple[Chunk, Future[ReadyChunk | None]]]) -> None:
+def _commit_all(
+    run: BackfillRun,
+    task: SeriesTask,
+    fetched: Iterator[tuple[Chunk, Future[ReadyChunk | None]]],
+    witness: SeriesWitness | None,
+) -> None:
     """Commit the chunks of one series in order, until all are committed or one fails."""
     for number, (chunk, future) in enumerate(fetched, 1):
         if task.is_over:
@@ -91,7 +113,9 @@ def _commit_all(run: BackfillRun, task: SeriesTask, fetched: Iterator[tuple[Chun
         with run.failing_alone(task):
             ready = future.result()
             if ready is not None:
-                _commit(run, task, chunk, ready)
+                conflicts = _commit(run, task, chunk, ready)
+                if witness is not None and ready.longer is not None and not conflicts:
+                    witness.committed.add(ready.origins, ready.longer)
             if number < len(task.chunks):  # after the last one `_finish` writes it
                 keep_state(task, run.options.state_dir, run.options.run_id, run.local_now_ms(), "running")
         run.observer.committed(task.wanted.series, _rows_of(task, chunk))
@@ -101,7 +125,8 @@ def _rows_of(task: SeriesTask, chunk: Chunk) -> int:
     return task.wanted.series.interval.count(chunk.span.start_ms, chunk.span.end_ms)
 
 
-def _commit(run: BackfillRun, task: SeriesTask, chunk: Chunk, ready: ReadyChunk) -> None:
+def _commit(run: BackfillRun, task: SeriesTask, chunk: Chunk, ready: ReadyChunk) -> int:
+    """Commit one chunk with its gaps; return how many stored candles differ from the fetched ones and stayed."""
     session, result = run.session(task), task.result
     series = session.series
     with run.database.transaction(f"save {series} {chunk.span}") as tx:
@@ -118,6 +143,7 @@ def _commit(run: BackfillRun, task: SeriesTask, chunk: Chunk, ready: ReadyChunk)
     task.covered = merge([*task.covered, *ready.spans])
     _log.debug("%s: chunk %s committed, %d inserted, %d already there", series, chunk, saved.inserted, saved.equal)
     report_conflicts(series, saved)
+    return saved.conflicts
 
 
 def _unlock(run: BackfillRun, tasks: list[SeriesTask]) -> None:

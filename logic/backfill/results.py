@@ -25,6 +25,7 @@ class SeriesResult:
     healed: int = 0  # candles of known gaps that are stored now
     not_at_exchange: int = 0  # slots in the range that are not at the exchange, with evidence
     unexplained: int = 0  # slots in `open_gaps`
+    contradicted: int = 0  # stored candles that two other sources contradict
     error: str | None = None
     locked: bool = False
     is_fault: bool = False  # `error` is a fault of this program
@@ -36,7 +37,7 @@ class SeriesResult:
             return "locked"
         if self.error is not None:
             return "failed"
-        if self.open_gaps or self.newly_young or self.saved.conflicts:
+        if self.open_gaps or self.newly_young or self.saved.conflicts or self.contradicted:
             return "incomplete"
         return "ok"
 

@@ -27,6 +27,7 @@ class BackfillOptions:
     policy: FetchPolicy
     workers: int
     heal_gaps: bool
+    witness: bool  # hold new candles against longer ones from another source
     replaces_catalog: bool  # they are all of symbols.yml or public.symbols: sync the catalog with it
     timescale: bool
     compress_after_days: int

@@ -48,6 +48,8 @@ class SeriesCheck:
     extra: tuple[Span, ...] = ()  # where rows are without a recorded source
     extra_rows: int = 0
     doubled: int = 0
+    witnessed: int = 0  # candles of ledger spans in `spans` that a source other than their own confirmed
+    contradicted: int = 0  # candles of them of which two other sources say something else
     altered: tuple[Span, ...] = ()  # ledger spans whose values no longer match their hash
     not_compared: tuple[Span, ...] = ()  # ledger spans without a hash: only `verify` can compare them
     hashed: tuple[Span, ...] = ()  # ledger spans whose candles were hashed, as nothing says that they are unchanged
@@ -74,6 +76,7 @@ class SeriesCheck:
             or self.doubled
             or self.altered
             or self.not_compared
+            or self.contradicted
         )
         return not wrong and not self.faults and not self.is_empty and not self.is_stale
 
@@ -144,6 +147,7 @@ def _compare(
     faults = []
     if survey.off_grid and (moved := sum(count_between_milliseconds(tx, table, span) for span in to_check)):
         faults.append(f"{moved:,} rows open between two milliseconds, where no source has a candle")
+    touched = [entry for entry in entries if inside([entry.span], spans)]
     altered, not_compared, hashed = _values(tx, table, entries, spans, [*unexplained, *(span for span, _ in extra)])
     return SeriesCheck(
         row,
@@ -156,6 +160,8 @@ def _compare(
         never_fetched=tuple(subtract(spans, covered)),
         extra=tuple(span for span, _ in extra),
         extra_rows=sum(count for _, count in extra),
+        witnessed=sum(entry.rows for entry in touched if entry.witnessed_ms is not None),
+        contradicted=sum(entry.contradicted for entry in touched),
         doubled=0 if has_key(tx, table) else count_doubles(tx, table),
         altered=tuple(altered),
         not_compared=tuple(not_compared),

@@ -15,7 +15,7 @@ from core.subset import Part
 from core.times import END_OF_TIME_MS
 from db.catalog import CatalogRow
 from db.connection import Database
-from db.ledger import load_entries
+from db.ledger import LedgerEntry, load_entries
 from db.locks import try_lock_series, unlock_series
 from db.schema import table_exists
 from db.verification_choice import ChosenSpans, Selection, choose_spans, load_chosen
@@ -26,6 +26,7 @@ from logic.series_locks import Patience, left_to_another_run
 from logic.series_session import SeriesSession
 from logic.verify.verification import SeriesVerification, VerifyObserver
 from logic.verify.verifier import Verifier
+from logic.verify.witnessing import WitnessVerifier
 
 _log = logging.getLogger(__name__)
 
@@ -39,15 +40,22 @@ class VerifyOptions:
     run_id: str
     against: AllowedSources
     repair: bool
+    only_longer: bool  # only against longer candles of another source
     part: Part | None
     share: Fraction | None
     times: TimeRange
     patience: Patience | None = None  # for series that another run is working on; None: they are left out at once
+    witness: bool = True  # without --against: also look for witnesses of what is equal
+
+    @property
+    def looks_for_witnesses(self) -> bool:
+        """Whether spans are also held against longer candles of another source."""
+        return self.only_longer or (self.witness and self.against is AllowedSources.AUTO)
 
     @property
     def takes_everything(self) -> bool:
         """Whether each series is verified as a whole, including rows that no run has fetched."""
-        return self.part is None and self.share is None and self.times.is_unbounded
+        return not self.only_longer and self.part is None and self.share is None and self.times.is_unbounded
 
 
 @dataclass(slots=True)
@@ -78,7 +86,7 @@ def run_verify(
     A series that fails does not stop the others. Raises DatabaseUnavailable and Interrupted.
     """
     with database.transaction("choose what to verify") as tx:
-        selection = Selection(options.times, options.part, options.share)
+        selection = Selection(options.times, options.part, options.share, options.looks_for_witnesses)
         chosen = choose_spans(tx, {row.id: str(row.series) for row in rows}, selection)
     observer.chosen(sum(chosen.counts.values()))
     results = [SeriesVerification(row, chosen.counts[row.id]) for row in rows if row.id in chosen.counts]
@@ -88,7 +96,7 @@ def run_verify(
             row = result.row
             session = SeriesSession(database, exchange, row.series, row.id, options.run_id, local_now_ms())
             verifier = Verifier(session, result, options.against, options.repair, observer)
-            _verify_one(verifier, chosen, options.takes_everything)
+            _verify_one(verifier, chosen, options)
         to_do = [result for result in to_do if result.is_locked]
         if not to_do or options.patience is None:
             break
@@ -101,7 +109,7 @@ def run_verify(
     return VerifySummary(options.run_id, results, failures)
 
 
-def _verify_one(verifier: Verifier, chosen: ChosenSpans, takes_everything: bool) -> None:
+def _verify_one(verifier: Verifier, chosen: ChosenSpans, options: VerifyOptions) -> None:
     result, database, series = verifier.result, verifier.session.database, verifier.session.series
 
     def end(why: SeriesEnd) -> None:
@@ -114,7 +122,7 @@ def _verify_one(verifier: Verifier, chosen: ChosenSpans, takes_everything: bool)
     result.spans = 0  # those that were chosen; another run may have changed some since
     try:
         with failing_alone(series, end):
-            _verify_locked(verifier, chosen, takes_everything)
+            _verify_locked(verifier, chosen, options)
     finally:
         with database.transaction(f"unlock {series}") as tx:
             unlock_series(tx, [result.row.id])
@@ -128,7 +136,7 @@ def _verify_one(verifier: Verifier, chosen: ChosenSpans, takes_everything: bool)
     )
 
 
-def _verify_locked(verifier: Verifier, chosen: ChosenSpans, takes_everything: bool) -> None:
+def _verify_locked(verifier: Verifier, chosen: ChosenSpans, options: VerifyOptions) -> None:
     session, row = verifier.session, verifier.result.row
     with session.database.transaction(f"look for table {session.table}") as tx:
         if not table_exists(tx, session.table):
@@ -137,8 +145,27 @@ def _verify_locked(verifier: Verifier, chosen: ChosenSpans, takes_everything: bo
         session.exchange.open_market(session.series.market, {session.series.symbol})
         keep_clocks(session.database, session.exchange, [(session.series.exchange, session.series.market)])
     with session.database.transaction(f"read the ledger of {session.series}") as tx:
-        covered = [entry.span for entry in load_entries(tx, row.id, session.table)] if takes_everything else []
-        entries = load_chosen(tx, chosen, row.id, session.table)
-    if takes_everything:
-        verifier.verify_outside(subtract([_ALL_TIME], covered))
-    verifier.verify(entries)
+        known = load_entries(tx, row.id, session.table)
+        mine = load_chosen(tx, chosen, row.id, session.table)
+    if options.takes_everything:
+        verifier.verify_outside(subtract([_ALL_TIME], [entry.span for entry in known]))
+    if options.only_longer:
+        result = verifier.result
+        result.spans += len(mine)
+        result.rows += sum(entry.rows for entry in mine)
+        result.verified += len(mine) - _witness(verifier, mine, known)
+        return
+    verifier.verify(mine)
+    if options.looks_for_witnesses:
+        with session.database.transaction(f"read the ledger of {session.series}") as tx:
+            now = load_entries(tx, row.id, session.table)
+        verified = [entry for entry in now if entry.verified_ms == session.now_ms and entry.witnessed_ms is None]
+        verifier.result.verified -= _witness(verifier, verified, now)
+
+
+def _witness(verifier: Verifier, entries: Sequence[LedgerEntry], known: Sequence[LedgerEntry]) -> int:
+    """Hold `entries` against longer candles; return how many are contradicted or in doubt."""
+    if not entries:
+        return 0
+    allowed = AllowedSources.ARCHIVE if verifier.result.row.listing.is_unlisted else verifier.against
+    return WitnessVerifier(verifier.session, verifier.result, allowed, verifier.may_repair).verify(entries, known)

@@ -14,6 +14,7 @@ STEPS = (
     ("clocks", "failures", "opening", "series_locks", "series_session", "state_files", "stored"),
     ("fetching",),
     ("planning",),
+    ("witness",),
     ("verify",),
     ("gaps",),
     ("backfill",),

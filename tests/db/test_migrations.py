@@ -103,7 +103,7 @@ def test_an_empty_database_gets_everything(empty: Database) -> None:
         tx.cursor.execute("select table_name from information_schema.tables where table_schema = 'public'")
         assert {name for (name,) in tx.cursor.fetchall()} == TABLES
     numbered = [int(path.name[:4]) for path in sorted(FOLDER.glob("*.sql"))]
-    assert [row[1] for row in versions(empty)] == numbered == list(range(1, len(numbered) + 1))
+    assert [row[1] for row in versions(empty)] == numbered == sorted(set(numbered))
 
 
 def test_migrating_again_changes_nothing(empty: Database) -> None:

@@ -321,7 +321,7 @@ def stored(upgraded: Database, tmp_path: Path) -> Iterator[StoredSeries]:
 
 def repair(stored: StoredSeries) -> SeriesVerification:
     stored.begin_run()
-    options = VerifyOptions("repair", AllowedSources.AUTO, True, None, None, TimeRange())
+    options = VerifyOptions("repair", AllowedSources.AUTO, True, False, None, None, TimeRange())
     rows, now_ms = [stored.catalog_row()], stored.replay.clock.now_ms
     [result] = run_verify(stored.database, stored.exchange, rows, options, now_ms, VerifyObserver()).results
     assert result.exit_code == 0

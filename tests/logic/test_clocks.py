@@ -41,7 +41,7 @@ def known(stored: StoredSeries) -> list[str]:
 
 def verify(stored: StoredSeries, against: AllowedSources) -> None:
     stored.begin_run(against)
-    options = VerifyOptions("verify", against, False, None, None, TimeRange())
+    options = VerifyOptions("verify", against, False, False, None, None, TimeRange())
     run_verify(
         stored.database, stored.exchange, [stored.catalog_row()], options, stored.replay.clock.now_ms, VerifyObserver()
     )

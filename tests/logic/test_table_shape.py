@@ -81,7 +81,7 @@ def further_of(stored: StoredSeries) -> dict[int, tuple[object, object]]:
 
 def verify(stored: StoredSeries, run_id: str, repair: bool = False) -> SeriesVerification:
     stored.begin_run()
-    options = VerifyOptions(run_id, AllowedSources.REST, repair, None, None, TimeRange())
+    options = VerifyOptions(run_id, AllowedSources.REST, repair, False, None, None, TimeRange())
     rows = [stored.catalog_row()]
     now_ms = stored.replay.clock.now_ms
     [result] = run_verify(stored.database, stored.exchange, rows, options, now_ms, VerifyObserver()).results

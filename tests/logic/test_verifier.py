@@ -108,7 +108,7 @@ def summary_of(
 ) -> VerifySummary:
     stored.begin_run()
     times = TimeRange() if span is None else TimeRange(span.start_ms, span.end_ms)
-    options = VerifyOptions(run_id, against, repair, part, share, times, patience)
+    options = VerifyOptions(run_id, against, repair, False, part, share, times, patience)
     catalog = rows or [stored.catalog_row()]
     return run_verify(stored.database, stored.exchange, catalog, options, stored.replay.clock.now_ms, VerifyObserver())
 
@@ -131,8 +131,18 @@ def counts(result: SeriesVerification) -> tuple[int, int, int]:
 
 
 def asked(stored: StoredSeries) -> tuple[int, int, int]:
-    """Return how many CHECKSUM files, zips and pages of candles were asked for since this was last asked."""
-    records = stored.replay.requests
+    """Return how many CHECKSUM files, zips and pages of candles were asked for since this was last asked.
+
+    What was asked for longer candles, their witnesses, is left out.
+    """
+    code = stored.series.interval.code
+    own = (f"/{stored.series.interval.name}/", f"-{stored.series.interval.name}-")
+    records = [
+        one
+        for one in stored.replay.requests
+        if one.params.get("interval", code) == code
+        and (not one.path.endswith((".zip", ".CHECKSUM")) or any(name in one.path for name in own))
+    ]
     checksums = sum(record.path.endswith(".CHECKSUM") for record in records)
     zips = sum(record.path.endswith(".zip") for record in records)
     stored.replay.clear_requests()

@@ -12,6 +12,7 @@ from core.wanted import WantedSeries
 from db.catalog import sync_symbols
 from db.connection import Database
 from db.schema import create_table_if_not_exists, refresh_all_series_view
+from db.symbols import load_symbols_from_db
 
 PROJECT = Path(__file__).resolve().parents[2]
 SERIES = [parse_series("BTCUSDT"), parse_series("ETHUSDT/1h")]
@@ -34,6 +35,14 @@ def test_the_queries_for_users_run(page: str, with_tables: Database) -> None:
     with with_tables.transaction("read as the document says") as tx:
         for block in blocks:
             tx.cursor.execute(block)
+
+
+def test_the_list_is_filled_as_the_document_says(with_tables: Database) -> None:
+    text = (PROJECT / "docs" / "storage.md").read_text(encoding="utf-8").split("## The list in the database\n")[1]
+    with with_tables.transaction("insert as the document says") as tx:
+        tx.cursor.execute(text.split("```sql\n")[1].split("```")[0])
+        found = load_symbols_from_db(tx, "1m")
+    assert [str(one.series) for one in found.series] == ["BTCUSDT/1h", "um:ETHUSDT/5m"]
 
 
 def test_the_columns_of_a_candle_are_those_of_the_table(with_tables: Database) -> None:

@@ -38,6 +38,7 @@ from core.series import Series, parse_series
 from core.sources import Source
 from core.times import MS_PER_DAY, add_months, parse_time, to_datetime
 from core.wanted import WantedSeries
+from db.all_series_view import refresh_all_series_view
 from db.catalog import sync_symbols
 from db.checks import count_rows_within, find_row_edges
 from db.commit import CommitContext
@@ -54,7 +55,7 @@ from db.operations import (
     load_newest,
     save_ohlcv,
 )
-from db.schema import create_table_if_not_exists, refresh_all_series_view
+from db.schema import create_table_if_not_exists
 
 BTC, *OTHERS = SERIES = [parse_series(text) for text in ("BTCUSDT", "ETHUSDT", "um:BTCUSDT", "cm:BTCUSD_PERP")]
 START_MS = parse_time("2020-01-01")

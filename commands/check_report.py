@@ -96,6 +96,8 @@ def _needs(check: SeriesCheck) -> Iterator[str]:
         yield "nothing of it was ever fetched; a backfill fetches it, or says why it cannot"
     elif check.never_fetched:
         yield f"{_amount(interval, check.never_fetched)} never fetched; a backfill or check --heal fetches them"
+    if check.not_checked:
+        yield f"not checked: {check.not_checked}"
     for fault in check.faults:
         yield f"the table is not as it was made: {fault}"
     if check.unexplained:

@@ -69,6 +69,15 @@ class SeriesError(FetcherError):
     exit_code = EXIT_INCOMPLETE
 
 
+class StatementRefused(SeriesError):
+    """A working database refuses one statement: somebody's lock, a right that lacks, too little room for locks.
+
+    What concerns one series leaves it for the next run; what concerns the program's own tables ends the run.
+    """
+
+    exit_code = EXIT_DATABASE
+
+
 class UnusableAnswer(SeriesError):
     """The exchange's answer is invalid (not JSON, wrong fields, unsorted, impossible values)."""
 

@@ -11,7 +11,9 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import NamedTupleCursor
 
-from core.errors import DatabaseUnavailable, FetcherError, SeriesError
+from core.errors import DatabaseUnavailable, FetcherError, SeriesError, StatementRefused
+from db.pooler import refuse_shared_sessions
+from db.session import LOCK_TIMEOUT_S, connection_settings, session_statement
 
 MIN_SERVER_VERSION = 140_000  # range_agg and multiranges came with PostgreSQL 14
 
@@ -19,17 +21,16 @@ MIN_SERVER_VERSION = 140_000  # range_agg and multiranges came with PostgreSQL 1
 # connection, authorization, no such database, resources, operator intervention, system, internal.
 _FATAL_CLASSES = frozenset({"08", "28", "3D", "53", "57", "58", "XX"})
 _HINTS = {
-    "42501": "grant the user CREATE and USAGE on schema public, or let it own the tables",
     "25006": "the database is read-only: use the primary server, or end its recovery or read-only mode",
     "53100": "the server's disk is full: make room there, then run again",
 }
-
-# Notices a server that is gone without closing the connection; otherwise the run would wait for it for hours.
-_NOTICE_A_LOST_SERVER = {
-    "keepalives_idle": "30",
-    "keepalives_interval": "10",
-    "keepalives_count": "6",
-    "tcp_user_timeout": "90000",  # ms; on systems that support it
+# What concerns one statement only, although its class is among the fatal ones or nothing is wrong with the table.
+_REFUSED = {
+    "42501": "grant the user CREATE and USAGE on schema public and all rights on its tables, or let it own them",
+    "55P03": f"another session has locked it for {LOCK_TIMEOUT_S} s, see pg_stat_activity; the next run tries again",
+    "57014": "somebody cancelled the statement; the next run tries again",
+    "53200": "the server has too little room for locks: raise max_locks_per_transaction",
+    "53400": "a limit of the server's configuration; raise it",
 }
 # Other encodings lack letters that some symbols have (docs/binance.md, Symbols with odd letters).
 _USABLE_ENCODINGS = ("UTF8", "SQL_ASCII")
@@ -53,15 +54,14 @@ class Database:
 
     @classmethod
     def connect(cls, url: str | None, keywords: Mapping[str, str], application_name: str) -> Database:
-        """Connect by URL or by libpq keywords. Raises DatabaseUnavailable."""
-        settings: dict[str, Any] = {
-            "connect_timeout": "10",
-            "application_name": application_name,
-            "client_encoding": "UTF8",
-            **_NOTICE_A_LOST_SERVER,
-        }
+        """Connect by URL or by libpq keywords, to a session of its own. Raises DatabaseUnavailable."""
+
+        def connect() -> Connection:
+            connected: Connection = psycopg2.connect(url or "", **connection_settings(url, keywords, application_name))
+            return connected
+
         try:
-            connection = psycopg2.connect(url or "", **{**settings, **keywords})
+            connection = connect()
         except (psycopg2.Error, ValueError) as error:  # ValueError: a NUL in a setting
             # The driver's message may quote the URL, password included; the log's secret filter removes it.
             raise DatabaseUnavailable(
@@ -75,11 +75,9 @@ class Database:
                 raise DatabaseUnavailable(
                     f"PostgreSQL at {database.address} is version {info.server_version // 10000}; 14 or newer is needed"
                 )
+            refuse_shared_sessions(connection, connect, database.address)
             with database.transaction("set up the session") as tx:
-                tx.cursor.execute(
-                    "set timezone = 'UTC'; set datestyle = 'ISO'; set intervalstyle = 'postgres';"
-                    " set default_transaction_isolation = 'read committed'"
-                )
+                tx.cursor.execute(session_statement(info.server_version))
             encoding = info.parameter_status("server_encoding")
             if encoding not in _USABLE_ENCODINGS:
                 raise DatabaseUnavailable(
@@ -96,7 +94,8 @@ class Database:
         """Yield a transaction; commit at the end, roll back on any error.
 
         `doing` completes "cannot …" in messages. Raises DatabaseUnavailable when no other statement could work
-        either, SeriesError when only the table of this statement cannot be used.
+        either, SeriesError when only the table of this statement cannot be used (StatementRefused: for now, or by
+        this user).
         """
         try:
             with self._connection, self._connection.cursor() as cursor:
@@ -134,11 +133,13 @@ class Database:
 
     def _translated(self, error: psycopg2.Error, doing: str) -> FetcherError:
         code = error.pgcode or ""
-        hint = f"; {_HINTS[code]}" if code in _HINTS else ""
+        hint = f"; {hints[code]}" if code in (hints := _HINTS | _REFUSED) else ""
         message = f"cannot {doing} in {self.address}: {_first_line(error)} (SQLSTATE {code or 'none'}){hint}"
         lost = bool(self._connection.closed) or isinstance(error, psycopg2.InterfaceError) or not code
         if lost:
             message += "; what was committed stays, run again when the server is back"
+        if not lost and code in _REFUSED:
+            return StatementRefused(message)
         if lost or code[:2] in _FATAL_CLASSES or code in _HINTS:
             return DatabaseUnavailable(message)
         return SeriesError(message)

@@ -15,8 +15,16 @@ _SCHEMA_LOCK = 0x6F686C6376
 
 
 def lock_schema(tx: Transaction) -> None:
-    """Wait for the schema lock and hold it until the transaction ends: no other run changes the schema meanwhile."""
+    """Wait for the schema lock and hold it until the transaction ends: no other run changes the schema meanwhile.
+
+    Raises StatementRefused, as every statement does, when another session holds it for too long.
+    """
     tx.cursor.execute("select pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
+
+
+def wait_for_locks(tx: Transaction, seconds: float) -> None:
+    """Let each statement of this transaction wait for a lock at most `seconds`, instead of what the session waits."""
+    tx.cursor.execute("select set_config('lock_timeout', %s, true)", (f"{round(seconds * 1000)}ms",))
 
 
 def try_lock_series(tx: Transaction, series_ids: Sequence[int]) -> set[int]:

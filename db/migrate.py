@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg2
 
-from core.errors import DatabaseUnavailable, SeriesError
+from core.errors import DatabaseUnavailable, SeriesError, StatementRefused
 from db.connection import Database, Transaction, fetch_one
 from db.locks import lock_schema
 from db.neighbours import find_marked, find_other_writers
@@ -74,6 +74,8 @@ def migrate(database: Database) -> None:
             return
     try:
         _apply(database, known)
+    except StatementRefused as error:
+        raise DatabaseUnavailable(str(error)) from error
     except SeriesError as error:  # a statement failed: the tables are not those that the migrations made
         is_taken = isinstance(error.__cause__, psycopg2.Error) and error.__cause__.pgcode in _TAKEN_NAMES
         raise DatabaseUnavailable(f"{error}; {_ELSEWHERE if is_taken else _MADE_ANEW}") from error

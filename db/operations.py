@@ -25,7 +25,6 @@ from db.ledger import add_entry, hash_stored
 
 _CONFLICTS_SHOWN = 20
 _COPY_BLOCK_BYTES = 1 << 18
-_TABLES_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +227,10 @@ def _load_conflicts(tx: Transaction, table: str, bounds: dict[str, datetime]) ->
 
 
 def get_last_timestamp(tx: Transaction, tables: Sequence[str]) -> dict[str, int | None]:
-    """Return the open time (epoch ms) of the newest candle by table; None for an empty one. All tables must exist."""
+    """Return the open time (epoch ms) of the newest candle by table; None for an empty one. All tables must exist.
+
+    For few tables: all are locked until the transaction ends (db/many_tables.py).
+    """
     return _edges(tx, tables, "max")
 
 
@@ -239,15 +241,11 @@ def get_first_timestamp(tx: Transaction, tables: Sequence[str]) -> dict[str, int
 
 def _edges(tx: Transaction, tables: Sequence[str], which: str) -> dict[str, int | None]:
     one = sql.SQL("select {name}, (select {which}(time) from public.{table})")
-    found: dict[str, int | None] = {}
-    for first in range(0, len(tables), _TABLES_AT_ONCE):
-        legs = [
-            one.format(name=sql.Literal(table), which=sql.SQL(which), table=sql.Identifier(table))
-            for table in tables[first : first + _TABLES_AT_ONCE]
-        ]
-        tx.cursor.execute(sql.SQL(" union all ").join(legs))
-        found |= {table: None if moment is None else from_datetime(moment) for table, moment in tx.cursor.fetchall()}
-    return found
+    legs = [one.format(name=sql.Literal(table), which=sql.SQL(which), table=sql.Identifier(table)) for table in tables]
+    if not legs:
+        return {}
+    tx.cursor.execute(sql.SQL(" union all ").join(legs))
+    return {table: None if moment is None else from_datetime(moment) for table, moment in tx.cursor.fetchall()}
 
 
 def count_rows(tx: Transaction, table: str) -> int:

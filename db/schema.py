@@ -1,4 +1,4 @@
-"""The candle tables, one for each series, and the view over all of them."""
+"""The candle tables, one for each series."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from enum import Enum
 
 from psycopg2 import sql
 
-from core.columns import CANDLE_COLUMNS, TABLE_COLUMNS, VALUE_COLUMNS
+from core.columns import CANDLE_COLUMNS, VALUE_COLUMNS
 from core.series import Series
 from db.connection import Transaction, fetch_one
 from db.external_changes import watch_table
-from db.locks import lock_schema
 from db.timescale import make_hypertable
-
-ALL_SERIES_VIEW = "ohlcv"
 
 
 def table_exists(tx: Transaction, table: str) -> bool:
@@ -126,42 +123,4 @@ def create_table_if_not_exists(tx: Transaction, series: Series, timescale: bool,
     if timescale:
         make_hypertable(tx, series.table_name, series.interval, compress_after_days)
     watch_table(tx, series.table_name)
-    return True
-
-
-def refresh_all_series_view(tx: Transaction) -> bool:
-    """Rebuild the view over all series when tables were added or removed; return whether it was rebuilt.
-
-    Each table is one part of a UNION ALL, with market, symbol and interval as constants, so that a query for one
-    symbol reads only that symbol's table.
-    """
-    lock_schema(tx)
-    tx.cursor.execute(
-        """
-        select market, symbol, "interval", table_name from public.ohlcv_series
-        where to_regclass('public.' || quote_ident(table_name)) is not null order by table_name
-        """
-    )
-    legs = tx.cursor.fetchall()
-    tx.cursor.execute(
-        """
-        select table_name from information_schema.view_table_usage
-        where view_schema = 'public' and view_name = %s order by table_name
-        """,
-        (ALL_SERIES_VIEW,),
-    )
-    if not legs or {name for (name,) in tx.cursor.fetchall()} == {leg[3] for leg in legs}:
-        return False
-    columns = sql.SQL(", ").join(map(sql.Identifier, TABLE_COLUMNS))
-    selects = [
-        sql.SQL('select {}::text as market, {}::text as symbol, {}::text as "interval", {} from public.{}').format(
-            sql.Literal(market), sql.Literal(symbol), sql.Literal(interval), columns, sql.Identifier(table)
-        )
-        for market, symbol, interval, table in legs
-    ]
-    tx.cursor.execute(
-        sql.SQL("create or replace view public.{} as {}").format(
-            sql.Identifier(ALL_SERIES_VIEW), sql.SQL(" union all ").join(selects)
-        )
-    )
     return True

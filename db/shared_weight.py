@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from core.errors import DatabaseUnavailable, StatementRefused
 from db.connection import Database, Transaction, fetch_one
 
 
@@ -19,8 +20,11 @@ class SharedWeight:
 
         `minute` counts from the epoch, by the exchange's clock. Raises DatabaseUnavailable.
         """
-        with self._lock, self._database.transaction("reserve request weight") as tx:
-            return reserve_weight(tx, pool, minute, wanted, allowed)
+        try:
+            with self._lock, self._database.transaction("reserve request weight") as tx:
+                return reserve_weight(tx, pool, minute, wanted, allowed)
+        except StatementRefused as error:  # concerns every series
+            raise DatabaseUnavailable(str(error)) from error
 
     def close(self) -> None:
         """Close the connection."""

@@ -189,6 +189,7 @@ def _checked_series(check: SeriesCheck) -> Document:
         "altered_in": _spans(check.altered),
         "not_compared_in": _spans(check.not_compared),
         "faults": list(check.faults),
+        "not_checked": check.not_checked,
         "last_external_change": check.external_change,
         "gaps": [gap_document(gap) for gap in check.gaps],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,9 +15,12 @@ from db.catalog import CatalogRow, load_catalog
 from db.connection import Database, Transaction
 from db.exchange_clock import load_exchange_now_ms
 from db.ledger import LedgerTotals, VerificationAge, load_newest_coverage, load_totals, load_verification_ages
+from db.many_tables import read_many
 from db.operations import get_first_timestamp, get_last_timestamp, load_newest
 from db.schema import find_tables
 from db.witness import WitnessTotals, load_witness_totals
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,12 @@ def read_stored(database: Database, wanted: Wanted | None) -> list[StoredSeries]
         newest = load_newest_coverage(tx, [row.id for row in chosen])
         witnesses = load_witness_totals(tx, [row.id for row in chosen])
         there = sorted(find_tables(tx, [row.series.table_name for row in chosen]))
-        first, last = get_first_timestamp(tx, there), get_last_timestamp(tx, there)
         markets = {(row.series.exchange, row.series.market) for row in chosen}
         now_ms = {market: load_exchange_now_ms(tx, *market) for market in markets}
+    first, unreadable = read_many(database, there, get_first_timestamp)
+    last, _ = read_many(database, [table for table in there if table not in unreadable], get_last_timestamp)
+    for error in unreadable.values():
+        _log.warning("%s", error)
     stored = []
     for row in chosen:
         series, total = row.series, totals.get(row.id, LedgerTotals((), 0))

@@ -11,6 +11,7 @@ from db.catalog import load_catalog, sync_symbols
 from db.connection import Database
 from db.gaps import load_all_open_gaps
 from db.ledger import LedgerTotals, load_totals, void_entries
+from db.many_tables import read_many
 from db.operations import get_last_timestamp
 from db.schema import find_tables
 from logic.backfill.results import SeriesResult
@@ -59,22 +60,18 @@ def _read_tables(run: BackfillRun) -> None:
             faults = "; ".join(fault.text for fault in shape.faults)
             task.fail(SeriesError(f"table public.{table} was changed, nothing is stored into it: {faults}"))
     existing = [task for task in tasks if task.table_exists and not task.is_over]
-    try:
-        read_last_candles(run.database, existing)
-    except SeriesError:  # one of them cannot be read: try one by one
-        for task in existing:
-            try:
-                read_last_candles(run.database, [task])
-            except SeriesError as error:
-                task.fail(error)
+    read_last_candles(run.database, existing)
 
 
 def read_last_candles(database: Database, tasks: Sequence[SeriesTask]) -> None:
-    """Set the newest stored candle of each task, whose table must exist. Raises SeriesError."""
-    with database.transaction("read the newest candles") as tx:
-        newest = get_last_timestamp(tx, [task.wanted.series.table_name for task in tasks])
+    """Set the newest stored candle of each task, whose table must exist; end those whose table cannot be read."""
+    newest, unreadable = read_many(database, [task.wanted.series.table_name for task in tasks], get_last_timestamp)
     for task in tasks:
-        task.last_candle_ms = newest[task.wanted.series.table_name]
+        table = task.wanted.series.table_name
+        if table in unreadable:
+            task.fail(unreadable[table])
+        else:
+            task.last_candle_ms = newest[table]
 
 
 def _void_lost_tables(run: BackfillRun, totals: Mapping[int, LedgerTotals]) -> None:

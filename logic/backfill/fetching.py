@@ -8,7 +8,6 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 from core.candles import CandleBatch
-from core.errors import SeriesError
 from core.fetched import FetchedChunk
 from core.gaps import Hole
 from core.plan import Chunk
@@ -160,10 +159,7 @@ def _finish(run: BackfillRun, task: SeriesTask) -> None:
         return
     result.covered_until_ms = task.covered[-1].end_ms if task.covered else None
     if result.healed:
-        try:
-            read_last_candles(run.database, [task])
-        except SeriesError as error:
-            task.fail(error)
+        read_last_candles(run.database, [task])
     keep_state(task, run.options.state_dir, run.options.run_id, run.local_now_ms(), result.outcome)
     gaps = merge(result.open_gaps)
     result.unexplained = series.interval.count_in(gaps)

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from core.errors import ExchangeUnavailable, SeriesError
 from core.instrument import Market
+from db.all_series_view import refresh_all_series_view
 from db.catalog import update_listing
 from db.external_changes import find_unwatched, merge_old_notes, watch_again
-from db.schema import create_table_if_not_exists, refresh_all_series_view
+from db.schema import create_table_if_not_exists
 from logic.backfill.run import BackfillRun
 from logic.backfill.series_task import SeriesTask
 from logic.clocks import keep_clocks
@@ -47,6 +48,7 @@ def make_plans(run: BackfillRun, executor: ThreadPoolExecutor) -> None:
 
 def prepare_tables(run: BackfillRun) -> None:
     """Create missing tables, store new listing periods and clocks, refresh the view over all series."""
+    is_new = False  # whether a table was made, which the view over all series lacks
     for task in run.open_tasks:
         if task.plan is None:
             continue
@@ -56,7 +58,7 @@ def prepare_tables(run: BackfillRun) -> None:
         if task.table_exists and not has_changed:
             continue
         with run.failing_alone(task), run.database.transaction(f"prepare the table of {series}") as tx:
-            create_table_if_not_exists(tx, series, run.options.timescale, run.options.compress_after_days)
+            is_new |= create_table_if_not_exists(tx, series, run.options.timescale, run.options.compress_after_days)
             if has_changed:
                 update_listing(tx, task.row.id, listing)
     _watch_tables(run)
@@ -65,8 +67,9 @@ def prepare_tables(run: BackfillRun) -> None:
     try:
         with run.database.transaction("refresh the view over all series") as tx:
             refresh_all_series_view(tx)
-    except SeriesError as error:  # a table was changed by hand; fetching can go on without the view
-        _log.error("the view public.ohlcv stays as it was: %s", error)
+    except SeriesError as error:  # it is there for people; fetching can go on without it
+        level = logging.WARNING if is_new else logging.INFO
+        _log.log(level, "the view public.ohlcv stays as it was: %s", error)
 
 
 def _watch_tables(run: BackfillRun) -> None:

@@ -59,6 +59,7 @@ class SeriesCheck:
     covered_until_ms: int | None = None  # exclusive; None: nothing was ever fetched
     last_fetched_ms: int | None = None  # when a run last committed candles of it, by that machine's clock
     is_stale: bool = False  # it should grow and stands still (core/staleness.py)
+    not_checked: str | None = None  # why the table could not be read now
     is_empty: bool = False  # an active series that has begun to trade, but nothing was ever fetched
 
     @property
@@ -77,6 +78,7 @@ class SeriesCheck:
             or self.altered
             or self.not_compared
             or self.contradicted
+            or self.not_checked
         )
         return not wrong and not self.faults and not self.is_empty and not self.is_stale
 

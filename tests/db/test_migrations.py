@@ -15,6 +15,7 @@ from core.series import parse_series
 from core.sources import Source
 from core.times import MS_PER_MINUTE, parse_time
 from core.wanted import WantedSeries
+from db.all_series_view import refresh_all_series_view
 from db.catalog import load_catalog, sync_symbols
 from db.connection import Database
 from db.external_changes import is_watched
@@ -22,7 +23,7 @@ from db.gaps import load_open_gaps
 from db.ledger import load_entries, set_hash_checked, snapshot_of
 from db.migrate import applied_versions, is_migrated, migrate
 from db.operations import insert_candles
-from db.schema import create_table_if_not_exists, find_tables, refresh_all_series_view
+from db.schema import create_table_if_not_exists, find_tables
 from db.symbols import load_symbols_from_db
 from demo.generated_market import generate_series
 

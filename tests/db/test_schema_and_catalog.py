@@ -12,11 +12,12 @@ from core.listing import ListingPeriod
 from core.series import Series, parse_series
 from core.times import parse_time
 from core.wanted import WantedSeries
+from db.all_series_view import refresh_all_series_view
 from db.catalog import load_catalog, sync_symbols, update_listing
 from db.connection import Database, Transaction
 from db.locks import try_lock_series
 from db.migrate import applied_versions, migrate
-from db.schema import create_table_if_not_exists, refresh_all_series_view
+from db.schema import create_table_if_not_exists
 
 BTC, ETH, MONTHLY = parse_series("BTCUSDT"), parse_series("um:ETHUSDT/1h"), parse_series("BTCUSDT/1M")
 

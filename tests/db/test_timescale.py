@@ -16,6 +16,7 @@ from core.sources import Source
 from core.times import MS_PER_MINUTE, parse_time, to_datetime
 from core.timescale import TimescaleEdition, TimescaleUse
 from core.wanted import WantedSeries
+from db.all_series_view import refresh_all_series_view
 from db.catalog import load_catalog, sync_symbols
 from db.commit import CommitContext
 from db.connection import Database
@@ -23,7 +24,7 @@ from db.corrections import correct_candles, undo_corrections
 from db.external_changes import find_unwatched, is_watched
 from db.ledger import hash_stored
 from db.operations import SaveResult
-from db.schema import create_table_if_not_exists, find_tables, refresh_all_series_view
+from db.schema import create_table_if_not_exists, find_tables
 from db.timescale import use_timescale
 from logic.gaps.series_check import check_series
 

@@ -9,9 +9,10 @@ import pytest
 
 from core.series import parse_series
 from core.wanted import WantedSeries
+from db.all_series_view import refresh_all_series_view
 from db.catalog import sync_symbols
 from db.connection import Database
-from db.schema import create_table_if_not_exists, refresh_all_series_view
+from db.schema import create_table_if_not_exists
 from db.symbols import load_symbols_from_db
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -13,6 +13,7 @@ from core.timescale import TimescaleEdition, TimescaleUse
 from db.connection import Database
 from db.embedded import EmbeddedServer
 from db.migrate import is_migrated, migrate
+from db.rights import require_rights
 from db.shared_weight import SharedWeight
 from db.timescale import use_timescale
 from fetcher.addresses import ExchangeAddresses
@@ -84,6 +85,7 @@ def open_for_writing(address: DatabaseAddress, cancel_on_stop: CancelOnStop) -> 
     """Yield a connection to a database whose schema is up to date. Raises DatabaseUnavailable."""
     with open_database(address, cancel_on_stop) as database:
         migrate(database)
+        require_rights(database)
         yield database
 
 

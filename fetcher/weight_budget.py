@@ -15,6 +15,8 @@ from fetcher.http import Sleep
 _MINUTE_MS = 60_000
 # The next minute begins by the exchange's clock, which is known only to within the latency of one request.
 _TURN_MARGIN_MS = 500
+# A request travels: one that is sent so shortly before the end of a minute may be counted in the next one.
+_TRAVEL_MS = 1_000
 # Weight is reserved in parts of a fiftieth of the budget, at most 100: few reservations, and little unused weight.
 _PARTS, _LARGEST_PART = 50, 100
 _MOST_PLAUSIBLE = 100  # times the budget; a higher count of the exchange is ignored
@@ -47,6 +49,7 @@ class WeightBudget:
         self._minute = 0
         self._used = 0  # by all programs at this IP address, as far as known from the exchange
         self._own = 0  # by this run
+        self._late = 0  # of that, what was sent at the end of the minute
         self._reserved = 0
         self._reserve: Reserve | None = None
         self._paused_until_s = 0.0
@@ -81,6 +84,8 @@ class WeightBudget:
                     self._used += weight
                     self._own += weight
                     self.total_used += weight
+                    if (self._minute + 1) * _MINUTE_MS - self._now_ms() < _TRAVEL_MS:
+                        self._late += weight
                     return self._minute
             self._sleep(wait_ms / 1000)
 
@@ -88,7 +93,8 @@ class WeightBudget:
         now_ms = self._now_ms()
         minute = now_ms // _MINUTE_MS
         if minute != self._minute:
-            self._minute, self._used, self._own, self._reserved = minute, 0, 0, 0
+            late = self._late if minute == self._minute + 1 else 0  # counts in both, wherever the exchange counts it
+            self._minute, self._used, self._own, self._reserved, self._late = minute, late, late, 0, 0
         paused_s = self._paused_until_s - self._monotonic_s()
         if paused_s > 0:
             return math.ceil(paused_s * 1000)

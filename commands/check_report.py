@@ -205,5 +205,6 @@ def _evidence(gap: Gap) -> str:
         times = f" {answer.times} times" if answer.times > 1 else ""
         checksum = f" (sha256 {answer.checksum[:12]})" if answer.checksum else ""
         last = time_text(answer.last_ms // 1000 * 1000)
-        told.append(f"{answer.source}{checksum} asked{times}, last {last}: no candle")
+        what = "no candle" if answer.unusable is None else f"impossible: {answer.unusable}"
+        told.append(f"{answer.source}{checksum} asked{times}, last {last}: {what}")
     return ", ".join(told) or "nobody asked yet"

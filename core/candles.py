@@ -7,7 +7,7 @@ Arrow only holds and compares values here; it does no I/O.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from core.columns import DECIMAL_COLUMNS, SCHEMA
 from core.intervals import Interval
-from core.ranges import Span, span_or_none, subtract
+from core.ranges import Span, merge, span_or_none, subtract
 
 _BLOCK_ROWS = 8192
 _BEHIND_THE_END = 2**31 - 1
@@ -23,10 +23,20 @@ _ZERO = pa.scalar(0, pa.int32())
 
 
 @dataclass(frozen=True, slots=True)
+class UnusableCandle:
+    """A row of the exchange that cannot be a candle. It is never stored; its text is evidence."""
+
+    open_ms: int
+    row: str  # as the exchange sent it
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class CandleBatch:
     """Candles of one series in ascending order of open time; columns as in core.columns."""
 
     columns: pa.Table
+    unusable: tuple[UnusableCandle, ...] = ()  # what the source has instead of a candle, in slots without one
 
     @classmethod
     def empty(cls) -> CandleBatch:
@@ -38,7 +48,8 @@ class CandleBatch:
         """Return one batch with the rows of `batches`, in the order given."""
         if not batches:
             return cls.empty()
-        return cls(pa.concat_tables([batch.columns for batch in batches]).combine_chunks())
+        table = pa.concat_tables([batch.columns for batch in batches]).combine_chunks()
+        return cls(table, tuple(one for batch in batches for one in batch.unusable))
 
     @property
     def rows(self) -> int:
@@ -57,15 +68,37 @@ class CandleBatch:
     def within(self, span: Span) -> CandleBatch:
         """Return the candles whose open time lies in `span`."""
         times = self.columns["open_time"]
+        unusable = tuple(one for one in self.unusable if span.start_ms <= one.open_ms < span.end_ms)
         if self.rows == 0 or (span.start_ms <= times[0].as_py() and times[-1].as_py() < span.end_ms):
-            return self
+            return self if len(unusable) == len(self.unusable) else CandleBatch(self.columns, unusable)
         inside = pc.and_(pc.greater_equal(times, _whole(span.start_ms)), pc.less(times, _whole(span.end_ms)))
-        return CandleBatch(self.columns.filter(inside))
+        return CandleBatch(self.columns.filter(inside), unusable)
 
     def at(self, times: Sequence[int]) -> CandleBatch:
         """Return the candles whose open time is one of `times` (epoch ms)."""
         wanted = pa.array(times, pa.int64())
         return CandleBatch(self.columns.filter(pc.is_in(self.columns["open_time"], wanted)))
+
+    def inside(self, spans: Sequence[Span]) -> CandleBatch:
+        """Return the candles whose open time lies in one of `spans` (ascending, disjoint)."""
+        return CandleBatch.concat([self.within(span) for span in spans])
+
+    def outside(self, spans: Sequence[Span]) -> CandleBatch:
+        """Return the candles whose open time lies in none of `spans` (ascending, disjoint)."""
+        there = self.inside(spans)
+        kept = tuple(one for one in self.unusable if one not in there.unusable)
+        return CandleBatch(self.without(there.open_times()).columns, kept)
+
+    def without(self, times: Collection[int]) -> CandleBatch:
+        """Return the candles whose open time is none of `times` (epoch ms)."""
+        unwanted = pc.is_in(self.columns["open_time"], pa.array(times, pa.int64()))
+        return CandleBatch(self.columns.filter(pc.invert(unwanted)), self.unusable)
+
+    def off_grid(self, interval: Interval) -> list[int]:
+        """Return the open times (epoch ms) that are not on the interval's grid."""
+        if self._is_unbroken(interval):
+            return []
+        return [time for time in self.open_times() if interval.floor(time) != time]
 
     def missing(self, interval: Interval, span: Span) -> list[Span]:
         """Return the grid slots of `span` without a candle, merged into spans; like `missing_spans`, but faster."""
@@ -102,10 +135,22 @@ def merge_batches(first: CandleBatch, second: CandleBatch, interval: Interval) -
     """Return the candles of `first` plus those of `second` in grid slots that `first` lacks, in order of open time."""
     known = {interval.index(time) for time in first.open_times()}
     fresh = [i for i, time in enumerate(second.open_times()) if interval.index(time) not in known]
-    if not fresh:
+    if not fresh and not second.unusable:
         return first
-    both = CandleBatch.concat([first, CandleBatch(second.columns.take(fresh))])
-    return CandleBatch(both.columns.sort_by("open_time"))
+    both = CandleBatch.concat([first, CandleBatch(second.columns.take(pa.array(fresh, pa.int64())), second.unusable)])
+    known |= {interval.index(time) for time in both.open_times()}
+    unusable = {one.open_ms: one for one in both.unusable if interval.index(one.open_ms) not in known}
+    return CandleBatch(both.columns.sort_by("open_time"), tuple(unusable.values()))
+
+
+def slots_off_grid(batch: CandleBatch, interval: Interval, confirmed: CandleBatch) -> list[Span]:
+    """Return the slots, merged, that candles off the grid fall in; without candles that `confirmed` has, equal."""
+    times = batch.off_grid(interval)
+    if not times:
+        return []
+    known = set(value_lines(confirmed).to_pylist())
+    lines = zip(times, value_lines(batch.at(times)).to_pylist(), strict=True)
+    return merge(interval.slot_of(time) for time, line in lines if line not in known)
 
 
 def content_hash(batch: CandleBatch) -> str:

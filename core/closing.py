@@ -39,9 +39,11 @@ def refuse_open(batch: CandleBatch, interval: Interval, latest_ms: int) -> None:
 
     Such a candle is unfinished: the clock that the request was planned by was ahead. Times are epoch ms.
     """
-    if not batch.rows:
+    times = [batch.newest_ms] if batch.rows else []
+    times += [one.open_ms for one in batch.unusable]
+    if not times:
         return
-    last_ms = batch.newest_ms
+    last_ms = max(times)
     ends_ms = interval.add(interval.floor(last_ms), 1)
     if ends_ms > latest_ms:
         raise UnusableAnswer(

@@ -50,6 +50,9 @@ class SeriesRules(PublishingRules, Protocol):
     def pages(self, span: Span) -> Iterator[Span]:
         """Yield the windows that cover `span`, each holding at most `page_rows` grid open times."""
 
+    def opens_off_grid(self, time_ms: int) -> bool:
+        """Whether the exchange is known to have candles off the grid around `time_ms` (epoch ms)."""
+
 
 def guess_index(rules: SeriesRules, wanted: Span, now_ms: int) -> ArchiveIndex:
     """Return which files of `wanted` should be published at `now_ms`; for use without reading the file listing.

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from core.archives import Period
 from core.candles import CandleBatch, content_hash
-from core.gaps import Hole
-from core.ranges import Span
+from core.exchange_rules import SeriesRules
+from core.gaps import Answer, Hole
+from core.intervals import Interval
+from core.ranges import Span, inside, merge, subtract
 from core.sources import Source
 
 
@@ -22,6 +25,39 @@ class FetchedSpan:
     def within(self, part: Span) -> FetchedSpan:
         """Return the candles of `part`, which must lie inside the span."""
         return FetchedSpan(part, self.batch.within(part), self.source, self.archive_checksum)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """A verified archive file as it was read."""
+
+    period: Period
+    batch: CandleBatch  # without candles that need a second source
+    checksum: str
+    doubted: tuple[Span, ...]  # slots of these
+
+    @classmethod
+    def of(cls, rules: SeriesRules, period: Period, batch: CandleBatch, checksum: str) -> ReadFile:
+        """Take out the candles off the grid, except where the exchange is known to have such ones."""
+        times = [time for time in batch.off_grid(rules.interval) if not rules.opens_off_grid(time)]
+        if not times:
+            return cls(period, batch, checksum, ())
+        slots = merge(rules.interval.slot_of(time) for time in times)
+        return cls(period, batch.without(times), checksum, tuple(slots))
+
+    def holes(self, interval: Interval, part: Span, now_ms: int) -> list[Hole]:
+        """Return the slots of `part` without a candle, with the file as evidence; a doubted slot has no evidence."""
+        source, missing = self.period.source, self.batch.missing(interval, part)
+        unusable = [(interval.slot_of(one.open_ms), one.row) for one in self.batch.unusable]
+        lacked = subtract(missing, [*self.doubted, *(slot for slot, _ in unusable)])
+        holes = [Hole(span, (Answer(source, span, now_ms, now_ms, checksum=self.checksum),)) for span in lacked]
+        holes += [Hole(span) for span in inside(self.doubted, missing)]
+        holes += [
+            Hole(slot, (Answer(source, slot, now_ms, now_ms, checksum=self.checksum, unusable=row),))
+            for slot, row in unusable
+            if inside([slot], missing)
+        ]
+        return sorted(holes, key=lambda hole: hole.span)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from core.exchange_rules import PublishingRules, SeriesRules, settled_ms
 from core.intervals import Interval
-from core.ranges import Span, merge, subtract
+from core.ranges import Span, inside, merge, subtract
 from core.sources import Source
 from core.times import MS_PER_DAY, MS_PER_MINUTE, format_ms, iso_ms
 
@@ -40,12 +40,16 @@ class Reason(StrEnum):
     HALT = "halt"  # nothing was traded
     RECORD_LOST = "record-lost"  # a longer candle counts trades that the shorter ones lack
     RELISTED = "relisted"  # longer than any halt: delisted and listed again, perhaps as another asset
+    UNUSABLE = "unusable"  # the exchange has a row there that cannot be a candle; the evidence holds it
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`source` answered `times` times, from `first_ms` to `last_ms` (epoch ms), that it has no candle in `span`."""
+    """`source` answered `times` times, from `first_ms` to `last_ms` (epoch ms), that it has no candle in `span`.
+
+    With `unusable` it gave a row there that cannot be a candle.
+    """
 
     source: Source
     span: Span
@@ -53,12 +57,13 @@ class Answer:
     last_ms: int
     times: int = 1
     checksum: str | None = None  # sha256 of the archive file
+    unusable: str | None = None  # the row, as the exchange sent it
 
     def document(self) -> dict[str, object]:
         """Return the answer as JSON for the database and for reports."""
-        return {
+        document: dict[str, object] = {
             "source": self.source.value,
-            "answer": "no candle",
+            "answer": "no candle" if self.unusable is None else "unusable candle",
             "start": iso_ms(self.span.start_ms),
             "end": iso_ms(self.span.end_ms),
             "first_asked": iso_ms(self.first_ms),
@@ -66,6 +71,7 @@ class Answer:
             "times": self.times,
             "archive_checksum": self.checksum,
         }
+        return document if self.unusable is None else {**document, "row": self.unusable}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,11 @@ class Hole:
 
     span: Span
     answers: tuple[Answer, ...] = ()
+
+    @property
+    def is_unusable(self) -> bool:
+        """Whether the source has a row there that cannot be a candle; such a hole is one slot."""
+        return any(answer.unusable is not None for answer in self.answers)
 
 
 class EventKind(StrEnum):
@@ -138,7 +149,12 @@ def new_gap(span: Span, now_ms: int, was_committed: bool = False) -> Gap:
 
 
 def is_proven(gap: Gap, rules: SeriesRules, now_ms: int) -> bool:
-    """Whether the evidence suffices: REST and archives both lack it, or one of them twice, `RECHECK_MS` apart."""
+    """Whether the evidence suffices: REST and archives both lack it, or one of them twice, `RECHECK_MS` apart.
+
+    A row that cannot be a candle is evidence by itself: it was asked for until the answers agreed.
+    """
+    if any(answer.unusable is not None for answer in gap.answers):
+        return True
     by_rest, by_archive = _covering(gap, Source.REST), gap.archives_asked()
     if by_rest and not subtract([gap.span], by_archive):
         return True
@@ -166,18 +182,19 @@ def apply_answers(
     """Return the gaps after a fetch found exactly `holes` in `scope`; `known` are the open gaps that touch `scope`.
 
     Parts that are no longer holes become healed, new holes become missing gaps, answers are added as evidence, and a
-    gap with enough evidence becomes not at the exchange. Parts of gaps outside `scope` stay as they are.
-    `by` is what brought the candles, for the history.
+    gap with enough evidence becomes not at the exchange. Parts of gaps outside `scope` stay as they are. A slot with
+    a row that cannot be a candle is a gap of its own. `by` is what brought the candles, for the history.
     """
     joined = _join(holes)
+    unusable = [hole.span for hole in joined if hole.is_unusable]
     gaps: list[Gap] = []
     taken: list[Span] = []
     for gap in known:
         taken.append(gap.span)
-        inside = (hole.span.intersect(gap.span) for hole in joined)
-        still = merge([*subtract([gap.span], scope), *(span for span in inside if span is not None)])
-        gaps += _cut(gap, still, now_ms, by)
-    gaps += [new_gap(span, now_ms) for span in subtract([hole.span for hole in joined], taken)]
+        still = merge([*subtract([gap.span], scope), *inside([hole.span for hole in joined], [gap.span])])
+        gaps += _cut(gap, _apart(still, unusable), now_ms, by)
+    fresh = subtract([hole.span for hole in joined], taken)
+    gaps += [new_gap(span, now_ms) for span in _apart(fresh, unusable)]
     answered = [_with_answers(gap, _answers_about(gap, joined), rules, now_ms) for gap in gaps]
     return _merge_explained(answered, now_ms)
 
@@ -213,6 +230,11 @@ def is_longer_than_any_halt(gap: Gap, interval: Interval) -> bool:
     """Whether the gap is too long for an outage: more than three days, and more than three candles."""
     is_long = gap.span.end_ms - gap.span.start_ms > _LONGEST_HALT_MS
     return is_long and interval.count(gap.span.start_ms, gap.span.end_ms) > 3
+
+
+def _apart(spans: Sequence[Span], slots: Sequence[Span]) -> list[Span]:
+    """Return `spans` in order, cut so that each of `slots` in them is a span of its own."""
+    return sorted([*inside(slots, spans), *subtract(spans, slots)])
 
 
 def _covering(gap: Gap, source: Source) -> list[Answer]:
@@ -255,13 +277,15 @@ def _with_answers(gap: Gap, fresh: Sequence[Answer], rules: SeriesRules, now_ms:
     answers = list(gap.answers)
     for answer in dict.fromkeys(fresh):  # one answer can cover several holes
         for i, old in enumerate(answers):
-            if (old.source, old.span, old.checksum) == (answer.source, answer.span, answer.checksum):
+            if replace(answer, first_ms=old.first_ms, last_ms=old.last_ms, times=old.times) == old:
                 answers[i] = replace(old, last_ms=max(old.last_ms, answer.first_ms), times=old.times + answer.times)
                 break
         else:
             # A recheck can take long: the distance of two is from the end of one to the start of the next.
             answers.append(replace(answer, first_ms=answer.last_ms))
     gap = replace(gap, answers=tuple(answers))
+    if any(answer.unusable is not None for answer in fresh) and gap.reason is not Reason.UNUSABLE:
+        gap = with_reason(gap, Reason.UNUSABLE, "the exchange's row there cannot be a candle; see the evidence", now_ms)
     if gap.status is GapStatus.MISSING:
         if not is_proven(gap, rules, now_ms):
             return gap
@@ -279,7 +303,9 @@ def _with_answers(gap: Gap, fresh: Sequence[Answer], rules: SeriesRules, now_ms:
 
 def _describe_answers(gap: Gap) -> str:
     return ", ".join(
-        f"{a.source} has none ({a.times}x, last {format_ms(a.last_ms // 1000 * 1000)})" for a in gap.answers
+        f"{a.source} has {'none' if a.unusable is None else 'none that can be'}"
+        f" ({a.times}x, last {format_ms(a.last_ms // 1000 * 1000)})"
+        for a in gap.answers
     )
 
 
@@ -291,7 +317,8 @@ def _join(holes: Sequence[Hole]) -> list[Hole]:
     """
     joined: list[Hole] = []
     for hole in sorted(holes, key=lambda one: one.span):
-        if joined and joined[-1].span.end_ms == hole.span.start_ms:
+        is_apart = hole.is_unusable or (bool(joined) and joined[-1].is_unusable)
+        if joined and joined[-1].span.end_ms == hole.span.start_ms and not is_apart:
             joined[-1] = _join_two(joined[-1], hole)
         else:
             joined.append(hole)
@@ -319,6 +346,7 @@ def _merge_explained(gaps: Sequence[Gap], now_ms: int) -> list[Gap]:
             and before.span.end_ms == gap.span.start_ms
             and before.status is gap.status is GapStatus.NOT_AT_EXCHANGE
             and (before.reason, before.was_committed) == (gap.reason, gap.was_committed)
+            and gap.reason is not Reason.UNUSABLE  # each has a row of its own
         ):
             merged[-1] = _merge_two(before, gap, now_ms)
         else:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from core.asking import Asking, Question, answer_to
-from core.candles import CandleBatch
+from core.candles import CandleBatch, UnusableCandle
 from core.errors import SeriesError, UnusableAnswer
 from core.intervals import Interval
 from core.ranges import Span
@@ -32,13 +32,23 @@ def first_by_quorum(question: Question) -> Asking[int | None]:
     return seen[-1]
 
 
+def is_agreed(seen: Sequence[tuple[UnusableCandle, ...]]) -> bool:
+    """Whether the last answers, as many as for "no candle", hold the same rows that cannot be candles.
+
+    A damaged answer is told from a damaged record of the exchange only by asking again.
+    """
+    return list(seen[-QUORUM_OF_NONE:]) == [seen[-1]] * QUORUM_OF_NONE
+
+
 def _has_quorum(seen: Sequence[int | None]) -> bool:
     needed = QUORUM_OF_NONE if seen[-1] is None else QUORUM
     return list(seen[-needed:]) == [seen[-1]] * needed
 
 
 def _first(batch: CandleBatch) -> int | None:
-    return batch.open_times()[0] if batch.rows else None
+    """Return the first open time; a row that cannot be a candle counts too: the series has begun."""
+    times = [*batch.open_times()[:1], *(one.open_ms for one in batch.unusable)]
+    return min(times, default=None)
 
 
 def credible(question: Question, known_times: Collection[int]) -> Asking[CandleBatch]:

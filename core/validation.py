@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from core.candles import CandleBatch, characters, stacked_decimals
+from core.candles import CandleBatch, UnusableCandle, characters, stacked_decimals
 from core.columns import DECIMAL_COLUMNS
 from core.errors import UnusableAnswer
 from core.times import format_ms
@@ -15,6 +15,7 @@ from core.times import format_ms
 _DECIMAL = r"^(0|[1-9][0-9]{0,19})(\.[0-9]{1,18})?$"
 _MOST_BEFORE_POINT, _MOST_AFTER_POINT = 20, 18
 _EXACT = pa.decimal128(38, 18)
+_FEW_UNUSABLE, _MOST_UNUSABLE = 3, 100
 _MAX_TRADES = 2**31 - 1  # the column is a PostgreSQL integer
 # Types are given explicitly: to infer one, Arrow looks for an optional module each time, which is slow.
 _NO_PRICE = pa.scalar(0, _EXACT)
@@ -28,13 +29,39 @@ def validate(batch: CandleBatch) -> None:
     Checked: no empty cell; decimals in plain notation; prices above zero, low <= open, close <= high;
     volumes and trade counts not negative; open times strictly ascending.
     """
+    if bad := _first_impossible(batch):
+        row, why = bad
+        raise UnusableAnswer(f"impossible candle, {why}: {batch.row_text(row)}")
+    _refuse_unsorted(batch)
+
+
+def without_impossible(batch: CandleBatch) -> CandleBatch:
+    """Return the candles of `batch` that are possible, with the others as its `unusable`.
+
+    Raises UnusableAnswer like `validate` when the candles are out of order, or when so many are not possible that
+    the whole answer is not to be believed: more than 3 and more than a tenth, or more than 100.
+    """
+    _refuse_unsorted(batch)
+    kept, unusable = batch, list[UnusableCandle]()
+    most = min(_MOST_UNUSABLE, max(_FEW_UNUSABLE, batch.rows // 10))
+    while bad := _first_impossible(kept):
+        row, why = bad
+        if len(unusable) >= most:
+            raise UnusableAnswer(f"impossible candle, {why}: {kept.row_text(row)}; {len(unusable)} more before it")
+        found = UnusableCandle(kept.open_times()[row], kept.row_text(row), why)
+        unusable.append(found)
+        kept = kept.without([found.open_ms])
+    return CandleBatch(kept.columns, (*batch.unusable, *unusable))
+
+
+def _first_impossible(batch: CandleBatch) -> tuple[int, str] | None:
     first = 0
     for block in batch.blocks():
         if bad := _first_bad(block):
             row, why = bad
-            raise UnusableAnswer(f"impossible candle, {why}: {batch.row_text(first + row)}")
+            return first + row, why
         first += block.num_rows
-    _refuse_unsorted(batch)
+    return None
 
 
 def _first_bad(block: pa.RecordBatch) -> tuple[int, str] | None:

@@ -104,6 +104,7 @@ def _gap(row: Any) -> Gap:
                 parse_time(one["last_asked"]),
                 one["times"],
                 one["archive_checksum"],
+                one.get("row"),
             )
             for one in row.evidence
         ),

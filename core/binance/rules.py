@@ -11,7 +11,7 @@ from core.instrument import Market
 from core.intervals import Interval
 from core.ranges import Span
 from core.series import Series
-from core.times import MS_PER_DAY
+from core.times import MS_PER_DAY, parse_time
 
 MAX_ROWS = {Market.SPOT: 1000, Market.UM: 1500, Market.CM: 1500}
 # The most rows per weight: on spot every page costs 2; on futures 499 rows cost 2 and 1500 cost 10.
@@ -20,6 +20,13 @@ BEST_ROWS = {Market.SPOT: 1000, Market.UM: 499, Market.CM: 499}
 PUBLISHED_WEIGHT_PER_MINUTE = {Market.SPOT: 6000, Market.UM: 2400, Market.CM: 2400}
 # COIN-M refuses a longer range (error -4088, "Maximum time interval is 200 days").
 COIN_M_MAX_SPAN_MS = 200 * MS_PER_DAY
+
+
+# After two halts, by whole days.
+_OFF_GRID = (
+    Span(parse_time("2017-12-04"), parse_time("2017-12-19")),
+    Span(parse_time("2018-02-09"), parse_time("2018-02-11")),
+)
 
 
 def page_rows(market: Market, wanted: int | None) -> int:
@@ -83,6 +90,11 @@ class BinanceRules:
                 end_ms = min(end_ms, cursor + COIN_M_MAX_SPAN_MS)
             yield Span(cursor, end_ms)
             cursor = end_ms
+
+    def opens_off_grid(self, time_ms: int) -> bool:
+        """Whether spot candles opened beside the minute around `time_ms` (docs/binance.md, Halts and lost records)."""
+        known = self.series.market is Market.SPOT
+        return known and any(span.start_ms <= time_ms < span.end_ms for span in _OFF_GRID)
 
     def archive_due_ms(self, period: Period) -> int:
         """Return the time (epoch ms) by which the file of `period` should be published."""

@@ -23,7 +23,7 @@ from core.columns import SCHEMA
 from core.errors import ArchiveUnavailable, UnusableAnswer
 from core.series import Series
 from core.times import format_ms
-from core.validation import validate
+from core.validation import without_impossible
 
 # Real rows have at most about 220 bytes; a file far larger than its number of candles allows is not an archive.
 _MAX_BYTES_PER_ROW = 512
@@ -39,7 +39,7 @@ _ISA_L_ERROR: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # t
 
 
 def read_archive(path: Path, series: Series, period: Period) -> CandleBatch:
-    """Return the candles of a downloaded zip, ascending and validated.
+    """Return the candles of a downloaded zip, ascending and validated; single rows that cannot be as its `unusable`.
 
     Accepts times in milliseconds or microseconds, with or without a header row. Raises ArchiveUnavailable
     when the zip or its rows are invalid or do not fit the file's name.
@@ -47,8 +47,7 @@ def read_archive(path: Path, series: Series, period: Period) -> CandleBatch:
     name = file_stem(series, period)
     try:
         with zipfile.ZipFile(path) as archive, _open(archive, _only_member(archive, name)) as stream:
-            batch = _parse(_Bounded(stream, most_bytes(series, period), name))
-        validate(batch)
+            batch = without_impossible(_parse(_Bounded(stream, most_bytes(series, period), name)))
     except (pa.ArrowInvalid, UnusableAnswer) as error:  # first, because ArrowInvalid is a ValueError
         raise ArchiveUnavailable(f"archive {name}.zip holds unusable rows: {error}") from error
     except (

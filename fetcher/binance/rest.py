@@ -13,11 +13,12 @@ import orjson
 from core.asking import Asking, Bounds, Question
 from core.binance.rules import BinanceRules, page_rows, page_weight
 from core.binance.search import any_candle_in, first_candle, last_candle
-from core.candles import CandleBatch
+from core.candles import CandleBatch, UnusableCandle
 from core.closing import refuse_open
 from core.errors import ExchangeUnavailable, SeriesError, UnusableAnswer
 from core.instrument import Market
 from core.paging import candles_of
+from core.quorum import is_agreed
 from core.ranges import Span
 from core.series import Series
 from core.symbol_info import SymbolInfo
@@ -180,8 +181,13 @@ class BinanceRest:
                 f"the answers for {window} were not credible within {deadline.seconds:.0f} seconds; run again later"
             )
 
+        impossible: list[tuple[UnusableCandle, ...]] = []  # of each answer so far
+
         def read(body: object, latest_ms: int | None) -> CandleBatch:
             batch = read_page(body, window, question.rows)
+            impossible.append(batch.unusable)
+            if batch.unusable and not is_agreed(impossible):
+                raise UnusableAnswer(f"impossible candle, {batch.unusable[0].why}: {batch.unusable[0].row}")
             if latest_ms is not None and not question.may_be_open:
                 refuse_open(batch, series.interval, latest_ms)
             return batch

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import orjson
 import pyarrow as pa
 
 from core.binance.row import ROW_LENGTH, ROW_POSITIONS
@@ -10,14 +13,15 @@ from core.columns import SCHEMA
 from core.errors import UnusableAnswer
 from core.ranges import Span
 from core.times import format_ms
-from core.validation import validate
+from core.validation import without_impossible
 
 
 def read_page(body: object, window: Span, limit: int) -> CandleBatch:
     """Return the candles of a decoded kline answer to a request for `window` with `limit`.
 
-    Raises UnusableAnswer when the answer is not a list of 12-item rows of the right types, has more than `limit`
-    rows or one outside the window, is not strictly ascending, or has an impossible candle.
+    Rows that cannot be candles are its `unusable`, as the exchange sent them. Raises UnusableAnswer when the answer
+    is not a list of 12-item rows of the right types, has more than `limit` rows or one outside the window, is not
+    strictly ascending, or has too many impossible candles.
     """
     if not isinstance(body, list):
         raise UnusableAnswer(f"expected a list of candles, got {_shown(body)}")
@@ -39,12 +43,14 @@ def read_page(body: object, window: Span, limit: int) -> CandleBatch:
         )
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise UnusableAnswer(f"a candle has a field of the wrong kind: {error}") from error
-    batch = CandleBatch(table)
-    validate(batch)
+    batch = without_impossible(CandleBatch(table))
     first_ms, last_ms = table["open_time"][0].as_py(), table["open_time"][-1].as_py()
     if first_ms < window.start_ms or last_ms >= window.end_ms:
         raise UnusableAnswer(f"candles of {format_ms(first_ms)} .. {format_ms(last_ms)} where {window} was asked for")
-    return batch
+    if not batch.unusable:
+        return batch
+    sent = {row[0]: orjson.dumps(row).decode() for row in body}
+    return replace(batch, unusable=tuple(replace(one, row=sent[one.open_ms]) for one in batch.unusable))
 
 
 def _shown(value: object) -> str:

@@ -11,8 +11,8 @@ from core.candles import coalesce
 from core.closing import closed_part_of_file
 from core.errors import ArchiveUnavailable
 from core.exchange_rules import SeriesRules, guess_index
-from core.fetched import FetchedSpan
-from core.gaps import RECHECK_MS, Answer, Gap, GapStatus, Hole, apply_answers, postponed
+from core.fetched import FetchedSpan, ReadFile
+from core.gaps import RECHECK_MS, Gap, GapStatus, Hole, apply_answers, postponed
 from core.plan import FetchOptions, make_plan
 from core.ranges import Span, merge, subtract
 from core.series import Series
@@ -207,12 +207,10 @@ def _ask_archives(recheck: GapRecheck, gap: Gap) -> SaveResult:
         except ArchiveUnavailable as error:
             _log.debug("%s: no evidence about gap %s: %s", session.series, gap.span, error)
             continue
-        found = FetchedSpan(part, batch.within(part), period.source, checksum)
+        file = ReadFile.of(session.rules, period, batch, checksum)
+        found = FetchedSpan(part, file.batch.within(part), period.source, checksum)
         saved += _save_inside(recheck, [gap.span], [found], came_late=not gap.was_committed)
-        holes += [
-            Hole(span, (Answer(period.source, span, now_ms, now_ms, checksum=checksum),))
-            for span in batch.missing(session.series.interval, part)
-        ]
+        holes += file.holes(session.series.interval, part, now_ms)
     _note_answers(recheck, holes)
     return saved
 

@@ -44,6 +44,7 @@ IN_THE_SUITE = {
     "connection closed in mid-body, once",
     "429 with Retry-After, once",
     "page unsorted, once",
+    "page with a candle a millisecond late, once",
     "a possible but wrong price",
     "machine clock five hours ahead",
     "exchange clock three hours ahead",
@@ -84,6 +85,9 @@ def judge(case: Case, outcome: Outcome) -> None:
     if case.stored == "other":
         return
     assert set(outcome.stored) <= set(outcome.truth)
+    if case.stored == "usable":  # the third row of each of three pages cannot be a candle
+        assert 0 < len(outcome.truth) - len(outcome.stored) <= 3
+        return
     assert outcome.exit != 0 or outcome.stored == outcome.truth
     assert {"all": len(outcome.truth), "none": 0}.get(case.stored, len(outcome.stored)) == len(outcome.stored)
 

@@ -150,6 +150,11 @@ FILES: list[tuple[str, str, Make]] = [
     ),
     ("that lacks rows", FETCHED, csv_changed(lambda lines: lines[:70] + lines[90:])),
     ("with impossible values", "holds unusable rows: impossible candle", csv_changed(with_cell(4, b"NaN"))),
+    (
+        "with a candle a millisecond late",
+        FETCHED,
+        csv_changed(with_cell(0, str(FEBRUARY.span.start_ms + 100 * 900_000 + 1).encode())),
+    ),
     ("with a cut row", "holds unusable rows", csv_changed(lambda lines: [*lines[:50], b"17067"])),
     ("that is out of order", "doubled or out of order", csv_changed(lambda lines: lines[-2::-1])),
     (
@@ -259,6 +264,23 @@ ARCHIVES = [
         csv_changed(lambda lines: lines[:70] + lines[90:])("BTCUSDT"),
         ONLY_ARCHIVES,
         check_names_the_gap,
+    ),
+    Case(
+        "archive with a candle a second late, and only archives allowed",
+        0,
+        "inserted 2,784, there 0, conflicts 0, healed 1",
+        "all",
+        csv_changed(with_cell(0, str(FEBRUARY.span.start_ms + 100 * 900_000 + 1000).encode()))("BTCUSDT"),
+        ONLY_ARCHIVES,
+    ),
+    Case(
+        "archive with an impossible value in the month and the day, and only archives allowed",
+        0,
+        "inserted 2,783, there 0, conflicts 0, healed 0, not at exchange 1",
+        "other",
+        # The day's file cannot be had, so that nothing finer can be asked.
+        both(csv_changed(with_cell(5, b"-1"))("BTCUSDT"), fault("2024-02-02.zip", Answer(404, HTML))),
+        ONLY_ARCHIVES,
     ),
     Case(
         "archive host unreachable, and only archives allowed",

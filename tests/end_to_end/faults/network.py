@@ -17,7 +17,7 @@ from core.times import MS_PER_HOUR, MS_PER_MINUTE
 from demo.clock import ReplayClock
 from demo.faults import AlterBody, AlterRows, Answer, CutBody, Reset, Stall
 from demo.server import ReplayExchange
-from faults.pages import LACKED_MS, without
+from faults.pages import LACKED_MS, always_later_by, without
 from faults.stage import (
     ALWAYS,
     DONE,
@@ -63,6 +63,34 @@ def exchange_clock_steps(program: Program, exchange: ReplayExchange) -> None:
                 exchange.clock.set(REST_NOW_MS)
 
     exchange.handle = handle
+
+
+def with_negative_volume(rows: list[Any]) -> list[Any]:
+    return [[*row[:5], "-7.5", *row[6:]] if row[0] == LACKED_MS else row for row in rows]
+
+
+def check_shows_it_off_the_grid(stage: Stage) -> None:
+    """The exchange insists: two answers that differ in window and limit have the same row."""
+    assert {row[0] for row in stage.stored} ^ {row[0] for row in stage.truth} == {LACKED_MS, LACKED_MS + 1}
+    [series] = json.loads(stage.run("check", "--json").stdout)["series"]
+    assert series["off_grid"] == 1
+
+
+def check_shows_the_unusable_row(stage: Stage) -> None:
+    """All else is stored; the slot is an explained gap that holds the row, and the next run has nothing to do."""
+    assert set(stage.stored) == {row for row in stage.truth if row[0] != LACKED_MS}
+    [series] = json.loads(stage.run("check", "--json").stdout)["series"]
+    [gap] = series["gaps"]
+    assert (series["missing"], gap["status"], gap["reason"]) == (0, "not_at_exchange", "unusable")
+    [evidence] = gap["evidence"]
+    assert (evidence["answer"], json.loads(evidence["row"])[5]) == ("unusable candle", "-7.5")
+    assert stage.run("check").returncode == 0
+    assert "7.5" in stage.run("check", "--gaps").stdout
+    assert stage.run("verify").returncode == 0
+    stage.exchange.faults.clear()
+    stage.exchange.clock.advance(25 * MS_PER_HOUR)  # its recheck
+    assert stage.backfill().returncode == 0
+    assert LACKED_MS in {row[0] for row in stage.stored}
 
 
 def time_is_ahead_by(ms: int) -> Prepare:
@@ -269,6 +297,22 @@ NETWORK = [
         "part",
         fault("klines", without(LACKED_MS)),
         after=check_names_the_gap,
+    ),
+    Case(
+        "the same candle a millisecond late in every answer",
+        0,
+        DONE,
+        "other",
+        fault("klines", always_later_by(1, LACKED_MS)),
+        after=check_shows_it_off_the_grid,
+    ),
+    Case(
+        "the same candle impossible in every answer",
+        0,
+        "left out",
+        "other",
+        fault("klines", AlterRows(with_negative_volume)),
+        after=check_shows_the_unusable_row,
     ),
     Case(
         "every page empty",

@@ -107,7 +107,8 @@ After = Callable[[Stage], None]
 
 @dataclass(frozen=True)
 class Case:
-    """A row of the table. `stored` is `all`, `none`, `part` (a subset of the truth) or `other` (`after` says which)."""
+    """A row of the table. `stored` is `all`, `none`, `part` (a subset of the truth), `usable` (all that can be
+    candles) or `other` (`after` says which)."""
 
     id: str
     exit: int

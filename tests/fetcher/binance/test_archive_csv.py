@@ -279,20 +279,9 @@ BAD_ROWS: dict[str, Sequence[Row]] = {
     "no time": altered(0, ""),
     "a time with decimals": altered(0, "1709262000000.5"),
     "a time beyond 64 bits": altered(0, 2**63),
-    "a word for a price": altered(1, "n/a"),
-    "no price": altered(2, ""),
-    "NaN for a price": altered(3, "NaN"),
-    "an exponent": altered(5, "1e-05"),
-    "a quoted price": altered(1, f'"{ROWS[3][1]}"'),
-    "blanks around a price": altered(1, f" {ROWS[3][1]} "),
-    "a negative price": altered(3, "-1.0"),
-    "a price of zero": altered(3, "0.0"),
     "high below low": [[r[0], r[1], r[3], r[2], *r[4:]] for r in ROWS],
-    "a negative volume": altered(5, "-1.0"),
     "no trades": altered(8, ""),
     "trades with decimals": altered(8, "5.5"),
-    "negative trades": altered(8, "-1"),
-    "more trades than the column holds": altered(8, 2**31),
     "another header in the middle": [*ROWS[:5], HEADER.split(","), *ROWS[5:]],
 }
 
@@ -302,6 +291,29 @@ BAD_ROWS: dict[str, Sequence[Row]] = {
 def test_a_file_with_a_bad_row_is_refused_as_a_whole(tmp_path: Path, rows: Sequence[Row], header: str) -> None:
     with pytest.raises(ArchiveUnavailable, match="archive BTCUSDT-1h-2024-03-01.zip holds"):
         read(tmp_path, csv_of(rows, header=header))
+
+
+IMPOSSIBLE_ROWS: dict[str, Sequence[Row]] = {
+    "a word for a price": altered(1, "n/a"),
+    "no price": altered(2, ""),
+    "NaN for a price": altered(3, "NaN"),
+    "an exponent": altered(5, "1e-05"),
+    "a quoted price": altered(1, f'"{ROWS[3][1]}"'),
+    "blanks around a price": altered(1, f" {ROWS[3][1]} "),
+    "a negative price": altered(3, "-1.0"),
+    "a price of zero": altered(3, "0.0"),
+    "a negative volume": altered(5, "-1.0"),
+    "negative trades": altered(8, "-1"),
+    "more trades than the column holds": altered(8, 2**31),
+}
+
+
+@pytest.mark.parametrize("header", ["", HEADER], ids=["no header", "header"])
+@pytest.mark.parametrize("rows", IMPOSSIBLE_ROWS.values(), ids=IMPOSSIBLE_ROWS.keys())
+def test_a_row_that_cannot_be_a_candle_is_told_apart(tmp_path: Path, rows: Sequence[Row], header: str) -> None:
+    batch = read(tmp_path, csv_of(rows, header=header))
+    assert rows_of(batch) == columns_of([row for row in ROWS if row is not ROWS[3]])
+    assert [one.open_ms for one in batch.unusable] == [ROWS[3][0]]
 
 
 @pytest.mark.parametrize("before", ["\ufeff", " ", "\t", "\ufeff "], ids=repr)

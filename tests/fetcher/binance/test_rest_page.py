@@ -84,27 +84,11 @@ BAD_ROWS = {
     "null for a row": [None],
     "a number for a price": altered(1, 62000.5),
     "a whole number for a price": altered(2, 62000),
-    "null for a price": altered(3, None),
     "true for a price": altered(4, True),
     "a list for a price": altered(4, ["62000"]),
-    "an empty price": altered(1, ""),
-    "a word for a price": altered(1, "n/a"),
-    "NaN in a text": altered(2, "NaN"),
-    "an exponent": altered(3, "6.2E4"),
-    "a thousands separator": altered(4, "62,000.1"),
-    "blanks around a price": altered(1, " 62000.1 "),
-    "a plus sign": altered(1, "+62000.1"),
-    "a negative price": altered(3, "-1.00000000"),
-    "a price of zero": altered(3, "0.00000000"),
     "a zero candle": [[row[0], "0", "0", "0", "0", *row[5:]] for row in ROWS],
-    "a price of 21 digits": altered(2, "9" * 21),
-    "a price of 19 decimals": altered(2, "99999999." + "1" * 19),
     "high below low": [[r[0], r[1], r[3], r[2], *r[4:]] for r in ROWS],
-    "open above high": altered(1, "99999999.0"),
-    "close below low": altered(4, "0.00000001"),
-    "a negative volume": altered(5, "-0.00000001"),
     "a number for a volume": altered(5, 12.5),
-    "a negative taker volume": altered(10, "-1"),
     "a text for a time": altered(0, str(ROWS[3][0])),
     "null for a time": altered(0, None),
     "true for a time": altered(0, True),
@@ -121,6 +105,26 @@ BAD_ROWS = {
     "true for the trades": altered(8, True),
     "false for the trades": altered(8, False),
     "null for the trades": altered(8, None),
+}
+
+
+IMPOSSIBLE_ROWS = {
+    "null for a price": altered(3, None),
+    "an empty price": altered(1, ""),
+    "a word for a price": altered(1, "n/a"),
+    "NaN in a text": altered(2, "NaN"),
+    "an exponent": altered(3, "6.2E4"),
+    "a thousands separator": altered(4, "62,000.1"),
+    "blanks around a price": altered(1, " 62000.1 "),
+    "a plus sign": altered(1, "+62000.1"),
+    "a negative price": altered(3, "-1.00000000"),
+    "a price of zero": altered(3, "0.00000000"),
+    "a price of 21 digits": altered(2, "9" * 21),
+    "a price of 19 decimals": altered(2, "99999999." + "1" * 19),
+    "open above high": altered(1, "99999999.0"),
+    "close below low": altered(4, "0.00000001"),
+    "a negative volume": altered(5, "-0.00000001"),
+    "a negative taker volume": altered(10, "-1"),
     "negative trades": altered(8, -1),
     "more trades than the column holds": altered(8, 2**31),
 }
@@ -161,6 +165,43 @@ class TestAPageWithABadRow:
     ) -> None:
         http.get(KLINES, json=rows)
         with pytest.raises(UnusableAnswer, match="BTCUSDT/1m: 2024-03-01"):
+            fetch(rest)
+        assert len(http.calls) == ATTEMPTS
+
+
+@pytest.mark.parametrize("rows", IMPOSSIBLE_ROWS.values(), ids=IMPOSSIBLE_ROWS.keys())
+class TestAPageWithARowThatCannotBeACandle:
+    def test_is_asked_for_again_and_none_of_it_is_returned(
+        self, rest: BinanceRest, http: responses.RequestsMock, rows: list[Any]
+    ) -> None:
+        http.get(KLINES, json=rows)
+        http.get(KLINES, json=ROWS)
+        assert rows_of(fetch(rest)) == columns_of(ROWS)
+        assert len(http.calls) == 2
+
+    def test_is_believed_without_that_row_when_three_answers_have_the_same(
+        self, rest: BinanceRest, http: responses.RequestsMock, rows: list[Any]
+    ) -> None:
+        http.get(KLINES, json=rows)
+        found = fetch(rest)
+        assert rows_of(found) == columns_of([row for row in ROWS if row is not ROWS[3]])
+        [unusable] = found.unusable
+        assert (unusable.open_ms, json.loads(unusable.row)) == (ROWS[3][0], rows[3])
+        assert len(http.calls) == 3
+
+
+class TestImpossibleRowsAreNotBelieved:
+    def test_when_they_change_from_answer_to_answer(self, rest: BinanceRest, http: responses.RequestsMock) -> None:
+        for number in range(ATTEMPTS):
+            http.get(KLINES, json=altered(3, f"-{1 + number % 2}"))
+        with pytest.raises(UnusableAnswer, match="impossible candle, low is not a plain decimal number"):
+            fetch(rest)
+        assert len(http.calls) == ATTEMPTS
+
+    def test_when_they_are_many(self, rest: BinanceRest, http: responses.RequestsMock) -> None:
+        """Four of eight: not a record that is damaged, but an answer, or another layout."""
+        http.get(KLINES, json=[[*r[:5], "-1", *r[6:]] if n < 4 else r for n, r in enumerate(ROWS)])
+        with pytest.raises(UnusableAnswer, match="3 more before it"):
             fetch(rest)
         assert len(http.calls) == ATTEMPTS
 

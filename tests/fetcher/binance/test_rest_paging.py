@@ -429,7 +429,7 @@ class TestAnswersThatKeepChanging:
             lambda rows: [[float(row[0]), *row[1:]] for row in rows],
             lambda rows: [[*row[:8], float(row[8]), *row[9:]] for row in rows],
             lambda rows: [*rows[1:], [rows[-1][0] + 60_000, *rows[-1][1:]]],
-            lambda rows: [[*row[:2], row[3], row[2], *row[4:]] for row in rows],
+            lambda rows: [[*row[:2], "0", *row[3:]] for row in rows],
             lambda rows: [row[:11] for row in rows],
             lambda rows: {"code": -1000, "msg": "An unknown error occurred."},
         ],

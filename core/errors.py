@@ -55,6 +55,13 @@ class ExchangeUnavailable(FetcherError):
     exit_code = EXIT_EXCHANGE
 
 
+class NoAnswer(ExchangeUnavailable):
+    """One request got no answer in all attempts: server faults, or no whole answer.
+
+    Whether the market is away or only this request fails is for the caller to find out.
+    """
+
+
 class ExchangeBanned(ExchangeUnavailable):
     """The exchange has banned this IP address until `until_ms` (epoch ms, exchange's clock)."""
 

@@ -42,6 +42,9 @@ class Gate:
         self._budget.pause(seconds)
         self._bans.record_pause(self._pool, int(seconds * 1000))
 
-    def ban(self, for_ms: int) -> int:
-        """Send nothing for `for_ms`, in this run and in later ones; return until when (epoch ms)."""
-        return self._bans.record(self._pool, for_ms)
+    def ban(self, for_ms: int, exchange_now_ms: int | None) -> int:
+        """Send nothing for `for_ms`, in this run and in later ones; return until when (epoch ms).
+
+        `exchange_now_ms` is the date of the exchange's answer, if it had one.
+        """
+        return self._bans.record(self._pool, for_ms, exchange_now_ms)

@@ -12,7 +12,7 @@ import tenacity
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, LocationParseError
 
-from core.errors import ConfigurationError, ExchangeUnavailable, FetcherError
+from core.errors import ConfigurationError, FetcherError, NoAnswer
 from fetcher.deadline import Deadline
 
 CONNECT_TIMEOUT_S = 10
@@ -74,7 +74,7 @@ def send(session: requests.Session, url: str, params: dict[str, str]) -> request
     except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, LocationParseError) as error:
         raise ConfigurationError(f"{url} is not a usable address: {error}") from error
     except requests.exceptions.RequestException as error:
-        raise TemporaryFailure(transport_fault(url, error), ExchangeUnavailable) from error
+        raise TemporaryFailure(transport_fault(url, error), NoAnswer) from error
 
 
 def read_body(
@@ -95,10 +95,10 @@ def read_body(
             yield block
             if time.monotonic() > ends_s:
                 raise TemporaryFailure(
-                    f"no whole answer from {url} within {most_s:.0f} seconds; check the network", ExchangeUnavailable
+                    f"no whole answer from {url} within {most_s:.0f} seconds; check the network", NoAnswer
                 )
     except (requests.exceptions.RequestException, HTTPError, OSError) as error:
-        raise TemporaryFailure(transport_fault(url, error), ExchangeUnavailable) from error
+        raise TemporaryFailure(transport_fault(url, error), NoAnswer) from error
 
 
 def transport_fault(url: str, error: Exception) -> str:

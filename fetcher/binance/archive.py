@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import re
 import tempfile
@@ -47,6 +48,8 @@ _SETTLED = re.compile("_?(SETTLED)+")  # suffix of a symbol; SETTLED also occurs
 _MAX_TEXT_BYTES = 8 << 20
 _MAX_LIST_PAGES = 1_000
 _LEFTOVER_AGE_S = 86_400
+# A short outage must not send a whole backfill through REST, a long one not cost a minute with each file.
+_LEFT_OUT_S = 300
 _DOWNLOAD_TIMEOUT_S = 900  # a month of 1m is 2 MB, a day of 1s 3 MB
 
 Result = TypeVar("Result")
@@ -56,16 +59,26 @@ class ArchiveClient:
     """Reads archive files and their listing. Thread-safe.
 
     Every failure is ArchiveUnavailable: the caller then uses a finer source. A host that cannot
-    be reached gets no further request in the same run.
+    be reached gets no further request for five minutes.
     """
 
-    def __init__(self, base_url: str, list_url: str, download_dir: Path, *, connections: int, sleep: Sleep) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        list_url: str,
+        download_dir: Path,
+        *,
+        connections: int,
+        sleep: Sleep,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._base_url = base_url
         self._list_url = list_url
         self._download_dir = download_dir
         self._sleep = sleep
         self._sessions = {url: new_session(connections, url) for url in (base_url, list_url)}
-        self._unreachable: dict[str, str] = {}  # by base address, why
+        self._monotonic_s = monotonic_s
+        self._unreachable: dict[str, tuple[float, str]] = {}  # by base address: until when (monotonic seconds), why
         self._lock = threading.Lock()
 
     def remove_leftovers(self) -> None:
@@ -217,14 +230,18 @@ class ArchiveClient:
             return with_retries(attempt, self._sleep, _ATTEMPTS)
         except HostSilent as failure:
             with self._lock:
-                if host not in self._unreachable:
-                    _log.warning("%s cannot be reached and is left out of this run: %s", host, failure)
-                    self._unreachable[host] = str(failure)
+                if self._why_left_out(host) is None:
+                    _log.warning("%s cannot be reached and is left out for five minutes: %s", host, failure)
+                    self._unreachable[host] = (self._monotonic_s() + _LEFT_OUT_S, str(failure))
             raise
 
+    def _why_left_out(self, host: str) -> str | None:
+        until_s, why = self._unreachable.get(host, (-math.inf, ""))
+        return why if self._monotonic_s() < until_s else None
+
     def _send(self, address: str, params: dict[str, str], host: str) -> requests.Response:
-        if host in self._unreachable:
-            raise ArchiveUnavailable(self._unreachable[host])
+        if (why := self._why_left_out(host)) is not None:
+            raise ArchiveUnavailable(why)
         try:
             response = send(self._sessions[host], address, params)
         except TemporaryFailure as failure:

@@ -12,7 +12,7 @@ from functools import partial
 
 from core.binance.rules import PUBLISHED_WEIGHT_PER_MINUTE, BinanceRules
 from core.candles import CandleBatch
-from core.errors import ExchangeUnavailable
+from core.errors import ExchangeUnavailable, NoAnswer, SeriesError
 from core.instrument import Market
 from core.ranges import Span
 from core.series import Series
@@ -31,6 +31,8 @@ from fetcher.weight_budget import WeightBudget
 _log = logging.getLogger(__name__)
 
 _PATHS = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1", Market.CM: "/dapi/v1"}
+# So many symbols in a row without an answer are not the symbols' own fault, whatever `/time` answers.
+_MOST_UNANSWERED = 3
 # Address pools: USD-M and COIN-M share one weight budget (docs/binance.md, Weight and bans).
 POOLS = {Market.SPOT: "spot", Market.UM: "futures", Market.CM: "futures"}
 
@@ -42,6 +44,7 @@ class _MarketState:
     symbols: dict[str, SymbolInfo] = field(default_factory=dict)
     has_all_symbols: bool = False
     failure: ExchangeUnavailable | None = None
+    unanswered: set[str] = field(default_factory=set)  # symbols without an answer since the last answer
 
 
 class BinanceExchange:
@@ -62,6 +65,7 @@ class BinanceExchange:
             addresses.state_dir / "downloads",
             connections=2 * addresses.workers,  # a zip and its CHECKSUM at the same time
             sleep=sleep,
+            monotonic_s=time.monotonic,
         )
 
         def rest(market: Market) -> BinanceRest:
@@ -98,7 +102,11 @@ class BinanceExchange:
         with self._usable(market) as rest:
             # First the clock: before it is set, weight cannot be reserved in the right minute.
             rest.synchronize_clock()
-            state.symbols, state.has_all_symbols = rest.load_symbols(symbols)
+            found, has_all = rest.load_symbols(symbols)
+            with self._lock:
+                # A new mapping: another thread may be reading the old one.
+                state.symbols = {**state.symbols, **found}
+                state.has_all_symbols |= has_all
         return state.symbols
 
     def failures(self) -> dict[Market, ExchangeUnavailable]:
@@ -107,22 +115,22 @@ class BinanceExchange:
 
     def fetch_candles(self, series: Series, span: Span) -> CandleBatch:
         """Return every candle of `span` that the exchange has, ascending and validated."""
-        with self._usable(series.market) as rest:
+        with self._usable(series.market, series.symbol) as rest:
             return rest.fetch_binance_ohlcv(series, span.start_ms, span.end_ms)
 
     def find_first_candle(self, series: Series, from_ms: int = 0) -> int | None:
         """Return the open time of the first candle that opens at or after `from_ms`, or None."""
-        with self._usable(series.market) as rest:
+        with self._usable(series.market, series.symbol) as rest:
             return rest.find_first_candle(series, from_ms)
 
     def find_last_candle(self, series: Series, listing_ms: int | None = None) -> int | None:
         """Return the open time of the newest candle, closed or not, or None."""
-        with self._usable(series.market) as rest:
+        with self._usable(series.market, series.symbol) as rest:
             return rest.find_last_candle(series, listing_ms)
 
     def has_candle_in(self, series: Series, span: Span) -> bool:
         """Return whether a candle opens in `span`."""
-        with self._usable(series.market) as rest:
+        with self._usable(series.market, series.symbol) as rest:
             return rest.has_candle_in(series, span)
 
     def share_budget(self, reserve: Reserve) -> None:
@@ -139,16 +147,31 @@ class BinanceExchange:
         return sum(budget.allowed_per_minute for budget in self._budgets.values())
 
     @contextmanager
-    def _usable(self, market: Market) -> Iterator[BinanceRest]:
-        """Yield the market's REST API; a market that turns out to be unusable gets no further request in this run."""
+    def _usable(self, market: Market, symbol: str | None = None) -> Iterator[BinanceRest]:
+        """Yield the market's REST API; a market that turns out to be unusable gets no further request in this run.
+
+        A request for `symbol` that gets no answer is that symbol's own fault while the market answers others: it
+        raises SeriesError.
+        """
         state = self._markets[market]
         if state.failure is not None:
             raise state.failure
         try:
             yield self._rest[market]
         except ExchangeUnavailable as failure:
+            if isinstance(failure, NoAnswer) and symbol is not None and self._answers_others(market, symbol):
+                raise SeriesError(f"market {market} answers, but not for {symbol}: {failure}") from failure
             with self._lock:
                 if state.failure is None:
                     _log.error("market %s cannot be used: %s", market, failure)
                     state.failure = failure
             raise
+        state.unanswered.clear()
+
+    def _answers_others(self, market: Market, unanswered: str) -> bool:
+        """Whether the market is there: it answers `/time`, and few symbols in a row got no answer."""
+        state = self._markets[market]
+        with self._lock:
+            state.unanswered.add(unanswered)
+            are_few = len(state.unanswered) < _MOST_UNANSWERED
+        return are_few and self._rest[market].is_there()

@@ -85,6 +85,20 @@ class BinanceRest:
         except SeriesError as error:
             raise ExchangeUnavailable(f"market {self.market}: {error}") from error
 
+    def is_there(self) -> bool:
+        """Whether the market answers `/time`, at once or when asked again."""
+
+        def read(body: object, latest_ms: int | None) -> None:
+            if not isinstance(body, dict) or "serverTime" not in body:
+                raise UnusableAnswer(f"expected serverTime, got {str(body)[:100]}")
+
+        try:
+            self._client.get(TIME_PATH, {}, 1, read, Deadline(self._monotonic_s, seconds=0))
+        except (SeriesError, ExchangeUnavailable) as error:
+            _log.info("market %s does not answer: %s", self.market, error)
+            return False
+        return True
+
     def load_symbols(self, wanted: set[str] | None) -> tuple[dict[str, SymbolInfo], bool]:
         """Return symbols, and whether these are all of the market; also sets the published weight limit.
 

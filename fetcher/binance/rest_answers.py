@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 import orjson
 import requests
 
-from core.errors import ExchangeUnavailable, SeriesError, UnusableAnswer
+from core.errors import ExchangeUnavailable, NoAnswer, SeriesError, UnusableAnswer
 from core.times import from_datetime
 from fetcher.ban_file import LONGEST_BACK_OFF_S
 from fetcher.http import TemporaryFailure
@@ -66,7 +66,7 @@ def check_status(response: requests.Response, body: bytes, now_ms: int) -> None:
             f"{shown} The exchange's firewall refuses this address: wait, use another network, or use --source archive"
         )
     if status >= 500 or status == 408 or refusal.code in _PASSING_CODES:
-        raise TemporaryFailure(shown, ExchangeUnavailable)
+        raise TemporaryFailure(shown, NoAnswer)
     if status == 400 and refusal.code is not None:
         raise SeriesError(f"{shown} (code {refusal.code})")
     if status < 400 or status == 404:

@@ -60,7 +60,7 @@ class RestClient:
                 f"{self._url}{path} answers 429, too many requests", ExchangeUnavailable, wait_s
             ) from limit
         except Banned as ban:
-            until_ms = self.gate.ban(ban.for_ms)
+            until_ms = self.gate.ban(ban.for_ms, latest_time(response))
             raise ExchangeBanned(
                 f"{self._url} has banned this address until {format_ms(until_ms // 1000 * 1000)}; "
                 "the run stops and no request is sent before that. Lower BINANCE_WEIGHT_SHARE if other "

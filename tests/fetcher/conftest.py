@@ -76,6 +76,8 @@ def downloads(tmp_path: Path) -> Path:
 @pytest.fixture
 def make_archives(fake_time: FakeTime, downloads: Path) -> Callable[..., ArchiveClient]:
     def make(base_url: str, list_url: str) -> ArchiveClient:
-        return ArchiveClient(base_url, list_url, downloads, connections=2, sleep=fake_time.sleep)
+        return ArchiveClient(
+            base_url, list_url, downloads, connections=2, sleep=fake_time.sleep, monotonic_s=fake_time.monotonic_s
+        )
 
     return make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -70,6 +71,11 @@ def rest_of(
     gate = Gate(POOLS[market], budget, bans, sleep or time.sleep)
     client = RestClient(url + _PATHS[market], gate, clock, sleep or time.sleep, connections=4)
     return BinanceRest(market, client, clock, limit, time.monotonic_s)
+
+
+def bans_in(path: Path) -> dict[str, int]:
+    """Return until when (epoch ms) each address pool is banned, from the file."""
+    return {pool: stop["until_ms"] for pool, stop in json.loads(path.read_text()).items()}
 
 
 def budget_of(rest: BinanceRest) -> WeightBudget:

@@ -1,18 +1,18 @@
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from pathlib import Path
 
 import pytest
-from fetcher_helpers import NOW_MS, FakeTime
+from fetcher_helpers import NOW_MS, FakeTime, bans_in
 
 from core.errors import ExchangeBanned
 from core.exit_codes import EXIT_EXCHANGE
-from fetcher.ban_file import BanFile
+from fetcher.ban_file import LONGEST_BAN_MS, BanFile
 
 TWO_MINUTES_MS = 120_000
+YEARS_MS = 5 * 365 * 86_400_000
 
 
 def test_without_a_file_nothing_is_banned(
@@ -56,14 +56,14 @@ def test_a_shorter_ban_does_not_shorten_a_longer_one(ban_path: Path, fake_time: 
     bans = BanFile(ban_path, fake_time.now_ms)
     bans.record("spot", TWO_MINUTES_MS)
     assert bans.record("spot", 1000) == NOW_MS + TWO_MINUTES_MS
-    assert json.loads(ban_path.read_text()) == {"spot": NOW_MS + TWO_MINUTES_MS}
+    assert bans_in(ban_path) == {"spot": NOW_MS + TWO_MINUTES_MS}
 
 
 def test_the_bans_of_both_pools_stand_side_by_side(ban_path: Path, fake_time: FakeTime) -> None:
     bans = BanFile(ban_path, fake_time.now_ms)
     bans.record("spot", 1000)
     bans.record("futures", 2000)
-    assert json.loads(ban_path.read_text()) == {"spot": NOW_MS + 1000, "futures": NOW_MS + 2000}
+    assert bans_in(ban_path) == {"spot": NOW_MS + 1000, "futures": NOW_MS + 2000}
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,8 @@ def test_the_bans_of_both_pools_stand_side_by_side(ban_path: Path, fake_time: Fa
         b'{"spot": -1e999}',
         b'{"spot": NaN}',
         b'{"spot": 1e300}x',
+        b'{"spot": {"until_ms": 1}}',
+        b'{"spot": {"until_ms": 1e999, "for_ms": 1, "exchange_until_ms": null}}',
         b"\xff\xfe",
     ],
 )
@@ -97,7 +99,7 @@ def test_a_corrupt_file_is_ignored_with_one_warning(
             bans.refuse_while_banned("futures")
         assert ban_path.read_bytes() == content
         bans.record("spot", 1000)
-    assert json.loads(ban_path.read_text()) == {"spot": NOW_MS + 1000}
+    assert bans_in(ban_path) == {"spot": NOW_MS + 1000}
     [warning] = [record.getMessage() for record in caplog.records]
     assert warning.startswith(f"{ban_path} is unreadable and is ignored: ")
 
@@ -111,7 +113,7 @@ def test_a_ban_is_recorded_over_a_file_that_became_corrupt(
     with pytest.raises(ExchangeBanned):  # what this process was told itself, it does not forget
         bans.refuse_while_banned("futures")
     bans.record("spot", 1000)
-    assert json.loads(ban_path.read_text()) == {"spot": NOW_MS + 1000, "futures": NOW_MS + TWO_MINUTES_MS}
+    assert bans_in(ban_path) == {"spot": NOW_MS + 1000, "futures": NOW_MS + TWO_MINUTES_MS}
     assert caplog.text.count("is unreadable and is ignored") == 1
 
 
@@ -133,10 +135,10 @@ def test_two_objects_do_not_overwrite_each_others_bans(ban_path: Path, fake_time
     ours, theirs = BanFile(ban_path, fake_time.now_ms), BanFile(ban_path, fake_time.now_ms)
     ours.record("spot", 5000)
     theirs.record("futures", 6000)
-    assert json.loads(ban_path.read_text()) == {"spot": NOW_MS + 5000, "futures": NOW_MS + 6000}
+    assert bans_in(ban_path) == {"spot": NOW_MS + 5000, "futures": NOW_MS + 6000}
     assert theirs.record("spot", 1000) == NOW_MS + 5000  # a shorter one does not shorten the other's
     assert ours.record("futures", 9000) == NOW_MS + 9000
-    assert json.loads(ban_path.read_text()) == {"spot": NOW_MS + 5000, "futures": NOW_MS + 9000}
+    assert bans_in(ban_path) == {"spot": NOW_MS + 5000, "futures": NOW_MS + 9000}
 
 
 def test_a_file_that_was_deleted_frees_whom_it_told(ban_path: Path, fake_time: FakeTime) -> None:
@@ -227,4 +229,53 @@ def test_a_clock_that_is_set_back_does_not_make_a_pause_of_hours(ban_path: Path,
     bans = BanFile(ban_path, fake_time.now_ms)
     bans.record_pause("spot", 30_000)
     fake_time.clock.set(NOW_MS - 5 * 3_600_000)
+    assert bans.pause_left_ms("spot") == 30_000
+    fake_time.clock.advance(30_000)
+    assert bans.pause_left_ms("spot") == 0
+
+
+def test_no_ban_is_longer_than_three_days_and_an_hour(ban_path: Path, fake_time: FakeTime) -> None:
+    bans = BanFile(ban_path, fake_time.now_ms)
+    assert bans.record("spot", YEARS_MS) == NOW_MS + LONGEST_BAN_MS
+    bans.record_pause("spot", YEARS_MS)
     assert bans.pause_left_ms("spot") == 600_000
+    fake_time.clock.set(NOW_MS + LONGEST_BAN_MS)
+    bans.refuse_while_banned("spot")
+
+
+@pytest.mark.parametrize("has_date", [True, False])
+def test_a_clock_that_was_years_ahead_freezes_nothing(ban_path: Path, fake_time: FakeTime, has_date: bool) -> None:
+    fake_time.clock.set(NOW_MS + YEARS_MS)
+    BanFile(ban_path, fake_time.now_ms).record("spot", TWO_MINUTES_MS, NOW_MS if has_date else None)
+    fake_time.clock.set(NOW_MS + 60_000)
+    bans = BanFile(ban_path, fake_time.now_ms)
+    with pytest.raises(ExchangeBanned) as caught:
+        bans.refuse_while_banned("spot")
+    assert caught.value.until_ms == NOW_MS + TWO_MINUTES_MS + (0 if has_date else 60_000)
+    fake_time.clock.set(caught.value.until_ms)
+    BanFile(ban_path, fake_time.now_ms).refuse_while_banned("spot")
+
+
+def test_a_clock_that_was_years_behind_lets_no_request_into_the_ban(ban_path: Path, fake_time: FakeTime) -> None:
+    """A machine without a clock of its own, before it has got the time: banned in 1970, run again in the present."""
+    fake_time.clock.set(60_000)
+    BanFile(ban_path, fake_time.now_ms).record("spot", TWO_MINUTES_MS, NOW_MS)
+    for now_ms in (60_000, 90_000, NOW_MS, NOW_MS + TWO_MINUTES_MS - 1):
+        fake_time.clock.set(now_ms)
+        with pytest.raises(ExchangeBanned):
+            BanFile(ban_path, fake_time.now_ms).refuse_while_banned("spot")
+    for now_ms in (60_000 + TWO_MINUTES_MS, NOW_MS + TWO_MINUTES_MS):
+        fake_time.clock.set(now_ms)
+        BanFile(ban_path, fake_time.now_ms).refuse_while_banned("spot")
+
+
+def test_a_clock_that_falls_back_years_keeps_the_ban_for_its_length(ban_path: Path, fake_time: FakeTime) -> None:
+    BanFile(ban_path, fake_time.now_ms).record("spot", TWO_MINUTES_MS, NOW_MS)
+    fake_time.clock.set(60_000)  # the machine was started again and has not got the time yet
+    with pytest.raises(ExchangeBanned):
+        BanFile(ban_path, fake_time.now_ms).refuse_while_banned("spot")
+    fake_time.clock.set(NOW_MS + 90_000)
+    with pytest.raises(ExchangeBanned):  # by the exchange's clock it is not over
+        BanFile(ban_path, fake_time.now_ms).refuse_while_banned("spot")
+    fake_time.clock.set(60_000 + TWO_MINUTES_MS)
+    BanFile(ban_path, fake_time.now_ms).refuse_while_banned("spot")

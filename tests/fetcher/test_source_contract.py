@@ -42,6 +42,12 @@ class Stage(Protocol):
     def refuse_market(self) -> None:
         """Let the exchange refuse this address for good."""
 
+    def answer_nothing_for(self, *symbols: str) -> None:
+        """Let every request for one of these symbols end in a server fault."""
+
+    def silence(self) -> None:
+        """Let every request end in a server fault."""
+
     def cut_next_page(self) -> None:
         """Let the next page of candles lack its second half."""
 
@@ -89,6 +95,13 @@ class BinanceStage:
 
     def refuse_market(self) -> None:
         self._replay.faults.add("/api/v3", Answer(451, "not from here"), times=1_000)
+
+    def answer_nothing_for(self, *symbols: str) -> None:
+        for symbol in symbols:
+            self._replay.faults.add(f"symbol={symbol}&", Answer(503, "<html>sorry</html>"), times=1_000)
+
+    def silence(self) -> None:
+        self._replay.faults.add("/api/v3", Answer(503, "<html>sorry</html>"), times=1_000)
 
     def cut_next_page(self) -> None:
         self._replay.faults.add("/klines", AlterRows(lambda rows: rows[: len(rows) // 2]))
@@ -300,6 +313,44 @@ class TestAMarketThatCannotBeUsed:
         stage.refuse_market()
         with pytest.raises(ExchangeUnavailable):
             stage.source.fetch_candles(stage.series, hours("2024-03-01", 24))
+        assert stage.source.failures().keys() == {stage.series.market}
+
+
+class TestASymbolWithoutAnAnswer:
+    DAY = hours("2024-03-01", 24)
+
+    def test_is_an_error_of_that_series_alone(self, stage: Stage) -> None:
+        other = parse_series("ETHUSDT/1h")
+        stage.answer_nothing_for("ETHUSDT")
+        questions: list[Callable[[], object]] = [
+            lambda: stage.source.find_first_candle(other),
+            lambda: stage.source.find_last_candle(other),
+            lambda: stage.source.has_candle_in(other, self.DAY),
+            lambda: stage.source.fetch_candles(other, self.DAY),
+        ]
+        for question in questions:
+            with pytest.raises(SeriesError, match="answers, but not for ETHUSDT"):
+                question()
+        assert stage.source.failures() == {}
+        assert stage.source.fetch_candles(stage.series, self.DAY).rows == 24
+
+    def test_is_a_market_that_cannot_be_used_when_nothing_else_is_answered_either(self, stage: Stage) -> None:
+        stage.silence()
+        with pytest.raises(ExchangeUnavailable, match="answers 503"):
+            stage.source.fetch_candles(stage.series, self.DAY)
+        assert stage.source.failures().keys() == {stage.series.market}
+
+    def test_is_no_longer_alone_when_three_in_a_row_have_none(self, stage: Stage) -> None:
+        stage.answer_nothing_for("AUSDT", "BUSDT", "CUSDT", "DUSDT")
+        for symbol in ("AUSDT", "BUSDT"):
+            with pytest.raises(SeriesError):
+                stage.source.find_first_candle(parse_series(f"{symbol}/1h"))
+        stage.source.fetch_candles(stage.series, self.DAY)  # an answer between: counting begins again
+        for symbol in ("AUSDT", "CUSDT"):
+            with pytest.raises(SeriesError):
+                stage.source.find_first_candle(parse_series(f"{symbol}/1h"))
+        with pytest.raises(ExchangeUnavailable):
+            stage.source.find_first_candle(parse_series("DUSDT/1h"))
         assert stage.source.failures().keys() == {stage.series.market}
 
 

@@ -437,7 +437,11 @@ def test_the_state_that_the_damage_starts_from_is_read(tmp_path: Path) -> None:
 @given(
     content=st.binary(max_size=100)
     | JSON_VALUES.map(orjson.dumps)
-    | nearly(b'{"spot": 1717200000000}')
+    | nearly(b'{"spot": {"until_ms": 1717200000000, "for_ms": 120000, "exchange_until_ms": null}}')
+    | st.dictionaries(
+        st.sampled_from(["spot", "futures"]),
+        st.fixed_dictionaries(dict.fromkeys(("until_ms", "for_ms", "exchange_until_ms"), SCALARS)),
+    ).map(orjson.dumps)
     | st.dictionaries(st.sampled_from(["spot", "futures"]), SCALARS).map(orjson.dumps)
 )
 @example(content=b'{"spot": 1e400}')

@@ -226,7 +226,7 @@ ARCHIVES = [
     Case(
         "archive host unreachable",
         0,
-        "is left out of this run",
+        "is left out for five minutes",
         "all",
         settings(BINANCE_ARCHIVE_URL="http://127.0.0.1:9", BINANCE_ARCHIVE_LIST_URL="http://127.0.0.1:9"),
         BY_ARCHIVE,
@@ -234,7 +234,7 @@ ARCHIVES = [
     Case(
         "archive host stalled for ever",
         0,
-        "is left out of this run",
+        "is left out for five minutes",
         "all",
         both(IMPATIENT, fault("data/", Stall(60))),
         BY_ARCHIVE,

@@ -493,7 +493,9 @@ class TestAHostThatIsSilent:
             with pytest.raises(ArchiveUnavailable, match="no whole answer from"):
                 client.fetch(SERIES, DAY)
         assert silent.connections == connections
-        warnings = [record.getMessage() for record in caplog.records if "left out of this run" in record.getMessage()]
+        warnings = [
+            record.getMessage() for record in caplog.records if "left out for five minutes" in record.getMessage()
+        ]
         assert len(warnings) == 1 and silent.url in warnings[0]
 
     def test_that_is_the_listing_alone_leaves_the_files_usable(
@@ -523,6 +525,17 @@ class TestAHostThatIsSilent:
         with pytest.raises(ArchiveUnavailable):
             host.fetch(day_of(parse_time("2024-03-02")))
         assert len(fake_time.waits) == waited
+
+    def test_that_was_away_for_ten_seconds_is_used_again_in_the_same_run(self, host: Host, fake_time: FakeTime) -> None:
+        host.exchange.stop()
+        with pytest.raises(ArchiveUnavailable):
+            host.fetch()
+        host.exchange.start()
+        fake_time.clock.advance(280_000)
+        with pytest.raises(ArchiveUnavailable):
+            host.fetch()
+        fake_time.clock.advance(20_000)
+        assert rows_of(host.fetch()[0]) == host.truth()
 
     def test_is_asked_again_by_the_next_run(self, host: Host, make_archives: MakeArchives) -> None:
         host.exchange.stop()

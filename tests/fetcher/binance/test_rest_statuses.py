@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 import responses
-from fetcher_helpers import NOW_MS, SHARED_DATA, FakeTime, budget_of, columns_of, generated, rest_of, rows_of
+from fetcher_helpers import NOW_MS, SHARED_DATA, FakeTime, bans_in, budget_of, columns_of, generated, rest_of, rows_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -317,7 +317,7 @@ class TestABan:
         with pytest.raises(ExchangeBanned) as caught:
             fetch(rest)
         assert caught.value.until_ms == NOW_MS + 120_000
-        assert json.loads(ban_path.read_text()) == {"spot": NOW_MS + 120_000}
+        assert bans_in(ban_path) == {"spot": NOW_MS + 120_000}
 
     @pytest.mark.parametrize("retry_after", ["1", "5", "119"])
     @pytest.mark.parametrize("body", ["", TOO_MUCH])
@@ -328,7 +328,7 @@ class TestABan:
         with pytest.raises(ExchangeBanned) as caught:
             fetch(rest)
         assert caught.value.until_ms == NOW_MS + 120_000
-        assert json.loads(ban_path.read_text()) == {"spot": NOW_MS + 120_000}
+        assert bans_in(ban_path) == {"spot": NOW_MS + 120_000}
 
     def test_of_another_process_is_seen_before_the_next_request(
         self, rest: BinanceRest, answer: Answer, http: responses.RequestsMock, fake_time: FakeTime, ban_path: Path

@@ -167,7 +167,7 @@ def test_backfill_check_heal_and_verify_go_on_where_version_4_stopped(stored: St
     assert stored.check().is_complete
     assert stored.rows() == stored.truth()
     stored.begin_run()
-    options = VerifyOptions("verify", AllowedSources.REST, True, None, None, TimeRange())
+    options = VerifyOptions("verify", AllowedSources.REST, True, False, None, None, TimeRange())
     now_ms = stored.replay.clock.now_ms
     [verified] = run_verify(
         stored.database, stored.exchange, [stored.catalog_row()], options, now_ms, VerifyObserver()

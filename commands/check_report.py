@@ -143,6 +143,16 @@ def _stale_together(checks: Sequence[SeriesCheck]) -> str:
     )
 
 
+def _retention(checks: Sequence[SeriesCheck]) -> Iterator[str]:
+    """Yield a line when somebody's policy drops candles."""
+    dropped = [one.dropped_before_ms // 1000 * 1000 for one in checks if one.dropped_before_ms is not None]
+    if dropped:
+        yield (
+            f"a retention policy of TimescaleDB drops candles of {count_text(len(dropped), 'series', 'series')}, up to "
+            f"{time_text(max(dropped))}: what is older is not expected, and not fetched again"
+        )
+
+
 def _amount(interval: Interval, spans: Sequence[Span]) -> str:
     candles = interval.count_in(spans)
     return f"{count_text(candles, 'candle')} in {_first(spans)}"

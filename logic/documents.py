@@ -191,6 +191,7 @@ def _checked_series(check: SeriesCheck) -> Document:
         "faults": list(check.faults),
         "not_checked": check.not_checked,
         "last_external_change": check.external_change,
+        "dropped_before": time_text(check.dropped_before_ms),
         "gaps": [gap_document(gap) for gap in check.gaps],
     }
 

@@ -14,6 +14,7 @@ from db.ledger import LedgerTotals, load_totals, void_entries
 from db.many_tables import read_many
 from db.operations import get_last_timestamp
 from db.schema import find_tables
+from db.timescale import find_dropped_before
 from logic.backfill.results import SeriesResult
 from logic.backfill.run import BackfillRun
 from logic.backfill.series_task import SeriesTask, compare_state
@@ -75,10 +76,21 @@ def read_last_candles(database: Database, tasks: Sequence[SeriesTask]) -> None:
 
 
 def _void_lost_tables(run: BackfillRun, totals: Mapping[int, LedgerTotals]) -> None:
-    """Delete the coverage of series whose table was dropped or emptied, so that all of it is fetched again."""
+    """Delete the coverage of series whose table was dropped or emptied, so that all of it is fetched again.
+
+    That of a table which a retention policy has emptied stays.
+    """
+    with run.database.transaction("look for retention policies") as tx:
+        dropping = find_dropped_before(tx, [task.wanted.series.table_name for task in run.open_tasks])
+    if dropping:
+        _log.info(
+            "TimescaleDB's retention policies drop candles of %d series; they are not fetched again", len(dropping)
+        )
     for task in run.open_tasks:
         recorded = totals.get(task.row.id)
         if recorded is None or (task.table_exists and (recorded.rows == 0 or task.last_candle_ms is not None)):
+            continue
+        if task.table_exists and task.wanted.series.table_name in dropping:
             continue
         with run.database.transaction(f"forget the coverage of {task.wanted.series}") as tx:
             voided = void_entries(tx, task.row.id)

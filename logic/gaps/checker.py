@@ -17,6 +17,7 @@ from db.gaps import load_open_gaps, save_gaps
 from db.ledger import LedgerEntry, is_as_recorded, load_entries, set_hash_checked, snapshot_of
 from db.operations import SaveResult, find_holes
 from db.schema import has_key
+from db.timescale import find_dropped_before
 from logic.gaps.rechecks import GapRecheck, RecheckResult, recheck_gaps
 from logic.series_session import SeriesSession
 from logic.verify.verification import SeriesVerification
@@ -111,6 +112,7 @@ def fill_missing(recheck: GapRecheck, spans: Sequence[Span]) -> HealResult:
     and ExchangeUnavailable.
     """
     session = recheck.session
+    spans = _kept_by_retention(session, spans)
     current = _enter_missing(session, spans)
     to_ask = [gap for gap in current if gap.status is GapStatus.MISSING or recheck.wants(gap)]
     result = recheck_gaps(recheck, to_ask) if to_ask else RecheckResult(SaveResult(), 0, 0)
@@ -126,6 +128,15 @@ def fill_missing(recheck: GapRecheck, spans: Sequence[Span]) -> HealResult:
             result.unexplained,
         )
     return HealResult(result.saved.inserted, result.not_at_exchange, result.unexplained, result.saved)
+
+
+def _kept_by_retention(session: SeriesSession, spans: Sequence[Span]) -> Sequence[Span]:
+    """Return `spans` without what a retention policy drops: it would drop it again after each heal."""
+    with session.database.transaction(f"look for a retention policy of {session.series}") as tx:
+        dropped_before_ms = find_dropped_before(tx, [session.table]).get(session.table)
+    if dropped_before_ms is None:
+        return spans
+    return subtract(spans, [Span(0, session.series.interval.ceil(dropped_before_ms))])
 
 
 def _enter_missing(session: SeriesSession, spans: Sequence[Span]) -> list[Gap]:

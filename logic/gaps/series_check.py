@@ -25,6 +25,7 @@ from db.external_changes import is_watched, last_external_change
 from db.gaps import load_open_gaps
 from db.ledger import LedgerEntry, hash_stored, is_as_recorded, load_entries
 from db.schema import ShapeFaultKind, find_tables, has_key
+from db.timescale import find_dropped_before
 from logic.gaps.checker import survey_table
 
 _ALL_TIME = Span(0, END_OF_TIME_MS)
@@ -58,6 +59,7 @@ class SeriesCheck:
     external_change: str | None = None  # the last one: when, by whom
     covered_until_ms: int | None = None  # exclusive; None: nothing was ever fetched
     last_fetched_ms: int | None = None  # when a run last committed candles of it, by that machine's clock
+    dropped_before_ms: int | None = None  # a retention policy drops what is older, so that is not expected
     is_stale: bool = False  # it should grow and stands still (core/staleness.py)
     not_checked: str | None = None  # why the table could not be read now
     is_empty: bool = False  # an active series that has begun to trade, but nothing was ever fetched
@@ -117,6 +119,9 @@ def _check(
     covered = merge(entry.span for entry in entries)
     wanted = row.wanted if row.active else None
     spans = expected_spans(series.interval, row.listing, wanted, covered, asked, now_ms)
+    dropped_before_ms = find_dropped_before(tx, [table]).get(table)
+    dropped = [] if dropped_before_ms is None else [Span(0, series.interval.ceil(dropped_before_ms))]
+    spans = subtract(spans, dropped)
     expected = series.interval.count_in(spans)
     if row.active and not covered and not row.listing.is_pending:
         return SeriesCheck(row, tuple(spans), expected, never_fetched=tuple(spans), is_empty=True)
@@ -126,15 +131,20 @@ def _check(
     faults = tuple(fault.text for fault in shape.faults)
     if any(fault.kind is ShapeFaultKind.COLUMNS for fault in shape.faults):
         return SeriesCheck(row, tuple(spans), expected, never_fetched=tuple(subtract(spans, covered)), faults=faults)
-    found = _compare(tx, row, entries, spans, asked)
+    found = _compare(tx, row, entries, spans, asked, dropped)
     found = _without_young(found, now_ms)
-    return replace(found, expected=expected, faults=(*faults, *found.faults))
+    return replace(found, expected=expected, faults=(*faults, *found.faults), dropped_before_ms=dropped_before_ms)
 
 
 def _compare(
-    tx: Transaction, row: CatalogRow, entries: Sequence[LedgerEntry], spans: Sequence[Span], asked: TimeRange
+    tx: Transaction,
+    row: CatalogRow,
+    entries: Sequence[LedgerEntry],
+    spans: Sequence[Span],
+    asked: TimeRange,
+    dropped: Sequence[Span],
 ) -> SeriesCheck:
-    """Compare a table of the right shape with grid, ledger and gaps."""
+    """Compare a table of the right shape with grid, ledger and gaps. In `dropped` any row may be gone."""
     series, table = row.series, row.series.table_name
     covered = merge(entry.span for entry in entries)
     all_gaps = load_open_gaps(tx, row.id)
@@ -150,7 +160,8 @@ def _compare(
     if survey.off_grid and (moved := sum(count_between_milliseconds(tx, table, span) for span in to_check)):
         faults.append(f"{moved:,} rows open between two milliseconds, where no source has a candle")
     touched = [entry for entry in entries if inside([entry.span], spans)]
-    altered, not_compared, hashed = _values(tx, table, entries, spans, [*unexplained, *(span for span, _ in extra)])
+    known_wrong = [*unexplained, *dropped, *(span for span, _ in extra)]
+    altered, not_compared, hashed = _values(tx, table, entries, spans, known_wrong)
     return SeriesCheck(
         row,
         tuple(spans),

@@ -175,6 +175,8 @@ def _checked_series(check: SeriesCheck) -> Document:
         "stale": check.is_stale,
         "covered_until": time_text(check.covered_until_ms),
         "last_fetched": time_text(check.last_fetched_ms),
+        "hashed": check.with_hash,
+        "checksum_verified": check.by_checksum,
         "witnessed": check.witnessed,
         "contradicted": check.contradicted,
         "last_checked": time_text(row.checked_at_ms),

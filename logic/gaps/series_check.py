@@ -49,6 +49,8 @@ class SeriesCheck:
     extra: tuple[Span, ...] = ()  # where rows are without a recorded source
     extra_rows: int = 0
     doubled: int = 0
+    with_hash: int = 0  # candles of ledger spans in `spans` whose hash is known
+    by_checksum: int = 0  # candles of them that came from an archive with a valid checksum
     witnessed: int = 0  # candles of ledger spans in `spans` that a source other than their own confirmed
     contradicted: int = 0  # candles of them of which two other sources say something else
     altered: tuple[Span, ...] = ()  # ledger spans whose values no longer match their hash
@@ -173,6 +175,8 @@ def _compare(
         never_fetched=tuple(subtract(spans, covered)),
         extra=tuple(span for span, _ in extra),
         extra_rows=sum(count for _, count in extra),
+        with_hash=sum(entry.rows for entry in touched if entry.content_hash is not None),
+        by_checksum=sum(entry.rows for entry in touched if entry.archive_checksum is not None),
         witnessed=sum(entry.rows for entry in touched if entry.witnessed_ms is not None),
         contradicted=sum(entry.contradicted for entry in touched),
         doubled=0 if has_key(tx, table) else count_doubles(tx, table),

@@ -8,6 +8,7 @@ from core.columns import TABLE_COLUMNS
 from core.errors import StatementRefused
 from db.connection import Transaction, fetch_one
 from db.locks import lock_schema, wait_for_locks
+from db.neighbours import OWN_MARK, find_marked
 
 ALL_SERIES_VIEW = "ohlcv"
 # Whoever reads the view holds up its rebuilding, which meanwhile would hold up every other reader.
@@ -20,7 +21,7 @@ def refresh_all_series_view(tx: Transaction) -> bool:
 
     Each table is one part of a UNION ALL, with market, symbol and interval as constants, so that a query for one
     symbol reads only that symbol's table. Raises SeriesError when it has to stay as it is: somebody reads it, it is
-    another role's or another thing of that name, or a query over so many tables could not run.
+    another role's or another program's, or a query over so many tables could not run.
     """
     wait_for_locks(tx, _WAIT_S)
     lock_schema(tx)
@@ -33,6 +34,8 @@ def refresh_all_series_view(tx: Transaction) -> bool:
     legs = tx.cursor.fetchall()
     if not legs or _tables_read(tx) == {leg[3] for leg in legs}:
         return False
+    if find_marked(tx, [ALL_SERIES_VIEW]).get(ALL_SERIES_VIEW) is False:
+        raise StatementRefused("it is another program's (its comment does not say that it is this one's)")
     _require_room_for_locks(tx, len(legs))
     columns = sql.SQL(", ").join(map(sql.Identifier, TABLE_COLUMNS))
     selects = [
@@ -44,6 +47,11 @@ def refresh_all_series_view(tx: Transaction) -> bool:
     tx.cursor.execute(
         sql.SQL("create or replace view public.{} as {}").format(
             sql.Identifier(ALL_SERIES_VIEW), sql.SQL(" union all ").join(selects)
+        )
+    )
+    tx.cursor.execute(
+        sql.SQL("comment on view public.{} is {}").format(
+            sql.Identifier(ALL_SERIES_VIEW), sql.Literal(f"{OWN_MARK}the candles of all series")
         )
     )
     return True

@@ -7,10 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.errors import DatabaseUnavailable
-from db.connection import Database
+from core.errors import DatabaseUnavailable, StatementRefused
+from core.series import parse_series
+from core.wanted import WantedSeries
+from db.all_series_view import refresh_all_series_view
+from db.catalog import sync_symbols
+from db.connection import Database, Transaction
 from db.migrate import OWN_TABLES, is_migrated, migrate
 from db.neighbours import OWN_MARK, find_marked
+from db.schema import create_table_if_not_exists
 
 THEIRS = "create table public.symbols (symbol text primary key, price numeric, id serial)"
 
@@ -96,6 +101,47 @@ def test_a_name_that_is_needed_and_taken_is_refused_before_anything_is_made(
     assert everything(shared) == before
     with shared.transaction("look") as tx:
         assert not is_migrated(tx)  # check and status: nothing of ours is stored here
+
+
+COLUMNS = "'x'::text as market, 'y'::text as symbol, '1m'::text as \"interval\", now() as time, 1::numeric as open"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "create table public.ohlcv (mine integer)",
+        f"create view public.ohlcv as select {COLUMNS}",  # which could be replaced
+        "create materialized view public.ohlcv as select 1 as one",
+    ],
+)
+def test_an_ohlcv_of_others_is_left_alone_and_said(
+    shared: Database, caplog: pytest.LogCaptureFixture, statement: str
+) -> None:
+    query(shared, statement)
+    before = everything(shared)
+    with caplog.at_level(logging.WARNING):
+        migrate(shared)
+    [said] = [record.message for record in caplog.records]
+    assert said.startswith("public.ohlcv is not this program's and stays as it is")
+    with pytest.raises(StatementRefused, match="another program's"), shared.transaction("refresh the view") as tx:
+        enter_candles(tx)
+        refresh_all_series_view(tx)
+    assert [row for row in everything(shared) if row in before] == before
+
+
+def test_the_view_that_is_made_carries_the_mark_and_is_kept_up_to_date(database: Database) -> None:
+    with database.transaction("make") as tx:
+        enter_candles(tx)
+        assert refresh_all_series_view(tx)
+        assert find_marked(tx, ["ohlcv"]) == {"ohlcv": True}
+        enter_candles(tx, "ETHUSDT")
+        assert refresh_all_series_view(tx)
+
+
+def enter_candles(tx: Transaction, symbol: str = "BTCUSDT") -> None:
+    series = parse_series(symbol)
+    sync_symbols(tx, [WantedSeries(series)], replaces_catalog=False)
+    create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
 
 
 def test_a_name_that_is_taken_when_an_upgrade_needs_it_is_refused(shared: Database) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -22,6 +22,7 @@ from db.binary_copy import CopyRows, encode_candles
 from db.commit import CommitContext
 from db.connection import Transaction, fetch_one
 from db.ledger import add_entry, hash_stored
+from db.timescale import find_hypertables
 
 _CONFLICTS_SHOWN = 20
 _COPY_BLOCK_BYTES = 1 << 18
@@ -240,10 +241,48 @@ def get_first_timestamp(tx: Transaction, tables: Sequence[str]) -> dict[str, int
 
 
 def _edges(tx: Transaction, tables: Sequence[str], which: str) -> dict[str, int | None]:
-    one = sql.SQL("select {name}, (select {which}(time) from public.{table})")
-    legs = [one.format(name=sql.Literal(table), which=sql.SQL(which), table=sql.Identifier(table)) for table in tables]
-    if not legs:
+    """Return the newest (`max`) or oldest (`min`) open time by table.
+
+    Of a hypertable only the chunks where the ledger has its newest or oldest candles are locked, if there are some.
+    """
+    bounds = _ledger_bounds(tx, sorted(find_hypertables(tx, tables)), which)
+    found = _edges_within(tx, {table: bounds.get(table) for table in tables}, which)
+    lacking = [table for table in bounds if found[table] is None]
+    return found | _edges_within(tx, dict.fromkeys(lacking), which)
+
+
+def _ledger_bounds(tx: Transaction, tables: Sequence[str], which: str) -> dict[str, datetime]:
+    """Return by table where the ledger's newest span with candles begins, or where its oldest one ends."""
+    if not tables:
         return {}
+    column, order = ("span_start", "desc") if which == "max" else ("span_end", "asc")
+    tx.cursor.execute(
+        f"""
+        select table_name, {column} from public.ohlcv_series as series cross join lateral (
+            select {column} from public.ohlcv_ledger where series_id = series.id and rows > 0
+            order by span_start {order} limit 1) as ledger
+        where table_name = any(%s)
+        """,
+        ([*tables],),
+    )
+    return dict(tx.cursor.fetchall())
+
+
+def _edges_within(tx: Transaction, bounds: Mapping[str, datetime | None], which: str) -> dict[str, int | None]:
+    """Return the edges by table: of its rows from the bound on (`max`), or before it (`min`); without one of all."""
+    if not bounds:
+        return {}
+    one = sql.SQL("select {name}, (select {which}(time) from public.{table} where {within})")
+    compared = sql.SQL("time >= {}" if which == "max" else "time < {}")
+    legs = [
+        one.format(
+            name=sql.Literal(table),
+            which=sql.SQL(which),
+            table=sql.Identifier(table),
+            within=sql.SQL("true") if bound is None else compared.format(sql.Literal(bound)),
+        )
+        for table, bound in bounds.items()
+    ]
     tx.cursor.execute(sql.SQL(" union all ").join(legs))
     return {table: None if moment is None else from_datetime(moment) for table, moment in tx.cursor.fetchall()}
 

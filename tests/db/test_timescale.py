@@ -13,17 +13,17 @@ from core.fetched import FetchedSpan
 from core.ranges import Span, TimeRange
 from core.series import parse_series
 from core.sources import Source
-from core.times import MS_PER_MINUTE, parse_time, to_datetime
+from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time, to_datetime
 from core.timescale import TimescaleEdition, TimescaleUse
 from core.wanted import WantedSeries
 from db.all_series_view import refresh_all_series_view
 from db.catalog import load_catalog, sync_symbols
 from db.commit import CommitContext
-from db.connection import Database
+from db.connection import Database, Transaction
 from db.corrections import correct_candles, undo_corrections
 from db.external_changes import find_unwatched, is_watched
 from db.ledger import hash_stored
-from db.operations import SaveResult
+from db.operations import SaveResult, get_first_timestamp, get_last_timestamp
 from db.schema import create_table_if_not_exists, find_tables
 from db.timescale import use_timescale
 from logic.gaps.series_check import check_series
@@ -191,6 +191,52 @@ def test_candles_far_apart_are_corrected_in_more_compressed_rows_than_timescale_
         compress_chunks(tx, "public.ohlcv_btcusdt")
         assert undo_corrections(tx, CommitContext(series_id, BTC.table_name, "undo", 0), "repair") == 2
         assert stored_rows(tx, BTC.table_name) == damaged
+
+
+@needs_timescale
+def test_the_newest_and_oldest_candles_of_many_chunks_are_found_with_few_locks(timescale: Database) -> None:
+    days = compress_after(use_timescale(timescale, TimescaleUse.ON))
+    hourly = parse_series("BTCUSDT/1h")
+    half = Span(parse_time("2024-01-01"), parse_time("2024-03-01"))
+    whole = Span(half.start_ms, parse_time("2024-05-01"))
+    with timescale.transaction("prepare") as tx:
+        series_id = sync_symbols(tx, [WantedSeries(hourly)], replaces_catalog=True)[hourly].id
+        create_table_if_not_exists(tx, hourly, timescale=True, compress_after_days=days)
+        tx.cursor.execute("select set_chunk_time_interval('public.ohlcv_btcusdt_1h', interval '1 day')")
+        batch = generated_batch(hourly, whole)
+        pieces = [Span(ms, ms + 10 * MS_PER_DAY) for ms in range(half.start_ms, half.end_ms, 10 * MS_PER_DAY)]
+        spans = [FetchedSpan(piece, batch.within(piece), Source.ARCHIVE_DAILY) for piece in pieces]
+        save_spans(tx, series_id, hourly.table_name, spans, "a", 0)
+    with timescale.transaction("compress") as tx:
+        compress_chunks(tx, "public.ohlcv_btcusdt_1h")
+    for taken_out, first, last in (
+        ("false", half.start_ms, half.end_ms - MS_PER_HOUR),
+        ("time < '2024-01-01 05:00Z' or time >= '2024-02-29 20:00Z'", "2024-01-01T05:00", "2024-02-29T19:00"),
+    ):
+        with timescale.transaction("by hand") as tx:
+            tx.cursor.execute(f"delete from public.ohlcv_btcusdt_1h where {taken_out}")
+        with timescale.transaction("look") as tx:
+            assert get_first_timestamp(tx, [hourly.table_name]) == {hourly.table_name: as_ms(first)}
+            assert get_last_timestamp(tx, [hourly.table_name]) == {hourly.table_name: as_ms(last)}
+            assert count_locks(tx) < 120  # of 60 chunks all together up to 240
+    # Where the ledger's last span has lost all its candles, the whole table is read; so too where it has none.
+    with timescale.transaction("by hand") as tx:
+        tx.cursor.execute("delete from public.ohlcv_btcusdt_1h where time >= '2024-02-20Z'")
+        assert get_last_timestamp(tx, [hourly.table_name]) == {hourly.table_name: as_ms("2024-02-19T23:00")}
+        tx.cursor.execute("delete from public.ohlcv_ledger")
+        assert get_last_timestamp(tx, [hourly.table_name]) == {hourly.table_name: as_ms("2024-02-19T23:00")}
+        tx.cursor.execute("truncate public.ohlcv_btcusdt_1h")
+        assert get_first_timestamp(tx, [hourly.table_name]) == {hourly.table_name: None}
+
+
+def as_ms(moment: int | str) -> int:
+    return parse_time(moment) if isinstance(moment, str) else moment
+
+
+def count_locks(tx: Transaction) -> int:
+    tx.cursor.execute("select count(*) from pg_locks where pid = pg_backend_pid() and locktype = 'relation'")
+    [(count,)] = tx.cursor.fetchall()
+    return int(count)
 
 
 def test_a_server_without_the_extension_is_used_as_plain_postgresql(database: Database) -> None:

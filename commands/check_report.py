@@ -185,6 +185,7 @@ def _places(check: SeriesCheck) -> Iterator[str]:
         ("never fetched", check.never_fetched),
         ("missing", check.unexplained),
         ("too young to be proven", check.too_young),
+        ("of an earlier listing under the same ticker", check.earlier_listing),
         ("rows without a source", check.extra),
         ("values altered", check.altered),
         ("not compared", check.not_compared),

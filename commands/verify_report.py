@@ -80,6 +80,9 @@ def _details(result: SeriesVerification) -> Iterator[str]:
         yield str(difference)
     if result.counts[Kind.DIFFERENT] > len(result.shown):
         yield f"... and {result.counts[Kind.DIFFERENT] - len(result.shown):,} different candles more, see the table"
+    if result.of_earlier_listing:
+        told = count_text(result.of_earlier_listing, "span")
+        yield f"{told} of an earlier listing under the same ticker: unaltered, and no longer at the exchange"
     for name in result.replaced_archives:
         yield f"archive {name} was published anew since it was imported"
     for span, why in result.unverifiable[1:]:

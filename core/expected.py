@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from core.closing import closed_end
 from core.intervals import Interval
 from core.listing import ListingPeriod
-from core.ranges import Span, TimeRange, merge, span_or_none
+from core.ranges import Span, TimeRange, inside, merge, span_or_none, subtract
 from core.times import END_OF_TIME_MS
 
 _BEFORE_ALL_MS = -1
@@ -28,6 +28,7 @@ def expected_spans(
       its start or the listing, whichever is later, to the end of what was fetched or to the delisting.
     - Without `wanted` (the series was fetched ad hoc): from the first to the last candle fetched.
 
+    What was fetched before the listing (`earlier_listing`) stays expected: it is another asset's under the same ticker.
     `now_ms` is the exchange's clock, epoch ms.
     """
     first_ms = None if listing.first_ms is None else interval.floor(listing.first_ms)
@@ -50,10 +51,29 @@ def expected_spans(
     listed = span_or_none(
         _BEFORE_ALL_MS if first_ms is None else first_ms, END_OF_TIME_MS if after_ms is None else after_ms
     )
-    if listed is None:
-        return []
     expected = merge([*spans, *([whole] if whole is not None else [])])
-    return [part for span in expected if (part := span.intersect(listed)) is not None]
+    earlier = inside(earlier_listing(interval, listing, covered), _asked_spans(interval, asked, now_ms))
+    return merge([*earlier, *(inside(expected, [listed]) if listed is not None else [])])
+
+
+def earlier_listing(interval: Interval, listing: ListingPeriod, covered: Sequence[Span]) -> list[Span]:
+    """Return what of `covered` lies before the listing: it was fetched when the ticker was another contract's.
+
+    Only a relisting moves the listing to a later time (docs/binance.md, Listings and reused tickers).
+    """
+    if listing.first_ms is None:
+        return []
+    return subtract(covered, [Span(interval.floor(listing.first_ms), END_OF_TIME_MS)])
+
+
+def _asked_spans(interval: Interval, asked: TimeRange, now_ms: int) -> list[Span]:
+    """Return the asked range on the grid, without bounds all time; nothing for a reversed one."""
+    start_ms = _BEFORE_ALL_MS if asked.start_ms is None else interval.ceil(asked.start_ms)
+    end_ms = END_OF_TIME_MS
+    if asked.end_ms is not None:
+        end_ms = min(interval.ceil(asked.end_ms), closed_end(interval, now_ms))
+    span = span_or_none(start_ms, end_ms)
+    return [] if span is None else [span]
 
 
 def _ceil(interval: Interval, ms: int | None) -> int | None:

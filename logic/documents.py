@@ -186,6 +186,7 @@ def _checked_series(check: SeriesCheck) -> Document:
         "notes": list(row.listing.notes),
         "unexplained_in": _spans(check.unexplained),
         "too_young_in": _spans(check.too_young),
+        "earlier_listing_in": _spans(check.earlier_listing),
         "never_fetched_in": _spans(check.never_fetched),
         "extra_in": _spans(check.extra),
         "altered_in": _spans(check.altered),
@@ -247,6 +248,7 @@ def _verified_series(result: SeriesVerification) -> Document:
         "extra_in": _spans(result.extra),
         "differences": [_difference(difference) for difference in result.shown],
         "replaced_archives": list(result.replaced_archives),
+        "spans_of_earlier_listing": result.of_earlier_listing,
         "unverifiable": [{**span_document(span), "why": why} for span, why in result.unverifiable],
         "error": result.error,
     }

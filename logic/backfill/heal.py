@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
+from core.ranges import subtract
 from core.wanted import WantedSeries
 from db.connection import Database
 from fetcher.source import ExchangeSource
@@ -28,7 +29,9 @@ def heal(
     between them, which takes two backfills. Raises DatabaseUnavailable and Interrupted.
     """
     summaries = []
-    for spans in zip_longest(*(check.spans for check in checks)):
+    # What an earlier contract under the same ticker had can no longer be fetched.
+    fetchable = [subtract(check.spans, check.earlier_listing) for check in checks]
+    for spans in zip_longest(*fetchable):
         wanted = [
             WantedSeries(check.row.series, span.start_ms, span.end_ms)
             for check, span in zip(checks, spans, strict=True)

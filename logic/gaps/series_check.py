@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from core.exchanges import publishing_rules
-from core.expected import expected_spans
+from core.expected import earlier_listing, expected_spans
 from core.gaps import Gap, GapStatus, is_too_young
 from core.ranges import Span, TimeRange, inside, merge, subtract
 from core.series import Series
@@ -43,6 +43,7 @@ class SeriesCheck:
     not_at_exchange: int = 0  # slots without a candle at the exchange, with evidence
     off_grid: int = 0
     off_grid_shown: tuple[int, ...] = ()  # the first of them, epoch ms
+    earlier_listing: tuple[Span, ...] = ()  # of `spans`, what was fetched when the ticker was another contract's
     too_young: tuple[Span, ...] = ()  # missing slots that nobody can prove yet: halts of these days
     unexplained: tuple[Span, ...] = ()  # missing slots that are not known to be not at the exchange
     never_fetched: tuple[Span, ...] = ()
@@ -134,7 +135,7 @@ def _check(
     if any(fault.kind is ShapeFaultKind.COLUMNS for fault in shape.faults):
         return SeriesCheck(row, tuple(spans), expected, never_fetched=tuple(subtract(spans, covered)), faults=faults)
     found = _compare(tx, row, entries, spans, asked, dropped)
-    found = _without_young(found, now_ms)
+    found = _with_known_gaps(found, covered, now_ms)
     return replace(found, expected=expected, faults=(*faults, *found.faults), dropped_before_ms=dropped_before_ms)
 
 
@@ -189,15 +190,22 @@ def _compare(
     )
 
 
-def _without_young(check: SeriesCheck, now_ms: int) -> SeriesCheck:
-    """Return the check with the gaps that nobody can prove yet apart from those that should be explained by now."""
+def _with_known_gaps(check: SeriesCheck, covered: Sequence[Span], now_ms: int) -> SeriesCheck:
+    """Return the check with the gaps apart that nobody can prove: not yet, or no more.
+
+    Of an earlier listing under the same ticker the exchange has no candle left to ask for; what it lacked then stays
+    a gap, with its evidence.
+    """
     series = check.row.series
     rules = publishing_rules(series.exchange, series.interval)
     young = [gap.span for gap in check.gaps if is_too_young(gap, rules, now_ms)]
+    earlier = inside(earlier_listing(series.interval, check.row.listing, covered), check.spans)
+    never_had = inside([gap.span for gap in check.gaps if not gap.was_committed], earlier)
     return replace(
         check,
+        earlier_listing=tuple(earlier),
         too_young=tuple(inside(young, check.unexplained)),
-        unexplained=tuple(subtract(check.unexplained, young)),
+        unexplained=tuple(subtract(check.unexplained, [*young, *never_had])),
     )
 
 
@@ -213,12 +221,11 @@ def _unrecorded_rows(
 ) -> list[tuple[Span, int]]:
     """Return where in `scope` there are rows that no source gave, and how many.
 
-    These are rows outside what was fetched, outside the listing period, and inside known gaps.
+    These are rows outside what was fetched, after the delisting, and inside known gaps. What was fetched before the
+    listing is an earlier contract's under the same ticker (core/expected.py).
     """
     interval = row.series.interval
     outside = subtract([_ALL_TIME], covered)
-    if row.listing.first_ms is not None:
-        outside.append(Span(_ALL_TIME.start_ms, interval.floor(row.listing.first_ms)))
     if row.listing.end_ms is not None:
         outside.append(Span(interval.ceil(row.listing.end_ms), _ALL_TIME.end_ms))
     spans = inside(merge([*outside, *(gap.span for gap in gaps)]), scope)

@@ -45,6 +45,7 @@ class SeriesVerification:
     shown: list[Difference] = field(default_factory=list)  # the first candles with other values
     repaired: int = 0
     replaced_archives: list[str] = field(default_factory=list)  # files that were published again with other content
+    of_earlier_listing: int = 0  # spans, unaltered, of an earlier contract that the exchange no longer has
     unverifiable: list[tuple[Span, str]] = field(default_factory=list)
     error: str | None = None
     is_locked: bool = False

@@ -10,6 +10,7 @@ from core.archives import month_of, period_of
 from core.candles import CandleBatch, content_hash
 from core.compare import compare
 from core.errors import ArchiveUnavailable
+from core.expected import earlier_listing
 from core.gaps import Answer, GapStatus, Hole, apply_answers
 from core.ranges import Span
 from core.sources import AllowedSources, Source
@@ -87,6 +88,8 @@ class Verifier:
             stored = hash_stored(tx, session.table, entry.span)
         self.result.rows += stored[0]
         is_intact = stored == (entry.rows, entry.content_hash)
+        if earlier_listing(session.series.interval, self.result.row.listing, [entry.span]):
+            return self._judge_earlier(entry, is_intact, seen)
         if is_intact and self._archive_is_the_same(entry) and self._gaps_are_confirmed(entry):
             keep_verified(session, entry.span, "archive", seen)
             return True
@@ -99,6 +102,28 @@ class Verifier:
             keep_equal(session, entry, reference, is_intact, seen)
             return True
         return self._judge(entry, reference, is_intact, seen)
+
+    def _judge_earlier(self, entry: LedgerEntry, is_intact: bool, seen: ServerSnapshot) -> bool:
+        """Judge a span of an earlier contract under the same ticker; REST has another asset there now, or nothing.
+
+        Its archive can still be under the old name. Without one its hash alone tells that it is as it was committed:
+        it is left out, and said to be.
+        """
+        series, period = self.session.series, period_of(entry.source, entry.span.start_ms)
+        if not is_intact:
+            why = "altered, and of an earlier listing under the same ticker: the exchange no longer has its candles"
+            self.result.unverifiable.append((entry.span, why))
+            return False
+        if period is not None and self.against.archives:
+            try:
+                if self.session.exchange.archives.published_checksum(series, period) == entry.archive_checksum:
+                    keep_verified(self.session, entry.span, "archive", seen)
+                    return True
+            except ArchiveUnavailable as error:
+                _log.debug("%s: %s", series, error)
+        self.result.spans -= 1
+        self.result.of_earlier_listing += 1
+        return False
 
     def _judge(self, entry: LedgerEntry, reference: Reference, is_intact: bool, seen: ServerSnapshot) -> bool:
         """Compare candle by candle a span whose hash differs; return whether it equals the reference in the end."""

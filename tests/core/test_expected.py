@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.closing import CLOSE_SETTLE_MS
-from core.expected import expected_spans
+from core.expected import earlier_listing, expected_spans
 from core.intervals import INTERVALS, Interval
 from core.listing import ListingPeriod
 from core.ranges import Span, TimeRange, merge
@@ -153,6 +153,15 @@ def test_an_empty_or_reversed_range_of_the_operator_expects_nothing() -> None:
     assert expected(bounds, [hours(8, 20)], hour(12), hour(9)) == []
 
 
+def test_what_was_fetched_before_a_later_listing_stays_expected_and_nothing_between_the_two() -> None:
+    bounds, covered = SeriesBounds(hour(20), None), [hours(2, 9), hours(20, 30)]
+    assert expected(bounds, covered) == covered
+    assert expected(bounds, covered, hour(5), hour(25)) == [hours(5, 9), hours(20, 25)]
+    assert earlier_listing(HOUR, bounds.listing, covered) == [hours(2, 9)]
+    assert earlier_listing(HOUR, SeriesBounds(hour(20.5), None).listing, [hours(20, 30)]) == []
+    assert earlier_listing(HOUR, ListingPeriod(), covered) == []
+
+
 @pytest.mark.parametrize(("late_ms", "last"), [(-1, 9), (0, 10), (1, 10)])
 def test_a_candle_that_has_not_closed_is_not_expected(late_ms: int, last: int) -> None:
     bounds, now_ms = SeriesBounds(hour(2), None), hour(10) + CLOSE_SETTLE_MS + late_ms
@@ -218,6 +227,9 @@ class Grid:
         def is_expected(number: int) -> bool:
             opens, closes = self.open_of(number), self.open_of(number + 1)
             is_listed = bounds.listing_ms is None or closes > bounds.listing_ms
+            if not is_listed and number in fetched:  # when the ticker was another contract's
+                is_asked = end is None or (opens < end and closes + CLOSE_SETTLE_MS <= now)
+                return is_asked and (start is None or opens >= start)
             if not is_listed or (bounds.end_ms is not None and opens >= bounds.end_ms):
                 return False
             if number in fetched and is_whole:

@@ -87,6 +87,7 @@ def test_a_key_has_one_type_in_all_documents(program: Program, exchange: ReplayE
         "not_compared_in",
         "unexplained_in",
         "too_young_in",
+        "earlier_listing_in",
     }
     for key in ("missing", "extra", "unexplained", "healed", "not_at_exchange", "chunks", "spans"):
         assert list(seen[key]) == ["number"], key

@@ -325,3 +325,34 @@ def test_an_odd_name_in_the_list_is_skipped_and_said_once(program: Program, exch
     assert "skipped, not a symbol that this program can keep: 'spot:A-BUSDT', 'spot:lowUSDT'" in first.stderr
     again = program.run("--quiet")
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+
+
+def test_an_earlier_listing_of_a_reused_ticker_stays_provable_and_is_no_damage(
+    program: Program, exchange: ReplayExchange
+) -> None:
+
+    program.symbols("symbols: ['um:BTCUSDT/5m']\n")
+    exchange.store.remove(UM, HALT)  # a gap of the earlier listing that nobody can explain any more
+    end(exchange, UM, status="CLOSE", onboard_ms=LISTED_MS, delivery_ms=ENDED_MS + 6 * MS_PER_HOUR)
+    assert program.run().returncode in (0, 3)
+    before = program.stored(UM.table_name)
+    again = Span(NOW_MS // MS_PER_DAY * MS_PER_DAY + MS_PER_DAY, NOW_MS + 20 * MS_PER_DAY)
+    exchange.store.remove(UM, Span(0, NOW_MS))  # the old contract's files now have another name
+    exchange.store.add(UM, generate_series(UM, again, 9))
+    exchange.store.set_facts(UM.market, UM.symbol, SymbolFacts(onboard_ms=again.start_ms))
+    exchange.clock.set(again.start_ms + 5 * MS_PER_DAY + MS_PER_HOUR)
+    done = program.run()
+    assert done.returncode == 0 and "(what is stored of them stays)" in done.stderr
+    assert program.stored(UM.table_name)[: len(before)] == before
+    [document] = program.run_json("check")["series"]
+    assert (document["complete"], document["extra"], document["missing"]) == (True, 0, 0)
+    assert [one["end"] for one in document["earlier_listing_in"]] == [END]
+    [verified] = program.run_json("verify", "--against", "rest")["series"]
+    assert (verified["outcome"], verified["extra"]) == ("equal", 0) and verified["spans_of_earlier_listing"] > 0
+    assert program.run("verify", "--repair", "--quiet").returncode == 0
+    assert program.stored(UM.table_name)[: len(before)] == before
+    program.run_json("check", "--heal")
+    program.query(f"update public.{UM.table_name} set close = close + 1 where time = '2024-12-05 00:00Z'")
+    assert program.run_json("check", expect=3)["series"][0]["altered_in"] != []
+    assert program.run("verify").returncode == 3
+    assert program.stored(UM.table_name)[: len(before)] != before  # nothing was put in the place of what was altered

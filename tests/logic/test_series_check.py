@@ -342,7 +342,9 @@ def test_rows_inside_a_gap_that_is_not_at_the_exchange_are_not_taken_for_candles
         assert any(gap.span.start_ms <= HALT.start_ms and gap.span.end_ms >= HALT.end_ms for gap in stored.gaps())
 
 
-def test_rows_before_the_listing_and_after_the_delisting_are_too_many(database: Database, tmp_path: Path) -> None:
+def test_rows_after_the_delisting_are_too_many_and_those_before_the_listing_an_earlier_contracts(
+    database: Database, tmp_path: Path
+) -> None:
     with sound(database, tmp_path, "um:BTCUSDT/1h") as stored:
         life = (stored.span.start_ms + 2 * MS_PER_HOUR, stored.span.end_ms - 3 * MS_PER_HOUR)
         with database.transaction("delist") as tx:
@@ -350,7 +352,8 @@ def test_rows_before_the_listing_and_after_the_delisting_are_too_many(database: 
         row = stored.catalog_row()
         with database.transaction("check") as tx:
             check = check_series(tx, row, TimeRange(), NOW_MS)
-        assert check.extra_rows == 5
+        assert check.extra_rows == 3
+        assert check.earlier_listing == (Span(stored.span.start_ms, life[0]),)
 
 
 def test_a_change_that_a_proof_could_not_see_is_noticed_however_late_it_is_committed(

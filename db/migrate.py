@@ -131,7 +131,7 @@ def _say_what_is_shared(tx: Transaction) -> None:
         )
     if find_marked(tx, ["ohlcv"]) == {"ohlcv": False}:
         _log.warning("public.ohlcv is not this program's and stays as it is; there is no view over all series here")
-    if writers := find_other_writers(tx, "ohlcv_ledger"):
+    if writers := find_other_writers(tx):
         _log.warning(
             "new tables in the schema public may be changed by %s too, candles among them (default privileges of this "
             'database); docs/troubleshooting.md, "Security", tells how to take that away',

@@ -22,16 +22,19 @@ def find_marked(tx: Transaction, names: Sequence[str]) -> dict[str, bool]:
     return dict(tx.cursor.fetchall())
 
 
-def find_other_writers(tx: Transaction, table: str) -> list[str]:
-    """Return who else may change the rows of `table` (roles, or PUBLIC), by name."""
+def find_other_writers(tx: Transaction) -> list[str]:
+    """Return who else may by default change the rows of tables that this user makes in the schema public, by name.
+
+    PUBLIC stands for everybody. Some hosted services set such default privileges for roles of the web.
+    """
     tx.cursor.execute(
         """
         select distinct case grantee when 0 then 'PUBLIC' else pg_get_userbyid(grantee) end
-        from pg_class, aclexplode(relacl)
-        where pg_class.oid = to_regclass('public.' || quote_ident(%s)) and grantee <> relowner
+        from pg_default_acl, aclexplode(defaclacl)
+        where defaclobjtype = 'r' and pg_get_userbyid(defaclrole) = current_user and grantee <> defaclrole
+          and defaclnamespace in (0, 'public'::regnamespace)
           and privilege_type in ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
         order by 1
-        """,
-        (table,),
+        """
     )
     return [name for (name,) in tx.cursor.fetchall()]

@@ -157,11 +157,13 @@ def test_roles_that_may_change_new_tables_by_default_are_named(
 ) -> None:
     """As on hosted services that offer the schema public over an API of their own."""
     query(shared, "drop role if exists web_visitor; create role web_visitor")
+    query(shared, "alter default privileges in schema public grant select on tables to public")  # reading is no harm
     query(shared, "alter default privileges in schema public grant all on tables to web_visitor")
     try:
         with caplog.at_level(logging.WARNING):
             migrate(shared)
     finally:
         query(shared, "drop owned by web_visitor; drop role web_visitor")
+        query(shared, "alter default privileges in schema public revoke select on tables from public")
     [said] = [record.message for record in caplog.records]
     assert "may be changed by web_visitor too" in said and "Security" in said

@@ -48,6 +48,14 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what waits longest: worksteal gives each process a stretch of the list, and moves what is at its end.
+
+    So one process waits for whole runs while the others work, and no long test is left for the end.
+    """
+    items.sort(key=lambda item: "end_to_end" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def recordings() -> Path:
     """The folder of recorded archives; absent for whoever cloned the project alone."""

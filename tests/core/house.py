@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,12 @@ def sources_of(*folders: str) -> list[str]:
     """Return the Python files of folders, as paths from the project's root."""
     found = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     return sorted(path.relative_to(ROOT).as_posix() for path in found)
+
+
+@functools.cache
+def parsed(source: str) -> ast.Module:
+    """Return the tree of a source, parsed once for all tests that look at it."""
+    return ast.parse(source)
 
 
 def imported_names(tree: ast.AST) -> Iterator[str]:

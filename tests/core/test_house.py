@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from house import parsed
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRYPOINT = "ohlcv_data_fetcher"
@@ -57,7 +58,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 def wrong_arrows(folder: str, source: str) -> list[str]:
     """Return what a source text in `folder` imports or calls against the rules."""
-    tree = ast.parse(source)
+    tree = parsed(source)
     wrong = []
     for module in imported(tree):
         top = module.split(".")[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 import pytest
-from house import ROOT, sources_of
+from house import ROOT, parsed, sources_of
 
 MOST_LINES_OF_A_FILE = 400
 MOST_LINES_OF_A_FUNCTION = 50
@@ -19,7 +19,7 @@ def too_large(source: str) -> list[str]:
     wrong = []
     if (lines := len(source.splitlines())) > MOST_LINES_OF_A_FILE:
         wrong.append(f"the file has {lines} lines")
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             if lines > MOST_LINES_OF_A_FUNCTION:

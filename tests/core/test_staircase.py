@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 import pytest
-from house import ROOT, imported_names, sources_of
+from house import ROOT, imported_names, parsed, sources_of
 
 from core.instrument import ExchangeName
 
@@ -36,7 +36,7 @@ def part_of(module: str) -> str:
 
 def upward_imports(part: str, source: str) -> list[str]:
     """Return what a source text in `logic/<part>` imports from its own step or above."""
-    others = [name for name in imported_names(ast.parse(source)) if name.startswith("logic.") and part_of(name) != part]
+    others = [name for name in imported_names(parsed(source)) if name.startswith("logic.") and part_of(name) != part]
     return [name for name in others if step_of(part_of(name)) >= step_of(part)]
 
 
@@ -46,12 +46,12 @@ def exchange_specifics(place: str, source: str) -> list[str]:
         return []
     own = next((name for name in ExchangeName if place.startswith((f"core/{name}/", f"fetcher/{name}/"))), None)
     others = tuple(f"{folder}.{name}" for folder in ("core", "fetcher") for name in ExchangeName if name is not own)
-    return [name for name in imported_names(ast.parse(source)) if name.startswith(others)]
+    return [name for name in imported_names(parsed(source)) if name.startswith(others)]
 
 
 def wrong_in_logic(source: str) -> list[str]:
     """Return what logic must not know: more of the fetcher than the seam, cursors, the name of an exchange."""
-    tree = ast.parse(source)
+    tree = parsed(source)
     names = [name for name in imported_names(tree) if name.startswith("fetcher")]
     wrong = [f"imports {name}" for name in names if not any(name.startswith(one) for one in FETCHER_FOR_LOGIC)]
     for exchange in ExchangeName:
@@ -85,7 +85,7 @@ def test_modules_of_one_folder_import_each_other_without_a_cycle() -> None:
     imports = {}
     for place in sources_of("logic"):
         module = place.removesuffix(".py").replace("/", ".")
-        names = imported_names(ast.parse((ROOT / place).read_text(encoding="utf-8")))
+        names = imported_names(parsed((ROOT / place).read_text(encoding="utf-8")))
         imports[module] = {name for name in names if name.startswith("logic.")}
     assert len(imports) > 20
     assert cycle_in(imports) == []
@@ -112,7 +112,7 @@ def test_logic_knows_no_exchange_no_driver_and_of_the_fetcher_the_seam_alone(pla
 
 @pytest.mark.parametrize("place", sources_of("commands"))
 def test_commands_have_no_cursor(place: str) -> None:
-    assert database_details(ast.parse((ROOT / place).read_text(encoding="utf-8"))) == []
+    assert database_details(parsed((ROOT / place).read_text(encoding="utf-8"))) == []
 
 
 @pytest.mark.parametrize(

@@ -261,8 +261,8 @@ def test_a_retry_after_holds_for_every_run_on_the_machine(
     (told_ms,) = [one.at_ms for one in requests if one.status == 429]
     asked = {name: [one.at_ms for one in requests if one.params.get("symbol") == name] for name in SERIES}
     assert any(ms < told_ms for ms in asked["ETHUSDT"]) and any(ms > told_ms for ms in asked["ETHUSDT"])
-    # What was on its way when the 429 came could not be held back.
-    on_its_way_ms = 500
+    # What was on its way when the 429 came could not be held back, and on a busy machine the word takes a while.
+    on_its_way_ms = 1_500
     assert not [one for one in requests if told_ms + on_its_way_ms < one.at_ms < told_ms + 3_000]
     assert_truth(program, exchange, "BTCUSDT", "ETHUSDT", start_ms=parse_time("2025-01-07"))
 
@@ -275,12 +275,15 @@ def test_two_machines_at_one_address_keep_one_budget(program: Program, runs: Run
         for machine, name in ((program, "BTCUSDT"), (other_machine(program, "two"), "ETHUSDT")):
             machine.settings["DEFAULT_LIMIT"] = "20"  # each would need more than the exchange gives to both
             runs.start(machine, "--symbols", name, "--start", START, "--source", "rest")
+        until = time.monotonic() + TIMEOUT_S
+        while not all(exchange_asks(exchange, name) for name in ("BTCUSDT", "ETHUSDT")):
+            assert time.monotonic() < until
+            time.sleep(0.1)
         used, before = -1, -2
         while used != before:
-            time.sleep(3)
+            time.sleep(2)
             used, before = sum(one.weight for one in exchange.requests), used
         assert {one.status for one in exchange.requests} == {200}
-        assert all(exchange_asks(exchange, name) for name in ("BTCUSDT", "ETHUSDT"))
         unreserved = 2  # `/time`, which both ask before they know the exchange's minute
         assert 0.7 * 300 < used - unreserved <= 0.8 * 300
 

@@ -145,12 +145,12 @@ def wrong_content_type(program: Program, exchange: ReplayExchange) -> None:
 
 
 def waited_before_going_on(stage: Stage) -> None:
-    """The first request after the 429 came when its second was over, not before."""
+    """The requests after the 429 came when its second was over, not before."""
     requests = stage.exchange.requests
     refused = next(i for i, record in enumerate(requests) if record.status == 429)
-    # In flight at that moment may be what another thread had sent already.
     after = [record.at_ms - requests[refused].at_ms for record in requests[refused + 1 :]]
-    assert all(ms < 150 or ms >= 1000 for ms in after)
+    # Where a series begins is asked for twice at once: the twin of what was refused was on its way.
+    assert len([ms for ms in after if ms < 1000]) <= 1
     assert any(ms >= 1000 for ms in after)
 
 

@@ -71,6 +71,6 @@ def _shares(one: Connection, other: Connection) -> bool:
 def _number(connection: Connection) -> int:
     """Return the number of the session's server process; the transaction stays open."""
     with connection.cursor() as cursor:
-        cursor.execute("select pg_backend_pid()")
+        cursor.execute("set local statement_timeout = 0; select pg_backend_pid()")
         [(pid,)] = cursor.fetchall()
     return int(pid)

@@ -55,12 +55,12 @@ def test_limits_of_database_and_role_do_not_end_a_long_statement(database: Datab
     name = database.address.rpartition("/")[2]
     with database.transaction("limit") as tx:
         for limit in ("statement_timeout", "lock_timeout", "idle_session_timeout"):
-            tx.cursor.execute(f"alter database {name} set {limit} = '50ms'")
+            tx.cursor.execute(f"alter database {name} set {limit} = '300ms'")
     limited = Database.connect(database_url, {}, "tests")
     assert setting(limited, "lock_timeout") == "30s"
     with limited.transaction("take long") as tx:
-        tx.cursor.execute("select pg_sleep(0.1)")
-    time.sleep(0.1)
+        tx.cursor.execute("select pg_sleep(0.4)")
+    time.sleep(0.4)
     assert setting(limited, "statement_timeout") == setting(limited, "idle_session_timeout") == "0"
     limited.close()
 

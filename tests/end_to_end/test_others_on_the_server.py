@@ -8,10 +8,12 @@ from contextlib import contextmanager
 import psycopg2
 import pytest
 from candles import truth_rows
+from pooler import needs_pgbouncer, pgbouncer
 from program import Program
 from small_market import SERIES, truth
 
 from core.times import parse_time
+from db.embedded import EmbeddedServer
 from demo.server import ReplayExchange
 
 START = "2025-01-08"
@@ -111,12 +113,17 @@ def test_a_lock_that_comes_amid_a_run_ends_its_series_only(program: Program, exc
     assert_stored(program, exchange, *NAMES)
 
 
-def test_limits_that_a_provider_sets_end_no_run(program: Program, exchange: ReplayExchange) -> None:
-    name = program.query("select current_database()")[0][0]
-    program.query(
-        f"alter database {name} set statement_timeout = '1ms'; alter database {name} set lock_timeout = '1ms'"
-    )
-    want(program, *NAMES)
-    assert program.run().returncode == 0, program.log_text
-    assert program.run("check").returncode == 0
-    assert_stored(program, exchange, *NAMES)
+@needs_pgbouncer
+def test_a_run_through_a_pooler_is_whole_or_refused(
+    program: Program, exchange: ReplayExchange, pg_server: EmbeddedServer
+) -> None:
+    want(program, "BTCUSDT")
+    [(name,)] = program.query("select current_database()")
+    for mode, code in (("transaction", 6), ("session", 0)):
+        exchange.clear_requests()
+        with pgbouncer(pg_server, mode) as where:
+            program.settings["DATABASE_URL"] = f"postgresql://{where['user']}@127.0.0.1:{where['port']}/{name}"
+            done = program.run()
+        assert done.returncode == code, done.stderr
+        assert bool(exchange.count("klines")) is (code == 0)
+    assert_stored(program, exchange, "BTCUSDT")

@@ -26,6 +26,7 @@ _HINTS = {
 }
 # What concerns one statement only, although its class is among the fatal ones or nothing is wrong with the table.
 _REFUSED = {
+    "23P01": "another run has committed some of this range meanwhile; the next run goes on from there",
     "42501": "grant the user CREATE and USAGE on schema public and all rights on its tables, or let it own them",
     "55P03": f"another session has locked it for {LOCK_TIMEOUT_S} s, see pg_stat_activity; the next run tries again",
     "57014": "somebody cancelled the statement; the next run tries again",

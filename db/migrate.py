@@ -107,6 +107,15 @@ def _apply(database: Database, known: dict[int, Path]) -> None:
                     "insert into public.ohlcv_migrations (version, name) values (%s, %s)", (version, path.stem)
                 )
                 _log.info("schema migration %s applied", path.stem)
+                _log_warnings(tx)
+
+
+def _log_warnings(tx: Transaction) -> None:
+    """Log what a migration had to say of the data that it found."""
+    for notice in tx.cursor.connection.notices:
+        if notice.startswith("WARNING:"):
+            _log.warning("%s", notice.removeprefix("WARNING:").strip())
+    tx.cursor.connection.notices.clear()
 
 
 def _require_free_names(tx: Transaction, address: str) -> None:

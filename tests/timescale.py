@@ -64,6 +64,8 @@ def compress_table(tx: Transaction, table: str, watched: bool = True) -> None:
 def compress_chunks(tx: Transaction, table: str) -> None:
     """Compress all chunks of a hypertable, those too of which rows were changed since; not in the Apache edition."""
     if can_compress(tx):
+        # Its policy's job may be compressing them just now.
+        tx.cursor.execute("select remove_compression_policy(%s, if_exists => true)", (table,))
         tx.cursor.execute("select compress_chunk(chunk) from show_chunks(%s) as chunk", (table,))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from core.errors import ConfigurationError, SeriesError, StatementRefused
 from core.instrument import Market
 from core.series import Series
 from core.symbol_info import SymbolInfo
@@ -62,8 +63,13 @@ def _to_complete(
 
 def listed_series(database: Database, default_interval: str) -> WantedList:
     """Return the active series of public.symbols with their ranges. Raises ConfigurationError when it is no list."""
-    with database.transaction("read the list in public.symbols") as tx:
-        return load_symbols_from_db(tx, default_interval)
+    try:
+        with database.transaction("read the list in public.symbols") as tx:
+            return load_symbols_from_db(tx, default_interval)
+    except StatementRefused:  # for now
+        raise
+    except SeriesError as error:  # another program's view may fail by itself
+        raise ConfigurationError(str(error)) from error
 
 
 def load_known(database: Database, series: Sequence[Series]) -> dict[Series, StoredCoverage]:

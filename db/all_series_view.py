@@ -13,7 +13,8 @@ from db.neighbours import OWN_MARK, find_marked
 ALL_SERIES_VIEW = "ohlcv"
 # Whoever reads the view holds up its rebuilding, which meanwhile would hold up every other reader.
 _WAIT_S = 2
-_LOCKS_A_TABLE = 2  # of a query over the view: the table and its index
+# A query over the view locks each table and its index, and a run beside it each series.
+_LOCKS_A_TABLE = 3
 
 
 def refresh_all_series_view(tx: Transaction) -> bool:
@@ -21,7 +22,7 @@ def refresh_all_series_view(tx: Transaction) -> bool:
 
     Each table is one part of a UNION ALL, with market, symbol and interval as constants, so that a query for one
     symbol reads only that symbol's table. Raises SeriesError when it has to stay as it is: somebody reads it, it is
-    another role's or another program's, or a query over so many tables could not run.
+    another role's or another program's, or a query over so many tables would take too many locks.
     """
     wait_for_locks(tx, _WAIT_S)
     lock_schema(tx)
@@ -72,9 +73,10 @@ def _tables_read(tx: Transaction) -> set[str]:
 
 
 def _require_room_for_locks(tx: Transaction, tables: int) -> None:
-    """Raise StatementRefused when one query over the view would take all locks that the server has room for.
+    """Raise StatementRefused when the server has no room for the locks of one query over the view and one run.
 
-    It would fail, and make statements of others fail (PostgreSQL manual, max_locks_per_transaction).
+    The query would fail, or make the run and the statements of others fail (PostgreSQL manual,
+    max_locks_per_transaction).
     """
     tx.cursor.execute(
         "select current_setting('max_locks_per_transaction')::integer,"

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from core.errors import StatementRefused
 from core.exit_codes import EXIT_INCOMPLETE, EXIT_OK
 from core.gaps import Gap, GapStatus, Reason
 from core.intervals import INTERVALS, Interval
@@ -51,9 +52,14 @@ def check_aggregates(
             if row.series.interval is INTERVALS["1m"]
         }
     longer = [row for row in rows if row.series.interval.typical_ms > INTERVALS["1m"].typical_ms]
-    return [
-        _check(database, row, minutes.get((row.series.market, row.series.symbol)), start_ms, end_ms) for row in longer
-    ]
+    results = []
+    for row in longer:
+        minute = minutes.get((row.series.market, row.series.symbol))
+        try:
+            results.append(_check(database, row, minute, start_ms, end_ms))
+        except StatementRefused as error:  # such as a lock of somebody else
+            results.append(AggregateResult(row.series, why_not=str(error)))
+    return results
 
 
 def aggregate_exit_code(results: Sequence[AggregateResult]) -> int:

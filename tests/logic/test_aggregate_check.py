@@ -93,6 +93,21 @@ def test_every_interval_agrees_with_its_1m_candles_over_a_halt(database: Databas
         assert (result.compared, result.differing, result.not_judged) == (len(made[code]), 0, 0), code
 
 
+def test_a_table_that_somebody_has_locked_is_told_and_the_others_are_judged(
+    database: Database, database_url: str
+) -> None:
+    commit(database, agreeing(codes=("1h", "4h")))
+    execute(database, "set lock_timeout = '100ms'")
+    somebody = Database.connect(database_url, {}, "somebody")
+    with somebody.transaction("lock") as tx:
+        tx.cursor.execute("lock table public.ohlcv_btcusdt_1h")
+        results, exit_code = judge(database)
+    somebody.close()
+    assert exit_code == EXIT_INCOMPLETE
+    assert "another session has locked it" in str(results["1h"].why_not)
+    assert results["4h"].why_not is None and results["4h"].compared
+
+
 def test_a_month_that_holds_the_listing_is_judged(database: Database) -> None:
     listed = Span(parse_time("2024-02-10T04:00"), parse_time("2024-04-01"))
     made = agreeing(listed, ("1M",))

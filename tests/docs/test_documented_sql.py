@@ -12,6 +12,7 @@ from core.wanted import WantedSeries
 from db.all_series_view import refresh_all_series_view
 from db.catalog import sync_symbols
 from db.connection import Database
+from db.migrate import OWN_TABLES
 from db.schema import create_table_if_not_exists
 from db.symbols import load_symbols_from_db
 
@@ -44,6 +45,14 @@ def test_the_list_is_filled_as_the_document_says(with_tables: Database) -> None:
         tx.cursor.execute(text.split("```sql\n")[1].split("```")[0])
         found = load_symbols_from_db(tx, "1m")
     assert [str(one.series) for one in found.series] == ["BTCUSDT/1h", "um:ETHUSDT/5m"]
+
+
+def test_all_of_the_programs_own_tables_are_listed_and_made_anew() -> None:
+    text = (PROJECT / "docs" / "storage.md").read_text(encoding="utf-8")
+    tables = text.split("## Tables\n")[1].split("\n## ")[0]
+    assert [name for name in OWN_TABLES if f"`public.{name}`" not in tables] == []
+    recipe = text.split("## When one of them is gone\n")[1].split("```sql\n")[1].split("```")[0]
+    assert [name for name in OWN_TABLES if f"'{name}'" not in recipe] == []
 
 
 def test_the_columns_of_a_candle_are_those_of_the_table(with_tables: Database) -> None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 from core.archives import month_of, period_of
 from core.candles import CandleBatch, content_hash
-from core.compare import compare
+from core.compare import Difference, compare
 from core.errors import ArchiveUnavailable
 from core.expected import earlier_listing
 from core.gaps import Answer, GapStatus, Hole, apply_answers
 from core.ranges import Span
 from core.sources import AllowedSources, Source
+from core.withdrawn import proven_empty, unproven_slots
 from db.checks import find_row_edges
 from db.gaps import load_open_gaps, save_gaps
 from db.ledger import LedgerEntry, ServerSnapshot, hash_stored, snapshot_of
@@ -139,6 +140,13 @@ class Verifier:
             why = "REST gives other candles when asked again; run verify again later"
             self.result.unverifiable.append((entry.span, why))
             return False
+        if unproven := self._unproven(entry, reference, differences):
+            why = (
+                f"REST has no candle in {unproven[0]}, and no verified archive says so too; what is stored stays. "
+                "Run verify again when the archive is out"
+            )
+            self.result.unverifiable.append((entry.span, why))
+            return False
         self.result.count(differences)
         if not self.may_repair:
             reopen_gaps(session, entry, differences)
@@ -146,6 +154,14 @@ class Verifier:
         repair(session, entry, reference, differences)
         self.result.repaired += len(differences)
         return True
+
+    def _unproven(self, entry: LedgerEntry, reference: Reference, differences: Sequence[Difference]) -> list[Span]:
+        """Return the slots with a stored candle that the exchange lacks now, without proof that it has none."""
+        session = self.session
+        with session.database.transaction(f"read the gaps of {session.series}") as tx:
+            gaps = load_open_gaps(tx, session.series_id, entry.span)
+        proven = proven_empty(reference.holes, gaps, session.exchange_now_ms())
+        return unproven_slots(session.series.interval, differences, reference.batch, proven)
 
     def _archive_is_the_same(self, entry: LedgerEntry) -> bool:
         """Whether the archive file that the span came from is still published with the same checksum."""

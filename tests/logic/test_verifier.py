@@ -465,6 +465,27 @@ def test_a_candle_that_the_exchange_withdrew_is_extra_and_its_repair_leaves_a_ga
         assert stored.check().is_complete
 
 
+@pytest.mark.parametrize("periods", [(), days()], ids=["from REST", "from archives"])
+def test_empty_answers_of_rest_alone_never_take_out_what_is_stored(
+    database: Database, tmp_path: Path, periods: list[Period]
+) -> None:
+    """As of a symbol whose archives moved away and whose history REST no longer has."""
+    with committed(database, tmp_path, periods, halts=()) as stored:
+        before = stored.rows()
+        stored.replay.faults.add("data/", Answer(404, "<html>no</html>"), times=MANY)
+        stored.replay.faults.add("/klines", AlterRows(lambda rows: []), times=MANY)
+        result = verify(stored, repair=True)
+        assert stored.rows() == before
+        assert (counts(result), result.repaired, result.exit_code) == ((0, 0, 0), 0, EXIT_INCOMPLETE)
+        assert len(result.unverifiable) == len(periods or [SPAN])
+        assert "no verified archive says so too" in result.unverifiable[0][1]
+        stored.replay.clock.advance(MS_PER_DAY)
+        assert verify(stored, repair=True).repaired == 0
+        assert stored.rows() == before
+        stored.replay.faults.clear()
+        assert verify(stored).is_clean
+
+
 def test_an_exchange_that_answers_nothing_changes_nothing_even_with_repair(database: Database, tmp_path: Path) -> None:
     with committed(database, tmp_path) as stored:
         change(stored, "close = 1", minute(4, "03:00"))

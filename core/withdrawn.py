@@ -1,0 +1,41 @@
+"""When a stored candle may be taken out because the exchange has none there. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.candles import CandleBatch
+from core.compare import Difference, Kind
+from core.gaps import RECHECK_MS, Gap, GapStatus, Hole
+from core.intervals import Interval
+from core.ranges import Span, merge, subtract
+
+
+def unproven_slots(
+    interval: Interval, differences: Sequence[Difference], reference: CandleBatch, proven: Sequence[Span]
+) -> list[Span]:
+    """Return the slots with a stored candle where `reference` has none and `proven` does not say that there is none.
+
+    Where the reference has a candle in the slot, the stored one is another, and answers do not decide it alone.
+    """
+    extra = merge(interval.slot_of(one.time_ms) for one in differences if one.kind is Kind.EXTRA)
+    kept = merge(interval.slot_of(time_ms) for time_ms in reference.inside(extra).open_times())
+    return subtract(extra, [*kept, *proven])
+
+
+def proven_empty(holes: Sequence[Hole], gaps: Sequence[Gap], now_ms: int) -> list[Span]:
+    """Return where the exchange is proven to have no candle; `holes` are those of the answers at `now_ms`.
+
+    By a verified archive that lacks it, by a gap that is explained, or by an answer of REST that a known gap has from
+    at least half an hour before. Some empty answers of REST within seconds prove nothing.
+    """
+    answers = [answer for hole in holes for answer in hole.answers if answer.unusable is None]
+    earlier = [answer for gap in gaps for answer in gap.answers if answer.unusable is None]
+    explained = [gap.span for gap in gaps if gap.status is GapStatus.NOT_AT_EXCHANGE]
+    return merge(
+        [
+            *(answer.span for answer in answers if answer.source.is_archive),
+            *(answer.span for answer in earlier if now_ms - answer.first_ms >= RECHECK_MS),
+            *explained,
+        ]
+    )

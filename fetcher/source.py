@@ -62,7 +62,10 @@ class ExchangeSource(Protocol):
         """Whether `now_ms` is the exchange's time, not this machine's."""
 
     def open_market(self, market: Market, symbols: set[str] | None) -> Mapping[str, SymbolInfo]:
-        """Set the market's clock and limits; return at least those of `symbols` that exist, or all for None."""
+        """Set the market's clock and limits; return at least those of `symbols` that exist, or all for None.
+
+        A single symbol is looked for also where the list of all may lack it.
+        """
 
     def failures(self) -> Mapping[Market, ExchangeUnavailable]:
         """Return the markets that turned out to be unusable so far, with the error."""

@@ -43,6 +43,8 @@ class _MarketState:
 
     symbols: dict[str, SymbolInfo] = field(default_factory=dict)
     has_all_symbols: bool = False
+    unlisted: set[str] = field(default_factory=set)  # that do not exist when asked for by name
+    is_open: bool = False
     failure: ExchangeUnavailable | None = None
     unanswered: set[str] = field(default_factory=set)  # symbols without an answer since the last answer
 
@@ -94,19 +96,32 @@ class BinanceExchange:
     def open_market(self, market: Market, symbols: set[str] | None) -> Mapping[str, SymbolInfo]:
         """Set the market's clock and limits and return its symbols: at least those of `symbols` that exist; None: all.
 
-        Raises ExchangeUnavailable.
+        A single symbol of spot is asked for by its name, also when the list of all lacks it: that list leaves out
+        symbols without the usual permissions (docs/binance.md, Symbol list and statuses). Raises ExchangeUnavailable,
+        and SeriesError when a single symbol's answer is unusable.
         """
         state = self._markets[market]
-        if state.has_all_symbols or (symbols is not None and symbols <= state.symbols.keys()):
+        if symbols is not None and symbols <= state.symbols.keys() | state.unlisted:
             return state.symbols
         with self._usable(market) as rest:
-            # First the clock: before it is set, weight cannot be reserved in the right minute.
-            rest.synchronize_clock()
-            found, has_all = rest.load_symbols(symbols)
-            with self._lock:
-                # A new mapping: another thread may be reading the old one.
-                state.symbols = {**state.symbols, **found}
-                state.has_all_symbols |= has_all
+            if not state.is_open:
+                # First the clock: before it is set, weight cannot be reserved in the right minute.
+                rest.synchronize_clock()
+                state.is_open = True
+            if symbols is not None and len(symbols) == 1 and market is Market.SPOT:
+                [symbol] = symbols
+                found = rest.find_symbol(symbol)
+                with self._lock:
+                    if found is None:
+                        state.unlisted |= symbols
+                    else:
+                        # A new mapping: another thread may be reading the old one.
+                        state.symbols = {**state.symbols, symbol: found}
+            elif not state.has_all_symbols:
+                listed, has_all = rest.load_symbols(symbols)
+                with self._lock:
+                    state.symbols = {**state.symbols, **listed}
+                    state.has_all_symbols |= has_all
         return state.symbols
 
     def failures(self) -> dict[Market, ExchangeUnavailable]:

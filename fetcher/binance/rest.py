@@ -24,6 +24,7 @@ from core.series import Series
 from core.symbol_info import SymbolInfo
 from core.times import MS_PER_SECOND, format_ms
 from fetcher.binance.exchange_info import read_exchange_info
+from fetcher.binance.rest_answers import RefusedRequest
 from fetcher.binance.rest_client import TIME_PATH, RestClient
 from fetcher.binance.rest_page import read_page
 from fetcher.deadline import Deadline
@@ -33,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 _INFO_WEIGHT = {Market.SPOT: 20, Market.UM: 1, Market.CM: 1}
 _MAX_SYMBOLS_NAMED = 100
+_NO_SUCH_SYMBOL = (-1121, -1100)  # unknown; letters that no symbol has (docs/binance.md, Error codes)
 _EARLIEST_MS, _LATEST_MS = 1_483_228_800_000, 4_102_444_800_000  # 2017 to 2100: the exchange opened in July 2017
 
 Found = TypeVar("Found")
@@ -116,6 +118,19 @@ class BinanceRest:
             except SeriesError as error:
                 _log.debug("not every symbol is listed (%s); asking for all", error)
         return self._load_symbols(params), True
+
+    def find_symbol(self, symbol: str) -> SymbolInfo | None:
+        """Return a symbol of spot, asked for by its name; None when the exchange has no such symbol.
+
+        Raises SeriesError and ExchangeUnavailable.
+        """
+        names = orjson.dumps([symbol]).decode()
+        try:
+            return self._load_symbols({"showPermissionSets": "false", "symbols": names}).get(symbol)
+        except RefusedRequest as refusal:
+            if refusal.code in _NO_SUCH_SYMBOL:
+                return None
+            raise
 
     def _load_symbols(self, params: dict[str, str]) -> dict[str, SymbolInfo]:
         weight = _INFO_WEIGHT[self.market]

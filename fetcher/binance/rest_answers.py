@@ -36,6 +36,14 @@ class Banned(Exception):
         self.for_ms = for_ms
 
 
+class RefusedRequest(SeriesError):
+    """Status 400: the exchange refuses this request, with the `code` of its error."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 @dataclass(frozen=True, slots=True)
 class _Refusal:
     code: int | None
@@ -68,7 +76,7 @@ def check_status(response: requests.Response, body: bytes, now_ms: int) -> None:
     if status >= 500 or status == 408 or refusal.code in _PASSING_CODES:
         raise TemporaryFailure(shown, NoAnswer)
     if status == 400 and refusal.code is not None:
-        raise SeriesError(f"{shown} (code {refusal.code})")
+        raise RefusedRequest(f"{shown} (code {refusal.code})", refusal.code)
     if status < 400 or status == 404:
         raise ExchangeUnavailable(
             f"{shown} Check the address in BINANCE_API_URL, BINANCE_UM_API_URL, BINANCE_CM_API_URL"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from core.errors import ExchangeUnavailable, SeriesError
 from core.instrument import Market
+from core.series import Series
 from db.all_series_view import refresh_all_series_view
 from db.catalog import update_listing
 from db.external_changes import find_unwatched, merge_old_notes, watch_again
 from db.schema import create_table_if_not_exists
+from fetcher.source import ExchangeSource
 from logic.backfill.run import BackfillRun
 from logic.backfill.series_task import SeriesTask
 from logic.clocks import keep_clocks
@@ -19,21 +22,26 @@ from logic.planning.series_plan import SeriesPlan, plan_series
 
 _log = logging.getLogger(__name__)
 
+# So many symbols that the exchange no longer lists are asked for by name in each run, at a weight of 20 each.
+_FEW_UNLISTED = 3
+
 
 def make_plans(run: BackfillRun, executor: ThreadPoolExecutor) -> None:
     """Plan every series, several in parallel."""
     policy, exchange = run.options.policy, run.exchange
+    in_bulk: set[Series] = set()
     for market in Market:
-        symbols = {task.wanted.series.symbol for task in run.open_tasks if task.wanted.series.market is market}
-        if symbols and policy.allowed.rest:
+        tasks = [task for task in run.open_tasks if task.wanted.series.market is market]
+        if tasks and policy.allowed.rest:
             try:
-                exchange.open_market(market, symbols)
+                in_bulk |= _open_market(exchange, market, tasks)
             except ExchangeUnavailable:  # logged by the exchange, which keeps it for the summary
                 run.fail_market(market)
 
     def plan(task: SeriesTask) -> SeriesPlan:
         series = task.wanted.series
-        symbols = exchange.open_market(series.market, {series.symbol}) if policy.allowed.rest else None
+        names = set[str]() if series in in_bulk else {series.symbol}
+        symbols = exchange.open_market(series.market, names) if policy.allowed.rest else None
         last_candle_ms = task.state.last_candle_ms if task.state is not None else None
         stored = StoredCoverage(task.row.listing, task.covered, last_candle_ms)
         return plan_series(task.wanted, symbols, stored, exchange, policy)
@@ -44,6 +52,25 @@ def make_plans(run: BackfillRun, executor: ThreadPoolExecutor) -> None:
             task.plan = future.result()
             now_ms = exchange.now_ms(task.wanted.series.market)
             task.result.open_gaps += task.gaps_among(task.plan.unserved, now_ms)
+
+
+def _open_market(exchange: ExchangeSource, market: Market, tasks: Sequence[SeriesTask]) -> set[Series]:
+    """Ask for the symbols of a market together; return the series whose symbol need not be asked for by its name.
+
+    A few symbols that were not listed when last asked for are left out: with one of them among the names the exchange
+    would refuse the request, and the list of all is megabytes. Many are looked up in that list alone.
+    """
+    unlisted = {task.wanted.series for task in tasks if task.row.listing.is_unlisted}
+    symbols = {task.wanted.series.symbol for task in tasks}
+    gone = {series.symbol for series in unlisted}
+    are_few = len(gone) <= _FEW_UNLISTED
+    names = symbols - gone if are_few else symbols
+    if names:
+        try:
+            exchange.open_market(market, names)
+        except SeriesError as error:  # of a single symbol: its series says it when it is planned
+            _log.debug("market %s: %s", market, error)
+    return set() if are_few else unlisted
 
 
 def prepare_tables(run: BackfillRun) -> None:

@@ -36,8 +36,11 @@ def plan_backfill(
     for one in active:
         market = one.series.market
         named = {other.series.symbol for other in active if other.series.market is market}
-        symbols = exchange.open_market(market, named) if policy.allowed.rest else None
         try:
+            symbols = None
+            if policy.allowed.rest:
+                exchange.open_market(market, named)
+                symbols = exchange.open_market(market, {one.series.symbol})
             plan = plan_series(one, symbols, stored.get(one.series, StoredCoverage()), exchange, policy)
             planned.append(PlannedSeries(one.series, plan, estimate(plan.options, plan.chunks)))
         except SeriesError as error:

@@ -65,7 +65,7 @@ def resolve_listing(
     resolver = _Resolver(wanted, stored, exchange, allowed)
     symbol = symbols.get(wanted.series.symbol)
     if symbol is None:
-        period = resolver.unlisted(symbols)
+        period = resolver.unlisted()
     elif symbol.is_pending:
         # The end and notes of an earlier listing are kept: they are needed when trading begins.
         period = ListingPeriod(None, stored.listing.end_ms, symbol.status, is_pending=True, notes=stored.listing.notes)
@@ -192,11 +192,11 @@ class _Resolver:
         whole = wanted_span(self.wanted, replace(period, end_ms=end_ms), now_ms)
         return whole is None or (bool(covered) and covered[-1].end_ms >= whole.end_ms)
 
-    def unlisted(self, symbols: Mapping[str, SymbolInfo]) -> ListingPeriod:
+    def unlisted(self) -> ListingPeriod:
         """Return the listing of an unlisted symbol, from the catalog or else from the archives."""
         series, known = self._series, self._known
         if not self.allowed.archives:
-            raise _unknown_symbol(series, symbols, "")
+            raise self._unknown_symbol("")
         if known.first_ms is not None and known.end_ms is not None:
             period = ListingPeriod(known.first_ms, known.end_ms, UNLISTED, notes=known.notes)
             now_ms = self._now_ms()
@@ -209,29 +209,27 @@ class _Resolver:
         try:
             found = find_archived_span(series, self.exchange, known.first_ms)
         except ArchiveUnavailable as error:
-            raise _unknown_symbol(
-                series, symbols, f", and whether the archives hold it is not known ({error})"
-            ) from error
+            raise self._unknown_symbol(f", and whether the archives hold it is not known ({error})") from error
         stored_until_ms = self._stored_until_ms() if self.stored.covered else None
         if found is None and stored_until_ms is None:
-            raise _unknown_symbol(series, symbols, ", and the archives hold no file of it")
+            raise self._unknown_symbol(", and the archives hold no file of it")
         notes = earlier_contracts_notes(series, self.exchange, self.allowed) if known.first_ms is None else ()
         # The last files may be to come, and REST had more than they have so far.
         ends_ms = [ms for ms in (stored_until_ms, found.end_ms if found is not None else None) if ms is not None]
         first_ms = known.first_ms if found is None else found.start_ms
         return ListingPeriod(first_ms, max(ends_ms), UNLISTED, notes=known.notes).with_notes(*notes)
 
+    def _unknown_symbol(self, archives: str) -> SeriesError:
+        series = self._series
+        near = suggest(series.symbol, list(self.exchange.open_market(series.market, None)))
+        return SeriesError(
+            f"market {series.market} has no symbol {series.symbol}{near}{archives}; correct symbols.yml or --symbols"
+        )
+
 
 def _is_delivered(symbol: SymbolInfo, now_ms: int) -> bool:
     """Whether the delivery date has passed; a delisting moves it (docs/binance.md, Symbol list and statuses)."""
     return symbol.delivery_ms is not None and symbol.delivery_ms <= now_ms
-
-
-def _unknown_symbol(series: Series, symbols: Mapping[str, SymbolInfo], archives: str) -> SeriesError:
-    near = suggest(series.symbol, list(symbols))
-    return SeriesError(
-        f"market {series.market} has no symbol {series.symbol}{near}{archives}; correct symbols.yml or --symbols"
-    )
 
 
 def _end_of(interval: Interval, open_ms: int) -> int:

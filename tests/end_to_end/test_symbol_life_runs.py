@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from candles import truth_rows
 from program import Program
@@ -208,6 +210,10 @@ def test_a_symbol_that_vanishes_between_two_runs(program: Program, exchange: Rep
     assert "the exchange no longer lists the symbol; only the archives are used" in done.stderr
     assert life(program, BTC)[:3] == ("UNLISTED", exchange.store.open_times(BTC)[0], ENDED_MS)
     assert program.stored("ohlcv_btcusdt") == everything(exchange, BTC)
+    exchange.clear_requests()
+    assert program.run("--symbols", "BTCUSDT", "ETHUSDT", "--start", "2025-01-09").returncode == 0
+    asked = [json.loads(one.params.get("symbols", "null")) for one in exchange.requests if "Info" in one.path]
+    assert sorted(asked, key=str) == [["BTCUSDT"], ["ETHUSDT"]]  # each by its name, never the list of all
 
 
 def test_a_vanished_symbol_that_is_listed_again_goes_on(program: Program, exchange: ReplayExchange) -> None:

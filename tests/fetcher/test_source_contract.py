@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +18,7 @@ from core.ranges import Span
 from core.series import Series, parse_series
 from core.times import MS_PER_DAY, MS_PER_HOUR, parse_time
 from demo.candle_store import CandleStore
-from demo.faults import AlterRows, Answer
+from demo.faults import AlterBody, AlterRows, Answer
 from demo.server import ReplayExchange
 from fetcher.addresses import ExchangeAddresses
 from fetcher.exchanges import open_exchange
@@ -44,6 +45,12 @@ class Stage(Protocol):
 
     def answer_nothing_for(self, *symbols: str) -> None:
         """Let every request for one of these symbols end in a server fault."""
+
+    def hide_from_the_list(self, symbol: str) -> None:
+        """Let the list of all symbols lack one that exists."""
+
+    def damage_list(self) -> None:
+        """Let every list of symbols be unusable."""
 
     def silence(self) -> None:
         """Let every request end in a server fault."""
@@ -99,6 +106,17 @@ class BinanceStage:
     def answer_nothing_for(self, *symbols: str) -> None:
         for symbol in symbols:
             self._replay.faults.add(f"symbol={symbol}&", Answer(503, "<html>sorry</html>"), times=1_000)
+
+    def hide_from_the_list(self, symbol: str) -> None:
+        def hide(body: bytes) -> bytes:
+            document = json.loads(body)
+            document["symbols"] = [one for one in document["symbols"] if one["symbol"] != symbol]
+            return json.dumps(document).encode()
+
+        self._replay.faults.add("/exchangeInfo", AlterBody(hide), times=1_000, but_not="symbols=")
+
+    def damage_list(self) -> None:
+        self._replay.faults.add("/exchangeInfo", AlterBody(lambda body: b"<html>"), times=1_000)
 
     def silence(self) -> None:
         self._replay.faults.add("/api/v3", Answer(503, "<html>sorry</html>"), times=1_000)
@@ -175,6 +193,30 @@ class TestSymbols:
         stage.source.open_market(stage.series.market, None)
         stage.source.open_market(stage.series.market, {stage.series.symbol})
         assert stage.requests() == before
+
+
+class TestASingleSymbol:
+    """Of spot, whose list of all leaves out symbols without the usual permissions."""
+
+    def test_that_does_not_exist_costs_no_list_of_all_and_is_not_asked_for_again(self, stage: Stage) -> None:
+        for _ in range(2):
+            assert "GONEUSDT" not in stage.source.open_market(stage.series.market, {"GONEUSDT"})
+        assert stage.requests() == 2  # the time, and the name
+
+    def test_that_the_list_of_all_lacks_is_found_by_its_name(self, stage: Stage) -> None:
+        stage.hide_from_the_list("ETHUSDT")
+        assert "ETHUSDT" not in stage.source.open_market(stage.series.market, None)
+        assert "ETHUSDT" in stage.source.open_market(stage.series.market, {"ETHUSDT"})
+        before = stage.requests()
+        assert stage.source.open_market(stage.series.market, {"ETHUSDT"}).keys() == stage.symbols
+        assert stage.requests() == before
+
+    def test_whose_answer_is_unusable_is_not_called_unlisted(self, stage: Stage) -> None:
+        stage.source.open_market(stage.series.market, None)
+        stage.damage_list()
+        with pytest.raises(SeriesError):
+            stage.source.open_market(stage.series.market, {"GONEUSDT"})
+        assert stage.source.failures() == {}
 
 
 class TestCandles:

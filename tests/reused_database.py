@@ -19,7 +19,7 @@ from servers import execute, url_of
 
 from db.embedded import EmbeddedServer
 
-_END_OF_SESSIONS_S = 5
+_END_OF_SESSIONS_S = 30  # a busy machine takes a while to end them
 _USERS_SCHEMAS = "nspname !~ '^pg_' and nspname <> 'information_schema'"
 # What vacuum, analyze and truncate change without changing what a table is.
 _NOT_SCHEMA = (

@@ -65,8 +65,18 @@ def test_limits_of_database_and_role_do_not_end_a_long_statement(database: Datab
     limited.close()
 
 
-def test_a_machine_that_is_gone_loses_its_session_soon(database: Database) -> None:
+def test_a_session_that_stops_amid_a_transaction_is_ended_and_its_locks_are_free(
+    database: Database, other: Database
+) -> None:
     assert setting(database, "idle_in_transaction_session_timeout") == "10min"
+    SharedWeight(database).reserve("spot", 1, 10, 100)
+    with database.transaction("shorten that") as tx:
+        tx.cursor.execute("set idle_in_transaction_session_timeout = '200ms'")
+    ended = pytest.raises(DatabaseUnavailable, match="run again when the server is back")
+    with ended, database.transaction("reserve") as tx:
+        tx.cursor.execute("select * from public.ohlcv_weight for update")
+        assert SharedWeight(other).reserve("spot", 1, 10, 100) == 10  # waits until the server has ended the session
+        tx.cursor.execute("select 1")
 
 
 def test_a_lock_of_somebody_else_ends_the_statement_and_not_the_run(database: Database, other: Database) -> None:

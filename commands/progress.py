@@ -24,10 +24,10 @@ class ProgressBar(Observer, VerifyObserver):
     def __init__(self, console: Console | None, weight_used: Callable[[], int] | None = None) -> None:
         self._weight_used = weight_used
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[told]}", markup=False),
             TimeRemainingColumn(),
             console=console or Console(quiet=True),
             transient=True,

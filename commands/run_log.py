@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -51,9 +53,35 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 class _LogFile(logging.handlers.RotatingFileHandler):
-    """The log file; that it cannot be written, as on a full disk, is said once, and the run goes on."""
+    """The log file, which several runs may write at once; one of them begins a new file when it is full.
+
+    That it cannot be written, as on a full disk, is said once, and the run goes on.
+    """
 
     _has_failed = False
+
+    def shouldRollover(self, record: logging.LogRecord) -> int:  # noqa: N802 - the standard library's name
+        """Whether the file is full; goes on in the new file first where another run has begun one."""
+        if self.stream is not None and not _is_file_at(self.stream, self.baseFilename):
+            self.stream.close()
+            self.stream = self._open()
+        return super().shouldRollover(record)
+
+    def doRollover(self) -> None:  # noqa: N802 - the standard library's name
+        """Begin a new file, unless another run is just doing so, or, on Windows, has this one open."""
+        if self.stream is not None:
+            self.stream.close()
+        full = f"{self.baseFilename}.{os.getpid()}"
+        try:
+            Path(self.baseFilename).rename(full)
+        except OSError:  # go on in the file that is there: a longer one is better than lost lines
+            self.stream = self._open()
+            return
+        for number in range(self.backupCount - 1, 0, -1):
+            with suppress(FileNotFoundError):
+                Path(f"{self.baseFilename}.{number}").replace(f"{self.baseFilename}.{number + 1}")
+        Path(full).replace(f"{self.baseFilename}.1")
+        self.stream = self._open()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
         """Say what is wrong instead of printing a traceback for each line."""
@@ -68,6 +96,15 @@ class _LogFile(logging.handlers.RotatingFileHandler):
         except OSError:
             if not self._has_failed:
                 raise
+
+
+def _is_file_at(stream: TextIO, path: str) -> bool:
+    if os.name == "nt":  # where a file that is open cannot be renamed
+        return True
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), Path(path).stat())
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -222,7 +222,7 @@ def load_settings(environment: Mapping[str, str], env_file: Path | None = PROJEC
         log_level=values["LOG_LEVEL"],
         timescale=TimescaleUse(values["TIMESCALE"]),
         compress_after_days=values["TIMESCALE_COMPRESS_AFTER_DAYS"],
-        secrets=_secrets(values),
+        secrets=_secrets(values, environment),
     )
 
 
@@ -254,25 +254,29 @@ def _database(values: Mapping[str, Any]) -> DatabaseTarget | None:
     return DatabaseTarget(keywords={"host": "localhost", "port": str(values["PG_PORT"] or 5432), **keywords})
 
 
-def _secrets(values: Mapping[str, Any]) -> tuple[str, ...]:
+def _secrets(values: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[str, ...]:
     found = {values["PG_PASSWORD"] or ""}
+    addresses = [value for name, value in environment.items() if name.lower() in _PROXIES and value]
     if values["DATABASE_URL"]:
         found.add(values["DATABASE_URL"])
-        for password in _passwords_in(values["DATABASE_URL"]):
+        addresses.append(values["DATABASE_URL"])
+    for address in addresses:
+        for password in _passwords_in(address):
             found |= {password, unquote(password)}
-            # libpq parses a malformed URL in its own way and may quote a part of the password.
+            # libpq parses a malformed URL in its own way and may quote a part of the password; so does urllib3.
             found |= {part for part in re.split(r"[/@?#:&]", password) if len(part) >= _SHORTEST_PART}
     found |= {quote(secret, safe="", errors="replace") for secret in found}
     # Longest first, so that no part of a longer secret stays visible.
     return tuple(sorted((secret for secret in found if secret), key=len, reverse=True))
 
 
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _SHORTEST_PART = 3  # hiding shorter parts would hide most of the message
 
 
 def _passwords_in(url: str) -> set[str]:
     """Return every text in `url` that could be the password; a malformed URL can be parsed in several ways."""
-    rest = url.split("://", 1)[1]
+    rest = url.split("://", 1)[-1]
     found = set(re.findall(r"[?&]password=([^&]*)", rest))
     if "@" not in rest:  # libpq takes what follows the colon as a port, and quotes it when it is not a number
         after_colon = rest.split("/")[0].partition(":")[2]

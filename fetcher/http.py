@@ -72,7 +72,15 @@ def send(session: requests.Session, url: str, params: dict[str, str]) -> request
             url, params=params, stream=True, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S), allow_redirects=False
         )
     except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, LocationParseError) as error:
-        raise ConfigurationError(f"{url} is not a usable address: {error}") from error
+        via = ""
+        if requests.utils.select_proxy(url, session.proxies):
+            via = ", or the proxy that the environment names for it (a # or / in its password is written %23 or %2F)"
+        raise ConfigurationError(f"{url} is not a usable address{via}: {error}") from error
+    except requests.exceptions.InvalidSchema as error:
+        raise ConfigurationError(
+            f"the proxy that the environment names for {url} cannot be used: {error} For a SOCKS proxy install "
+            "one more package: .venv/bin/pip install 'requests[socks]'"
+        ) from error
     except requests.exceptions.RequestException as error:
         raise TemporaryFailure(transport_fault(url, error), NoAnswer) from error
 

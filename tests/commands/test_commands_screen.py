@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from commands.options import OutputOptions, Verbosity
+from commands.progress import ProgressBar
 from commands.screen import Column, Report, Row, Tone, print_report
 
 COLUMNS = (
@@ -86,3 +87,19 @@ def test_quiet_is_silent_when_all_is_well_and_else_tells_the_needy_alone() -> No
     assert len(lines) == 3 and all("BTCUSDT/1m" in line for line in lines[1:])
     unusable = Report("", COLUMNS, rows(), needs=["market um cannot be used: banned"])
     assert shown(unusable, 80, Verbosity.QUIET, is_terminal=False) == ["  market um cannot be used: banned"]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_brackets_of_a_message_are_shown_as_they_are(is_terminal: bool) -> None:
+    told = "the answer [null] of [/data/x] is [red]no[/red] list"
+    row = Row(["BTCUSDT/1m", told, "1", "2", "3", "4"], Tone.WRONG, (told,), (told,))
+    lines = shown(Report("", COLUMNS, [row], (told,), (told,)), 400, is_terminal=is_terminal)
+    assert sum(told in line for line in lines) == 5
+
+
+def test_brackets_do_no_harm_in_a_progress_bar() -> None:
+    file = io.StringIO()
+    with ProgressBar(Console(file=file, force_terminal=True, width=80)) as bar:
+        bar.start(2, "[/data/x]")
+        bar.advance(1, "[null]")
+    assert "[/data/x]" in file.getvalue() and "[null]" in file.getvalue()

@@ -196,3 +196,14 @@ def test_an_unexpected_fault_is_told_without_the_password(
         assert done.returncode == 1, done.stderr
         assert "a bug with" in done.stderr
         assert_silent(program, done)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://user:s3cr#et@127.0.0.1:9", "user:s3cr/et@127.0.0.1:9", "http://u:s3cr@[::1"]
+)
+def test_no_part_of_a_proxys_password_is_shown(program: Program, exchange: ReplayExchange, address: str) -> None:
+    program.environment |= {"http_proxy": address, "NO_PROXY": "", "no_proxy": ""}
+    done = program.run(*RANGE, "--verbose")
+    assert done.returncode == 2, done.stderr
+    assert "the proxy that the environment names" in done.stderr
+    assert "s3cr" not in done.stdout + done.stderr + program.log_text

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import importlib.util
 import socket
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from core.errors import ConfigurationError
 from fetcher.http import BodyTooLarge, TemporaryFailure, new_session, read_body, send
 
 
@@ -28,6 +30,23 @@ def test_a_session_uses_the_proxy_and_certificates_of_the_environment(
     session = new_session(2, "https://api.binance.com")
     assert session.proxies["https"] == "http://proxy.example:3128"
     assert session.verify == str(bundle)
+
+
+@pytest.mark.parametrize("password", ["s3cr#et", "s3cr/et"])
+def test_a_proxy_whose_password_cuts_its_address_is_named_as_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://user:{password}@127.0.0.1:9")
+    with pytest.raises(ConfigurationError, match=r"the proxy that the environment names .* %23 or %2F"):
+        send(new_session(1, "http://127.0.0.1:9"), "http://127.0.0.1:9", {})
+
+
+def test_a_socks_proxy_without_its_package_is_no_fault_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec("socks"):
+        pytest.skip("the package is installed here")
+    monkeypatch.setenv("ALL_PROXY", "socks5h://127.0.0.1:9")
+    with pytest.raises(ConfigurationError, match=r"pip install 'requests\[socks\]'"):
+        send(new_session(1, "http://127.0.0.1:9"), "http://127.0.0.1:9", {})
 
 
 def test_a_host_that_is_to_be_reached_directly_gets_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

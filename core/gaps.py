@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from core.closing import ARCHIVES_UNSETTLED_MS
 from core.exchange_rules import PublishingRules, SeriesRules, settled_ms
 from core.intervals import Interval
 from core.ranges import Span, inside, merge, subtract
@@ -40,6 +41,7 @@ class Reason(StrEnum):
     HALT = "halt"  # nothing was traded
     RECORD_LOST = "record-lost"  # a longer candle counts trades that the shorter ones lack
     RELISTED = "relisted"  # longer than any halt: delisted and listed again, perhaps as another asset
+    NOT_IN_ARCHIVES = "not-in-archives"  # the archives have later files but none of it, and REST cannot be asked
     UNUSABLE = "unusable"  # the exchange has a row there that cannot be a candle; the evidence holds it
     UNKNOWN = "unknown"
 
@@ -58,6 +60,11 @@ class Answer:
     times: int = 1
     checksum: str | None = None  # sha256 of the archive file
     unusable: str | None = None  # the row, as the exchange sent it
+
+    @property
+    def is_of_listing(self) -> bool:
+        """Whether it is the archives' listing that says so: there are later files, but none of the span."""
+        return self.source.is_archive and self.checksum is None and self.unusable is None
 
     def document(self) -> dict[str, object]:
         """Return the answer as JSON for the database and for reports."""
@@ -151,19 +158,22 @@ def new_gap(span: Span, now_ms: int, was_committed: bool = False) -> Gap:
 def is_proven(gap: Gap, rules: SeriesRules, now_ms: int) -> bool:
     """Whether the evidence suffices: REST and archives both lack it, or one of them twice, `RECHECK_MS` apart.
 
-    A row that cannot be a candle is evidence by itself: it was asked for until the answers agreed.
+    A row that cannot be a candle is evidence by itself: it was asked for until the answers agreed. That the archives
+    have no file of it is evidence only once no file was ever seen to come so late.
     """
     if any(answer.unusable is not None for answer in gap.answers):
         return True
-    by_rest, by_archive = _covering(gap, Source.REST), gap.archives_asked()
+    by_rest = _covering(gap, Source.REST)
+    by_archive = [a.span for a in gap.answers if a.source.is_archive and not a.is_of_listing]
     if by_rest and not subtract([gap.span], by_archive):
         return True
     if now_ms < settled_ms(rules, gap.span):
         return False
     if by_rest and max(a.last_ms for a in by_rest) - min(a.first_ms for a in by_rest) >= RECHECK_MS:
         return True
-    twice = (a.span for a in gap.answers if a.source.is_archive and a.last_ms - a.first_ms >= RECHECK_MS)
-    return not subtract([gap.span], twice)
+    is_late = now_ms >= gap.span.end_ms + ARCHIVES_UNSETTLED_MS
+    believed = (a for a in gap.answers if a.source.is_archive and (is_late or not a.is_of_listing))
+    return not subtract([gap.span], (a.span for a in believed if a.last_ms - a.first_ms >= RECHECK_MS))
 
 
 def is_too_young(gap: Gap, rules: PublishingRules, now_ms: int) -> bool:
@@ -173,7 +183,13 @@ def is_too_young(gap: Gap, rules: PublishingRules, now_ms: int) -> bool:
     """
     if gap.status is not GapStatus.MISSING or gap.was_committed or subtract([gap.span], (a.span for a in gap.answers)):
         return False
-    return now_ms < settled_ms(rules, gap.span)
+    late_ms = gap.span.end_ms + ARCHIVES_UNSETTLED_MS if is_in_no_archive(gap) else 0
+    return now_ms < max(settled_ms(rules, gap.span), late_ms)
+
+
+def is_in_no_archive(gap: Gap) -> bool:
+    """Whether the archives' listing alone says of some of it that there is no candle."""
+    return gap.last_rest_ms() is None and any(answer.is_of_listing for answer in gap.answers)
 
 
 def apply_answers(

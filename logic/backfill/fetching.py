@@ -16,7 +16,7 @@ from db.locks import unlock_series
 from db.operations import PreparedSpan, save_ohlcv
 from logic.backfill.entering import read_last_candles
 from logic.backfill.run import BackfillRun
-from logic.backfill.series_gaps import note_gaps, recheck_due_gaps, report_conflicts
+from logic.backfill.series_gaps import commit_absent, note_gaps, recheck_due_gaps, report_conflicts
 from logic.backfill.series_task import SeriesTask, keep_state, shown
 from logic.backfill.witnessing import SeriesWitness
 from logic.fetching.chunk_fetch import fetch_chunk
@@ -84,6 +84,9 @@ def run_full_fetch(run: BackfillRun, executor: Executor) -> None:
         witness = witnesses[task.row.id]
         if witness is not None:
             witness.ask(executor)
+        if not task.is_over:
+            with run.failing_alone(task):
+                commit_absent(run.session(task), task)
         _commit_all(run, task, fetched, witness)
         if not task.is_over:
             with run.failing_alone(task):

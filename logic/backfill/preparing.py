@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from core.errors import ExchangeUnavailable, SeriesError
 from core.instrument import Market
+from core.ranges import subtract
 from core.series import Series
 from db.all_series_view import refresh_all_series_view
 from db.catalog import update_listing
@@ -51,7 +52,8 @@ def make_plans(run: BackfillRun, executor: ThreadPoolExecutor) -> None:
         with run.failing_alone(task):
             task.plan = future.result()
             now_ms = exchange.now_ms(task.wanted.series.market)
-            task.result.open_gaps += task.gaps_among(task.plan.unserved, now_ms)
+            task.absent = task.gaps_among(task.plan.absent, now_ms)
+            task.result.open_gaps += task.gaps_among(subtract(task.plan.unserved, task.plan.absent), now_ms)
 
 
 def _open_market(exchange: ExchangeSource, market: Market, tasks: Sequence[SeriesTask]) -> set[Series]:

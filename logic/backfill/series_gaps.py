@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
-from core.gaps import Gap, GapStatus, Hole, apply_answers, is_too_young
+from core.candles import CandleBatch
+from core.fetched import FetchedSpan
+from core.gaps import Answer, Gap, GapStatus, Hole, apply_answers, is_too_young
 from core.ranges import Span, inside, merge, subtract
 from core.series import Series, brief_list
+from core.sources import Source
 from db.connection import Transaction
 from db.gaps import load_open_gaps, save_gaps
-from db.operations import SaveResult
+from db.operations import PreparedSpan, SaveResult, save_ohlcv
 from logic.backfill.results import SeriesResult
 from logic.backfill.series_task import SeriesTask
 from logic.gaps.checker import fill_missing
@@ -37,6 +40,23 @@ def note_gaps(
         after = apply_answers(known, scope, holes, session.rules, now_ms, f"fetched by run {session.run_id}")
         save_gaps(tx, session.series_id, known, after)
         task.gaps_changed = True
+
+
+def commit_absent(session: SeriesSession, task: SeriesTask) -> None:
+    """Cover the spans that the archives have no file of, as gaps: they are asked for again like every gap.
+
+    They get ledger rows without candles and without a checksum.
+    """
+    if not task.absent:
+        return
+    now_ms = session.exchange_now_ms()
+    source = Source.ARCHIVE_DAILY if session.rules.has_daily_archives else Source.ARCHIVE_MONTHLY
+    spans = [PreparedSpan.of(FetchedSpan(span, CandleBatch.empty(), source)) for span in task.absent]
+    holes = [Hole(span, (Answer(source, span, now_ms, now_ms),)) for span in task.absent]
+    with session.database.transaction(f"note what the archives lack of {session.series}") as tx:
+        save_ohlcv(tx, session.commit, spans)
+        note_gaps(tx, session, task, task.absent, holes)
+    task.covered = merge([*task.covered, *task.absent])
 
 
 def recheck_due_gaps(session: SeriesSession, task: SeriesTask, heal_gaps: bool) -> None:

@@ -33,6 +33,7 @@ class SeriesTask:
     table_exists: bool = True
     last_candle_ms: int | None = None  # open time of the newest stored candle
     plan: SeriesPlan | None = None
+    absent: list[Span] = field(default_factory=list)  # in no archive file, and REST may not be asked: noted as gaps
     state: SeriesState | None = None  # of the state file, at the start of the run
 
     @property

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from core.candles import CandleBatch
 from core.errors import SeriesError
-from core.gaps import Gap, GapStatus, Reason, is_longer_than_any_halt, with_reason
+from core.gaps import Gap, GapStatus, Reason, is_in_no_archive, is_longer_than_any_halt, with_reason
 from core.intervals import INTERVALS, Interval
 from core.plan import FetchOptions
 from core.ranges import Span, subtract
@@ -46,6 +46,8 @@ def explain(session: SeriesSession, options: FetchOptions, gap: Gap) -> Gap:
 
 def _reason(session: SeriesSession, options: FetchOptions, gap: Gap) -> tuple[Reason, str]:
     series = session.series
+    if is_in_no_archive(gap):
+        return Reason.NOT_IN_ARCHIVES, "the archives have later files but none of it; the REST API was not asked"
     if is_longer_than_any_halt(gap, series.interval):
         return Reason.RELISTED, (
             "longer than any halt: the symbol was out of trading and came back; "

@@ -12,21 +12,24 @@ from core.closing import closed_part_of_file
 from core.errors import ArchiveUnavailable
 from core.exchange_rules import SeriesRules, guess_index
 from core.fetched import FetchedSpan, ReadFile
-from core.gaps import RECHECK_MS, Gap, GapStatus, Hole, apply_answers, postponed
+from core.gaps import RECHECK_MS, Answer, Gap, GapStatus, Hole, Reason, apply_answers, postponed
 from core.plan import FetchOptions, make_plan
-from core.ranges import Span, merge, subtract
+from core.ranges import Span, inside, merge, subtract
 from core.series import Series
+from core.sources import Source
 from db.gaps import load_open_gaps, save_gaps
 from db.healing import save_healed
 from db.ledger import load_entries
 from db.operations import SaveResult
 from logic.fetching.chunk_fetch import fetch_chunk
 from logic.gaps.reasons import explain
+from logic.planning.absent_files import absent_spans, files_of
 from logic.series_session import SeriesSession
 
 _log = logging.getLogger(__name__)
 
-_MAX_FILES = 3  # archive files that are read as evidence for one gap
+_MAX_FILES = 3  # archive files that are read as evidence for one gap, where REST can tell as well
+_MAX_FILES_ALONE = 40  # in one run, where it cannot
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ class GapRecheck:
 
     def is_due(self, gap: Gap) -> bool:
         """Whether a recheck is due: by the gap's schedule, or because REST is allowed and was never asked."""
-        never_asked = gap.status is GapStatus.MISSING and gap.last_rest_ms() is None and self.options.allowed.rest
+        for_rest = gap.status is GapStatus.MISSING or gap.reason is Reason.NOT_IN_ARCHIVES
+        never_asked = for_rest and gap.last_rest_ms() is None and self.options.allowed.rest
         return never_asked or gap.is_due(self.session.exchange_now_ms())
 
     def can_answer(self, gap: Gap) -> bool:
@@ -77,7 +81,7 @@ def recheck_gaps(recheck: GapRecheck, gaps: Sequence[Gap]) -> RecheckResult:
     spans = [gap.span for gap in gaps]
     saved = _ask(recheck, [gap for gap in gaps if recheck.can_answer(gap)])
     for gap in _reload(recheck, spans):
-        if gap.status is GapStatus.MISSING:
+        if gap.status is GapStatus.MISSING or (not recheck.options.allowed.rest and recheck.is_due(gap)):
             saved += _ask_archives(recheck, gap)
     after = _reload(recheck, spans)
     explained = [explain(recheck.session, recheck.options, gap) for gap in after]
@@ -196,8 +200,8 @@ def _ask_archives(recheck: GapRecheck, gap: Gap) -> SaveResult:
         return saved
     # When only archives are allowed, reading the same file again later gives the second answer.
     asked = gap.archives_asked(since_ms=0 if allowed.rest else now_ms - RECHECK_MS + 1)
-    holes: list[Hole] = []
-    for period in _periods(recheck.options.rules, gap, now_ms):
+    files, holes = _files(recheck, gap, now_ms)
+    for period in files:
         part = closed_part_of_file(session.series.interval, period.span)
         part = part.intersect(gap.span) if part is not None else None
         if part is None or not subtract([part], asked):
@@ -213,6 +217,30 @@ def _ask_archives(recheck: GapRecheck, gap: Gap) -> SaveResult:
         holes += file.holes(session.series.interval, part, now_ms)
     _note_answers(recheck, holes)
     return saved
+
+
+def _files(recheck: GapRecheck, gap: Gap, now_ms: int) -> tuple[list[Period], list[Hole]]:
+    """Return the files to read as evidence, and what the listing shows to be in no file.
+
+    Where REST may be asked, a few files are guessed. Where it may not, the listing tells them: a hole of any length
+    is read through, some files in each run.
+    """
+    session, rules = recheck.session, recheck.options.rules
+    if recheck.options.allowed.rest:
+        return _periods(rules, gap, now_ms), []
+    try:
+        listed = session.exchange.archives.list_published(session.series, Span(gap.span.start_ms, now_ms))
+    except ArchiveUnavailable as error:
+        _log.debug("%s: no evidence about gap %s: %s", session.series, gap.span, error)
+        return [], []
+    files, without = files_of(rules, gap.span, listed)
+    absent = absent_spans(rules, merge(without), listed)
+    if small := _periods(rules, gap, now_ms):  # the days of a month that is out are there too, and need not be listed
+        files = [file for file in small if subtract(inside([gap.span], [file.span]), absent)]
+    read = gap.archives_asked(since_ms=now_ms - RECHECK_MS + 1)
+    unread = [file for file in files if subtract(inside([gap.span], [file.span]), read)]
+    source = Source.ARCHIVE_DAILY if rules.has_daily_archives else Source.ARCHIVE_MONTHLY
+    return unread[:_MAX_FILES_ALONE], [Hole(span, (Answer(source, span, now_ms, now_ms),)) for span in absent]
 
 
 def _periods(rules: SeriesRules, gap: Gap, now_ms: int) -> list[Period]:

@@ -18,6 +18,7 @@ from core.symbol_info import SymbolInfo
 from core.wanted import WantedSeries
 from fetcher.source import ExchangeSource
 from logic.fetching.edges import WantedEdges
+from logic.planning.absent_files import absent_spans
 from logic.planning.archived_listing import BEFORE_ALL_MS
 from logic.planning.listing import StoredCoverage, resolve_listing, wanted_span
 
@@ -43,6 +44,7 @@ class SeriesPlan:
     unserved: tuple[Span, ...]  # spans that no allowed source has
     published: ArchiveIndex
     options: FetchOptions
+    absent: tuple[Span, ...] = ()  # of `unserved`, those that the archives' listing shows to be in no file
 
     @property
     def edges(self) -> WantedEdges | None:
@@ -80,24 +82,28 @@ def plan_series(
     options = FetchOptions(series, rules, allowed, policy.chunk_days)
     span = wanted_span(wanted, period, exchange.now_ms(series.market))
     uncovered = subtract([span], stored.covered) if span is not None else []
-    published = _published(options, uncovered, exchange)
+    published, is_read = _published(options, uncovered, exchange)
     plan = make_plan(options, uncovered, published)
-    return SeriesPlan(wanted, period, span, plan.chunks, plan.unserved, published, options)
+    absent = tuple(absent_spans(rules, plan.unserved, published)) if is_read else ()
+    return SeriesPlan(wanted, period, span, plan.chunks, plan.unserved, published, options, absent)
 
 
-def _published(options: FetchOptions, uncovered: Sequence[Span], exchange: ExchangeSource) -> ArchiveIndex:
-    """Return the archive files that exist; the listing is read only when the plan could use a file."""
+def _published(options: FetchOptions, uncovered: Sequence[Span], exchange: ExchangeSource) -> tuple[ArchiveIndex, bool]:
+    """Return the archive files that exist, and whether their listing was read: only when the plan could use a file."""
     if not options.allowed.archives or not uncovered:
-        return NO_ARCHIVES
+        return NO_ARCHIVES, False
+    now_ms = exchange.now_ms(options.series.market)
     reach = Span(uncovered[0].start_ms, uncovered[-1].end_ms)
-    guess = guess_index(options.rules, reach, exchange.now_ms(options.series.market))
+    guess = guess_index(options.rules, reach, now_ms)
     if options.allowed.rest and not uses_archives(options, uncovered, guess):
-        return NO_ARCHIVES
+        return NO_ARCHIVES, False
+    if not options.allowed.rest:  # only files that come later show that one is left out
+        reach = Span(reach.start_ms, max(reach.end_ms, now_ms))
     try:
-        return exchange.archives.list_published(options.series, reach)
+        return exchange.archives.list_published(options.series, reach), True
     except ArchiveUnavailable as error:
         _log.warning("%s: the archive listing cannot be read, file names are guessed: %s", options.series, error)
-        return guess
+        return guess, False
 
 
 def _plan_from_archives(
@@ -118,4 +124,5 @@ def _plan_from_archives(
     start_ms, end_ms = interval.ceil(max(everything.start_ms, min(files))), interval.ceil(everything.end_ms)
     span = span_or_none(start_ms, min(end_ms, closed_end(interval, now_ms)))
     plan = make_plan(options, subtract([span], covered) if span else [], published)
-    return SeriesPlan(wanted, ListingPeriod(), span, plan.chunks, plan.unserved, published, options)
+    absent = tuple(absent_spans(options.rules, plan.unserved, published))
+    return SeriesPlan(wanted, ListingPeriod(), span, plan.chunks, plan.unserved, published, options, absent)

@@ -12,7 +12,7 @@ from core.compare import Difference, compare
 from core.errors import ArchiveUnavailable
 from core.expected import earlier_listing
 from core.gaps import Answer, GapStatus, Hole, apply_answers
-from core.ranges import Span
+from core.ranges import Span, merge
 from core.sources import AllowedSources, Source
 from core.withdrawn import proven_empty, unproven_slots
 from db.checks import find_row_edges
@@ -21,6 +21,7 @@ from db.ledger import LedgerEntry, ServerSnapshot, hash_stored, snapshot_of
 from db.stored_candles import load_candles
 from logic.fetching.chunk_fetch import fetch_by_rest
 from logic.fetching.reference import ExchangeReference, Reference
+from logic.planning.absent_files import absent_spans, files_of
 from logic.series_session import SeriesSession
 from logic.verify.keeping import (
     keep_attempted,
@@ -91,6 +92,9 @@ class Verifier:
         is_intact = stored == (entry.rows, entry.content_hash)
         if earlier_listing(session.series.interval, self.result.row.listing, [entry.span]):
             return self._judge_earlier(entry, is_intact, seen)
+        if is_intact and self._is_still_absent(entry):
+            keep_verified(session, entry.span, "archive", seen)
+            return True
         if is_intact and self._archive_is_the_same(entry) and self._gaps_are_confirmed(entry):
             keep_verified(session, entry.span, "archive", seen)
             return True
@@ -162,6 +166,20 @@ class Verifier:
             gaps = load_open_gaps(tx, session.series_id, entry.span)
         proven = proven_empty(reference.holes, gaps, session.exchange_now_ms())
         return unproven_slots(session.series.interval, differences, reference.batch, proven)
+
+    def _is_still_absent(self, entry: LedgerEntry) -> bool:
+        """Whether it is a span without candles that no archive has a file of, still so, and REST cannot be asked."""
+        if not entry.source.is_archive or entry.archive_checksum is not None or self._reference().allowed.rest:
+            return False
+        session = self.session
+        reach = Span(entry.span.start_ms, session.exchange_now_ms())
+        try:
+            listed = session.exchange.archives.list_published(session.series, reach)
+        except ArchiveUnavailable as error:
+            _log.info("%s: %s", session.series, error)
+            return False
+        _, without = files_of(session.rules, entry.span, listed)
+        return absent_spans(session.rules, merge(without), listed) == [entry.span]
 
     def _archive_is_the_same(self, entry: LedgerEntry) -> bool:
         """Whether the archive file that the span came from is still published with the same checksum."""

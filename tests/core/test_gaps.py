@@ -39,6 +39,7 @@ from core.gaps import (
     GapStatus,
     Hole,
     Reason,
+    is_in_no_archive,
     is_longer_than_any_halt,
     is_proven,
     is_too_young,
@@ -229,7 +230,7 @@ def test_two_answers_of_one_source_count_from_the_moment_that_the_archive_is_out
 ) -> None:
     span = slots_of(series, start, count)
     out_ms = settled_ms(BinanceRules(series, 1000), span)
-    twice = Answer(source, span, out_ms - RECHECK_MS, out_ms, 2)
+    twice = Answer(source, span, out_ms - RECHECK_MS, out_ms, 2, None if source is REST else SHA)
     gap = replace(new_gap(span, out_ms - RECHECK_MS), answers=(twice,))
     assert not is_proven(gap, BinanceRules(series, 1000), out_ms - 1)
     assert is_proven(gap, BinanceRules(series, 1000), out_ms)
@@ -366,3 +367,21 @@ def test_a_gap_is_too_young_until_its_archive_is_due_and_only_when_asked_about()
     assert not is_too_young(replace(gap, span=hours(0, 3)), HOURS, YOUNG)  # nor about all of it
     assert not is_too_young(replace(gap, was_committed=True), HOURS, YOUNG)  # it is we who lost the candles
     assert not is_too_young(gap_not_at_exchange(hours(0, 2)), HOURS, YOUNG)
+
+
+def test_that_the_archives_have_no_file_is_believed_the_second_time_once_no_file_ever_came_so_late() -> None:
+    span, asked_ms = hours(0, 24), OLD
+    listing = Answer(DAILY, span, asked_ms, asked_ms)  # without a checksum: nothing was read
+    [gap] = recheck([], [Hole(span, (listing,))], asked_ms)
+    assert gap.status is MISSING and is_in_no_archive(gap) and not is_too_young(gap, HOURS, asked_ms)
+    [again] = recheck(
+        [gap],
+        [Hole(span, (replace(listing, first_ms=asked_ms + RECHECK_MS, last_ms=asked_ms + RECHECK_MS),))],
+        asked_ms + RECHECK_MS,
+    )
+    assert again.status is NOT_AT_EXCHANGE
+    early_ms = span.end_ms + 13 * MS_PER_DAY
+    young = replace(gap, answers=(replace(listing, first_ms=early_ms - RECHECK_MS, last_ms=early_ms),))
+    assert not is_proven(young, HOURS, early_ms) and is_too_young(young, HOURS, early_ms)
+    by_rest = replace(young, answers=(*young.answers, answer(REST, span, early_ms)))
+    assert not is_proven(by_rest, HOURS, early_ms)  # one answer of REST, and no archive that was read

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from core.candles import CandleBatch
 from core.compare import Difference, Kind
-from core.gaps import RECHECK_MS, Gap, GapStatus, Hole
+from core.gaps import RECHECK_MS, Gap, GapStatus, Hole, is_in_no_archive
 from core.intervals import Interval
 from core.ranges import Span, merge, subtract
 
@@ -27,11 +27,13 @@ def proven_empty(holes: Sequence[Hole], gaps: Sequence[Gap], now_ms: int) -> lis
     """Return where the exchange is proven to have no candle; `holes` are those of the answers at `now_ms`.
 
     By a verified archive that lacks it, by a gap that is explained, or by an answer of REST that a known gap has from
-    at least half an hour before. Some empty answers of REST within seconds prove nothing.
+    at least half an hour before. Some empty answers of REST within seconds prove nothing, nor does an archive file that
+    there is not.
     """
     answers = [answer for hole in holes for answer in hole.answers if answer.unusable is None]
-    earlier = [answer for gap in gaps for answer in gap.answers if answer.unusable is None]
-    explained = [gap.span for gap in gaps if gap.status is GapStatus.NOT_AT_EXCHANGE]
+    seen = [gap for gap in gaps if not is_in_no_archive(gap)]
+    earlier = [answer for gap in seen for answer in gap.answers if answer.unusable is None and not answer.is_of_listing]
+    explained = [gap.span for gap in seen if gap.status is GapStatus.NOT_AT_EXCHANGE]
     return merge(
         [
             *(answer.span for answer in answers if answer.source.is_archive),

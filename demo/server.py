@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,11 +17,14 @@ from demo.archive_rules import ArchiveRules
 from demo.bucket_listing import MAX_KEYS
 from demo.candle_store import CandleStore
 from demo.clock import ReplayClock
-from demo.faults import Action, AlterBody, AlterRows, Answer, CutBody, FaultScript, Reset, Stall
+from demo.faults import Action, AlterArchive, AlterBody, AlterRows, Answer, CutBody, FaultScript, Reset, Stall
 from demo.reply import Reply
 from demo.routes import BUCKET_PATH, Routes
 from demo.sockets import SocketServer
 from demo.weights import USED_WEIGHT_HEADER, WeightLimits
+
+_CHECKSUM = ".CHECKSUM"
+_CHECKSUM_DIGITS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,8 @@ class ReplayExchange:
         path, params = unquote(parts.path), dict(parse_qsl(parts.query, keep_blank_values=True))
         action = self.faults.take(f"{path}?{unquote(parts.query)}" if parts.query else path)
         reply = _altered(self._routes.answer(path, params), action)
+        if isinstance(action, AlterArchive) and reply.status == 200:
+            reply = replace(reply, body=self._altered_file(path, reply.body, action))
         reply = replace(reply, headers={"Date": formatdate(at_ms / 1000, usegmt=True), **reply.headers})
         status = 0 if isinstance(action, Reset) else reply.status
         with self._lock:
@@ -140,6 +146,15 @@ class ReplayExchange:
         if wait_s > 0:
             self._stopping.wait(wait_s)
         return reply, action
+
+    def _altered_file(self, path: str, body: bytes, action: AlterArchive) -> bytes:
+        """Return the altered zip, or the CHECKSUM that fits it."""
+        if path.endswith(".zip"):
+            return action.altered(body)
+        if not path.endswith(_CHECKSUM):
+            return body
+        content = action.altered(self._routes.answer(path.removesuffix(_CHECKSUM), {}).body)
+        return hashlib.sha256(content).hexdigest().encode() + body[_CHECKSUM_DIGITS:]
 
 
 def _altered(reply: Reply, action: Action | None) -> Reply:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import hashlib
+import io
 import time
+import zipfile
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +11,7 @@ import requests
 
 from core.times import parse_time
 from demo.candle_store import CandleStore
-from demo.faults import AlterBody, AlterRows, Answer, CutBody, FaultScript, Reset, Stall
+from demo.faults import AlterArchive, AlterBody, AlterRows, Answer, CutBody, FaultScript, Reset, Stall
 from demo.server import ReplayExchange
 from demo.weights import USED_WEIGHT_HEADER
 
@@ -138,3 +141,17 @@ def test_requests_are_recorded(exchange: ReplayExchange, http: requests.Session)
     assert (exchange.count("klines"), exchange.count()) == (1, 2)
     exchange.clear_requests()
     assert exchange.requests == []
+
+
+def test_an_altered_archive_has_a_checksum_that_fits(
+    make_store: Callable[[str, str, str], CandleStore], run: Run, http: requests.Session
+) -> None:
+    exchange = run(make_store("BTCUSDT/1h", "2024-03-01", "2024-04-01"), "2024-04-20")
+    address = f"{exchange.archive_url}/data/spot/daily/klines/BTCUSDT/1h/BTCUSDT-1h-2024-03-02.zip"
+    whole = http.get(address).content
+    exchange.faults.add(".zip", AlterArchive(lambda lines: lines[:5]), times=10)
+    altered, checksum = http.get(address).content, http.get(f"{address}.CHECKSUM").text
+    assert checksum == f"{hashlib.sha256(altered).hexdigest()}  BTCUSDT-1h-2024-03-02.zip"
+    for content, lines in ((whole, 24), (altered, 5)):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            assert len(archive.read("BTCUSDT-1h-2024-03-02.csv").splitlines()) == lines

@@ -16,7 +16,26 @@ from demo.generated_market import generate_series
 SPAN = Span(parse_time("2024-02-01"), parse_time("2024-03-05T09:00"))
 HALT = Span(parse_time("2024-02-15T03:00"), parse_time("2024-02-15T05:30"))
 SERIES = [parse_series("BTCUSDT"), parse_series("cm:BTCUSD_PERP/5m")]
+
+
+def late(rows: list[Any], ms: int) -> list[Any]:
+    """Shift the open and close time of the third candle; 0: by half its length."""
+    return [
+        [row[0] + (by := ms or (row[6] - row[0] + 1) // 2), *row[1:6], row[6] + by, *row[7:]] if i == 2 else row
+        for i, row in enumerate(rows)
+    ]
+
+
+def late_line(lines: list[bytes], ms: int) -> list[bytes]:
+    """The same in the CSV of an archive of 2024, which has milliseconds; the tenth line is never a header."""
+    cells = lines[9].split(b",")
+    by = ms or (int(cells[6]) - int(cells[0]) + 1) // 2
+    return [*lines[:9], b",".join([b"%d" % (int(cells[0]) + by), *cells[1:]]), *lines[10:]]
+
+
+SHIFTS_MS = (1, 1_000, 0)
 FAULTS: list[Any] = [
+    *(AlterRows(lambda rows, ms=ms: late(rows, ms)) for ms in SHIFTS_MS),  # type: ignore[misc]
     Answer(500, "oops"),
     Answer(503, "<html>no</html>"),
     Answer(200, "<html>hello</html>"),

@@ -6,12 +6,13 @@ import random
 
 import pytest
 from candles import truth_rows
-from hostile_market import FAULTS, PLACES, SERIES, SPAN, hurry, market
+from hostile_market import FAULTS, PLACES, SERIES, SHIFTS_MS, SPAN, hurry, late_line, market
 from program import Program, serve
 
 from core.series import Series, parse_series
 from core.times import MS_PER_MINUTE, parse_time
 from demo.clock import ReplayClock
+from demo.faults import AlterArchive
 from demo.server import ReplayExchange
 from demo.weights import WeightLimits
 
@@ -34,6 +35,10 @@ def test_what_is_stored_is_the_truth_and_what_lacks_is_said(program: Program, se
     limits = WeightLimits(spot=10**7, futures=10**7)
     with ReplayExchange(store, ReplayClock(SPAN.end_ms + 25_000, speed=0.0), weight_limits=limits) as exchange:
         serve(program, exchange)
+        # Files that are wrong for good, under checksums that fit: ten days with a candle off the grid.
+        shift_ms = dice.choice(SHIFTS_MS)
+        shifted = AlterArchive(lambda lines: late_line(lines, shift_ms))
+        exchange.faults.add("BTCUSDT-1m-2024-02-1", shifted, times=10**6)
         for _ in range(40):
             place, fault = dice.choice(PLACES), dice.choice(FAULTS)
             exchange.faults.add(place, fault, after=dice.randrange(dice.choice([20, 60, 120])))

@@ -29,7 +29,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(PROJECT), str(PROJECT / "tests"), str(PROJECT / "tests" / "end_to_end")]
 
 from candles import Row, truth_rows  # noqa: E402
-from hostile_market import FAULTS, hurry  # noqa: E402
+from hostile_market import FAULTS, SHIFTS_MS, hurry, late_line  # noqa: E402
 from program import Program, serve  # noqa: E402
 from servers import database_server, fresh_database  # noqa: E402
 
@@ -39,7 +39,7 @@ from core.times import MS_PER_DAY, MS_PER_MINUTE, parse_time  # noqa: E402
 from db.embedded import EmbeddedServer  # noqa: E402
 from demo.candle_store import CandleStore  # noqa: E402
 from demo.clock import ReplayClock  # noqa: E402
-from demo.faults import Action, AlterBody, AlterRows, Answer, Stall  # noqa: E402
+from demo.faults import Action, AlterArchive, AlterBody, AlterRows, Answer, Reset, Stall  # noqa: E402
 from demo.generated_market import generate_series  # noqa: E402
 from demo.server import ReplayExchange  # noqa: E402
 from demo.weights import WeightLimits  # noqa: E402
@@ -54,6 +54,14 @@ _SLACK_MS = 100  # a request that was on its way when the 429 or 418 was sent
 LIMITED = {"code": -1003, "msg": "Too much request weight used."}
 PAUSE = Answer(429, LIMITED, {"Retry-After": "1"})
 BAN = Answer(418, LIMITED, {"Retry-After": str(BAN_S)})
+BOUNDLESS_BANS = [
+    Answer(418, LIMITED, {"Retry-After": "999999999"}),
+    Answer(429, LIMITED, {"Retry-After": "999999999"}),
+    Answer(418, {"code": -1003, "msg": "Way too much request weight used; IP banned until 9999999999999."}),
+]
+LONGEST_BAN_MS = 73 * 3_600_000  # three days and a margin
+SICK_RUNS = 2  # for so many runs of a round one symbol answers with server faults alone
+AWAY_S = 10  # for so long the archives' host is away, once in a round
 
 
 def _with_third(rows: list[Any], position: int, value: object) -> list[Any]:
@@ -96,6 +104,14 @@ class HostileScript:
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
+        # What is wrong for good: a candle that cannot be, a file with a candle off the grid; and for a while: a symbol.
+        self.sick = dice.choice([None, *SERIES])
+        self.cursed = dice.choice(SERIES)
+        self.cursed_ms = self.cursed.interval.floor(dice.randrange(SPAN.start_ms, SPAN.end_ms))
+        shift_ms = dice.choice(SHIFTS_MS)
+        self._shifted_file = f"{dice.choice(SERIES).symbol}-{{}}-2024-02-{dice.randrange(1, 30):02}".split("{}")
+        self._shift = AlterArchive(lambda lines: late_line(lines, shift_ms))
+        self._away_from_s = time.monotonic() + dice.uniform(0, 5)
         self._lock = threading.Lock()
         self.share = SHARE
         # One fault in twenty is a ban: more, and hardly a run would get anywhere.
@@ -106,15 +122,35 @@ class HostileScript:
     def take(self, target: str) -> Action | None:
         """Return a fault for one request in twenty."""
         with self._lock:
-            if self._dice.random() >= self.share:
-                return None
             is_rest = any(part in target for part in ("/api/", "/fapi/", "/dapi/"))
+            if self._dice.random() >= self.share:
+                return self._lasting(target, is_rest)
             if is_rest and self._dice.random() < self.ban_share:
-                action: Action = BAN
+                action: Action = self._dice.choice([BAN, BAN, *BOUNDLESS_BANS])
             else:
                 action = self._dice.choice(self.actions)
             self.met[f"{type(action).__name__} {getattr(action, 'status', '')}".strip()] += 1
             return action
+
+    def _lasting(self, target: str, is_rest: bool) -> Action | None:
+        """Return what is wrong for good, or for a while, with this request."""
+        if not is_rest:
+            if self._away_from_s <= time.monotonic() < self._away_from_s + AWAY_S:
+                return Reset()
+            return self._shift if all(part in target for part in (*self._shifted_file, ".zip")) else None
+        if "/klines" not in target:
+            return None
+        if self.sick is not None and _is_about(self.sick, target):
+            return Answer(503, "<html>sorry</html>")
+        return AlterRows(self._curse) if _is_about(self.cursed, target) else None
+
+    def _curse(self, rows: list[Any]) -> list[Any]:
+        return [[*row[:5], "-1", *row[6:]] if row[0] == self.cursed_ms else row for row in rows]
+
+
+def _is_about(series: Series, target: str) -> bool:
+    path = {"spot": "/api/", "um": "/fapi/", "cm": "/dapi/"}[series.market.value]
+    return path in target and f"symbol={series.symbol}&" in target
 
 
 def market(seed: int) -> CandleStore:
@@ -204,6 +240,23 @@ def range_arguments() -> list[str]:
     return ["--start", "2024-02-01", "--end", "2024-03-01"]
 
 
+def boundless_bans(folder: Path) -> list[str]:
+    """Bans in the state folder that are longer than any ban of the exchange."""
+    path = folder / "state" / "exchange_bans.json"
+    stops = json.loads(path.read_text()) if path.exists() else {}
+    return [f"{pool}: a ban of {one['for_ms']} ms" for pool, one in stops.items() if one["for_ms"] > LONGEST_BAN_MS]
+
+
+def explained(program: Program, series: Series) -> set[int]:
+    """The slots whose row at the exchange cannot be a candle, as the program says."""
+    found = program.query(
+        "select (extract(epoch from gap_start) * 1000)::bigint from public.ohlcv_gaps join public.ohlcv_series s"
+        f" on s.id = series_id where table_name = '{series.table_name}' and reason = 'unusable'"
+        " and ohlcv_gaps.status = 'not_at_exchange'"
+    )
+    return {row[0] for row in found}
+
+
 def compare(program: Program, code: int, truth: dict[str, list[Row]], tally: Tally, say: Callable[[str], None]) -> None:
     """Hold what is stored after a run against the truth."""
     lacking: dict[str, set[int]] = {}
@@ -214,7 +267,7 @@ def compare(program: Program, code: int, truth: dict[str, list[Row]], tally: Tal
             say(f"{len(wrong)} wrong rows in {series.table_name}, for one {min(wrong)}")
         if len(rows) != len(set(rows)):
             say(f"doubled rows in {series.table_name}")
-        lacking[series.table_name] = {row[0] for row in right} - {row[0] for row in rows}
+        lacking[series.table_name] = {row[0] for row in right} - {row[0] for row in rows} - explained(program, series)
     lost = sum(map(len, lacking.values()))
     if code == 0 and lost:
         tally.losses += lost
@@ -253,8 +306,14 @@ def play_round(server: EmbeddedServer, seed: int, number: int, tally: Tally) -> 
                 if done.returncode not in (0, 3, 5) or "Traceback" in done.stderr:
                     say(f"exit {done.returncode}: {done.stderr[-2000:]}")
                 compare(program, done.returncode, truth, tally, say)
-                for line in forbidden_requests(exchange):
+                for line in (*forbidden_requests(exchange), *boundless_bans(folder)):
                     say(line)
+                for series in SERIES:
+                    cursed = {script.cursed_ms} if series == script.cursed else set()
+                    if wrong := explained(program, series) - cursed:
+                        say(f"{series}: {len(wrong)} candles count as unusable that the exchange has")
+                if run + 1 >= SICK_RUNS:
+                    script.sick = None
                 tally.requests += len(exchange.requests)
                 exchange.clear_requests()
                 if done.returncode == 0:

@@ -65,6 +65,12 @@ def exchange_clock_steps(program: Program, exchange: ReplayExchange) -> None:
     exchange.handle = handle
 
 
+def the_ban_is_bounded(stage: Stage) -> None:
+    a_second_run_sends_nothing(stage)
+    [ban] = json.loads((stage.program.folder / "state" / "exchange_bans.json").read_text()).values()
+    assert ban["for_ms"] == 73 * MS_PER_HOUR
+
+
 def with_negative_volume(rows: list[Any]) -> list[Any]:
     return [[*row[:5], "-7.5", *row[6:]] if row[0] == LACKED_MS else row for row in rows]
 
@@ -258,6 +264,14 @@ NETWORK = [
         after=a_second_run_sends_nothing,
     ),
     Case(
+        "418 with a Retry-After of years",
+        5,
+        "has banned this address until",
+        "none",
+        everywhere(Answer(418, RATE_LIMIT, {"Retry-After": "999999999"})),
+        after=the_ban_is_bounded,
+    ),
+    Case(
         "451",
         5,
         "The exchange does not serve this location",
@@ -287,6 +301,14 @@ NETWORK = [
         "answers 503: Welcome to the hotel. Please log in. (given up",
         "none",
         everywhere(Answer(503, HTML)),
+    ),
+    Case(
+        "5xx for one symbol, for ever",
+        3,
+        "market spot answers, but not for BTCUSDT",
+        "none",
+        fault("klines", Answer(503, HTML)),
+        after=the_next_run_stores_all,
     ),
     Case("200 with HTML from the whole host", 5, "begins '<html><body>Welcome", "none", everywhere(Answer(200, HTML))),
     Case("content type wrong, JSON right", 0, DONE, "all", wrong_content_type),

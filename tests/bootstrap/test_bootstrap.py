@@ -113,6 +113,7 @@ def test_a_package_that_is_not_the_locked_one_is_not_installed(project: Path) ->
     assert "a package is not the file that was locked" in done.stderr
 
 
+@pytest.mark.long
 def test_a_package_without_a_file_for_this_system_is_named(project: Path) -> None:
     add_environment(project)
     (project / "requirements.lock").write_text(locked(project, "arrow", "win32"))

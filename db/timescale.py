@@ -93,8 +93,13 @@ def make_hypertable(tx: Transaction, table: str, interval: Interval, compress_af
     """Turn the new, empty `table` into a hypertable; compress chunks after `compress_after_days` (0: never)."""
     chunk_ms = max(_SHORTEST_CHUNK_MS, _CANDLES_PER_CHUNK * interval.typical_ms)
     chunk = timedelta(milliseconds=chunk_ms)
+    # The extension may be in any schema, and the database's search_path may leave that out.
+    tx.cursor.execute("select extnamespace::regnamespace::text from pg_extension where extname = 'timescaledb'")
+    functions = sql.SQL(fetch_one(tx)[0])  # quoted already where need be
     tx.cursor.execute(
-        "select create_hypertable(('public.' || quote_ident(%s))::regclass, 'time', chunk_time_interval => %s)",
+        sql.SQL(
+            "select {}.create_hypertable(('public.' || quote_ident(%s))::regclass, 'time', chunk_time_interval => %s)"
+        ).format(functions),
         (table, chunk),
     )
     if compress_after_days:
@@ -104,7 +109,7 @@ def make_hypertable(tx: Transaction, table: str, interval: Interval, compress_af
             )
         )
         tx.cursor.execute(
-            "select add_compression_policy(('public.' || quote_ident(%s))::regclass, %s)",
+            sql.SQL("select {}.add_compression_policy(('public.' || quote_ident(%s))::regclass, %s)").format(functions),
             (table, timedelta(days=compress_after_days)),
         )
 

@@ -25,7 +25,7 @@ from db.external_changes import find_unwatched, is_watched
 from db.ledger import hash_stored
 from db.operations import SaveResult, get_first_timestamp, get_last_timestamp
 from db.schema import create_table_if_not_exists, find_tables
-from db.timescale import use_timescale
+from db.timescale import find_hypertables, use_timescale
 from logic.gaps.series_check import check_series
 
 BTC = parse_series("BTCUSDT")
@@ -66,6 +66,17 @@ def test_new_tables_are_hypertables_compressed_where_the_edition_can(timescale: 
     assert found["ohlcv_btcusdt"] == 30
     assert found["ohlcv_btcusdt_1s"] == 7
     assert set(found) == {"ohlcv_btcusdt", "ohlcv_btcusdt_1mo", "ohlcv_btcusdt_1s", "ohlcv_um_币安人生usdt_1h"}
+
+
+@needs_timescale
+def test_hypertables_are_made_wherever_the_extension_is_and_whatever_the_search_path(timescale: Database) -> None:
+    with timescale.transaction("prepare") as tx:
+        tx.cursor.execute('create schema "My Extensions"; create extension timescaledb schema "My Extensions"')
+        tx.cursor.execute("set search_path = ''")
+    days = compress_after(use_timescale(timescale, TimescaleUse.AUTO))
+    with timescale.transaction("create") as tx:
+        create_table_if_not_exists(tx, BTC, timescale=True, compress_after_days=days)
+        assert find_hypertables(tx, [BTC.table_name]) == {BTC.table_name}
 
 
 @needs_timescale

@@ -23,22 +23,12 @@ _FEWEST, _MOST = pa.scalar(0, pa.int64()), pa.scalar(_MAX_TRADES, pa.int64())
 _ZERO, _ONE = pa.scalar(0, pa.int32()), pa.scalar(1, pa.int32())
 
 
-def validate(batch: CandleBatch) -> None:
-    """Raise UnusableAnswer, which names the first candle that is not possible.
-
-    Checked: no empty cell; decimals in plain notation; prices above zero, low <= open, close <= high;
-    volumes and trade counts not negative; open times strictly ascending.
-    """
-    if bad := _first_impossible(batch):
-        row, why = bad
-        raise UnusableAnswer(f"impossible candle, {why}: {batch.row_text(row)}")
-    _refuse_unsorted(batch)
-
-
 def without_impossible(batch: CandleBatch) -> CandleBatch:
     """Return the candles of `batch` that are possible, with the others as its `unusable`.
 
-    Raises UnusableAnswer like `validate` when the candles are out of order, or when so many are not possible that
+    Checked: no empty cell; decimals in plain notation; prices above zero, low <= open, close <= high;
+    volumes and trade counts not negative; open times strictly ascending.
+    Raises UnusableAnswer when the candles are out of order, or when so many are not possible that
     the whole answer is not to be believed: more than 3 and more than a tenth, or more than 100.
     """
     _refuse_unsorted(batch)
@@ -47,7 +37,8 @@ def without_impossible(batch: CandleBatch) -> CandleBatch:
     while bad := _first_impossible(kept):
         row, why = bad
         if len(unusable) >= most:
-            raise UnusableAnswer(f"impossible candle, {why}: {kept.row_text(row)}; {len(unusable)} more before it")
+            first = unusable[0]
+            raise UnusableAnswer(f"impossible candle, {first.why}: {first.row}; at least {len(unusable)} more")
         found = UnusableCandle(kept.open_times()[row], kept.row_text(row), why)
         unusable.append(found)
         kept = kept.without([found.open_ms])

@@ -11,10 +11,12 @@ from psycopg2 import sql
 from core.binance.row import ROW_POSITIONS
 from core.candles import CandleBatch
 from core.columns import SCHEMA, VALUE_NAMES
+from core.errors import UnusableAnswer
 from core.fetched import FetchedSpan
 from core.ranges import Span
 from core.series import Series
 from core.times import from_datetime
+from core.validation import without_impossible
 from db.commit import CommitContext
 from db.connection import Transaction
 from db.operations import PreparedSpan, SaveResult, save_ohlcv
@@ -53,3 +55,9 @@ def stored_rows(tx: Transaction, table: str) -> list[Row]:
         sql.SQL("select time, {} from public.{} order by public.{}.time").format(names, *[sql.Identifier(table)] * 2)
     )
     return [(from_datetime(row[0]), *row[1:]) for row in tx.cursor.fetchall()]
+
+
+def validate(batch: CandleBatch) -> None:
+    """Raise UnusableAnswer at the first candle that is not possible, or that is out of order."""
+    for one in without_impossible(batch).unusable:
+        raise UnusableAnswer(f"impossible candle, {one.why}: {one.row}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from candles import batch_of
+from candles import batch_of, validate
 
 from core.binance.archives import period_of_file
 from core.candles import coalesce
@@ -13,7 +13,6 @@ from core.intervals import INTERVALS
 from core.ranges import Span
 from core.series import Series
 from core.times import format_ms, parse_time
-from core.validation import validate
 
 
 def test_times_far_beyond_any_date_are_refused_with_a_message() -> None:

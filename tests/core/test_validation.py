@@ -6,6 +6,7 @@ import re
 from random import Random
 
 import pytest
+from candles import validate
 from core_samples import FIRST_HOUR, batch, batch_at, real_rows, row
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,6 @@ from core.candles import CandleBatch
 from core.columns import DECIMAL_COLUMNS, SCHEMA
 from core.errors import UnusableAnswer
 from core.times import MS_PER_HOUR
-from core.validation import validate
 
 ONE_OF_BTCUSD_PERP = {  # COIN-M, 2022-10-24: volumes are contracts, whole numbers
     **{"open": "19560.7", "high": "19566.7", "low": "19555.5", "close": "19556.2", "volume": "19431"},

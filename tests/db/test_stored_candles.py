@@ -3,7 +3,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from candles import batch_of, generated_batch
+from candles import batch_of, generated_batch, validate
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +12,6 @@ from core.intervals import INTERVALS
 from core.ranges import Span
 from core.series import Series, make_series, parse_series
 from core.times import MS_PER_MINUTE, parse_time
-from core.validation import validate
 from db.connection import Database
 from db.ledger import hash_stored
 from db.operations import insert_candles

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pyarrow as pa
 import pytest
+from candles import validate
 
 from core.binance.row import ROW_POSITIONS
 from core.candles import CandleBatch, missing_spans
@@ -14,7 +15,6 @@ from core.intervals import INTERVALS
 from core.ranges import Span
 from core.series import parse_series
 from core.times import MS_PER_DAY, MS_PER_MINUTE, parse_time
-from core.validation import validate
 from demo.candle_rows import Row
 from demo.candle_store import CandleStore
 from demo.generated_market import DEFAULT_SPAN, generate_market, generate_series

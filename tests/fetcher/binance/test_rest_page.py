@@ -201,7 +201,7 @@ class TestImpossibleRowsAreNotBelieved:
     def test_when_they_are_many(self, rest: BinanceRest, http: responses.RequestsMock) -> None:
         """Four of eight: not a record that is damaged, but an answer, or another layout."""
         http.get(KLINES, json=[[*r[:5], "-1", *r[6:]] if n < 4 else r for n, r in enumerate(ROWS)])
-        with pytest.raises(UnusableAnswer, match="3 more before it"):
+        with pytest.raises(UnusableAnswer, match="at least 3 more"):
             fetch(rest)
         assert len(http.calls) == ATTEMPTS
 

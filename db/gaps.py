@@ -11,7 +11,7 @@ from core.gaps import Answer, Event, EventKind, Gap, GapStatus, Reason
 from core.ranges import Span
 from core.sources import Source
 from core.times import from_datetime, iso_ms, parse_time, to_datetime
-from db.connection import Transaction, named_rows
+from db.connection import Transaction, fetch_one, named_rows
 
 _COLUMNS = (
     "gap_start, gap_end, status, status_since, found_at, was_committed, reason, reason_note, rechecks, next_recheck,"
@@ -43,6 +43,22 @@ def load_all_open_gaps(tx: Transaction, series_ids: Sequence[int]) -> dict[int, 
     for row in rows:
         found.setdefault(row.series_id, []).append(_gap(row))
     return found
+
+
+def count_judged_halts(tx: Transaction, series_id: int, span: Span, noted: str) -> int:
+    """Return how many other series of the same market and interval have exactly this gap, judged a halt.
+
+    Only those are counted whose note has the word `noted` in it.
+    """
+    tx.cursor.execute(
+        "select count(*) from public.ohlcv_gaps as gap join public.ohlcv_series as other on other.id = gap.series_id"
+        " join public.ohlcv_series as own on own.id = %s and other.market = own.market"
+        ' and other."interval" = own."interval" and other.id <> own.id'
+        " where gap.gap_start = %s and gap.gap_end = %s and gap.status = 'not_at_exchange' and gap.reason = 'halt'"
+        " and position(%s in gap.reason_note) > 0",
+        (series_id, to_datetime(span.start_ms), to_datetime(span.end_ms), noted),
+    )
+    return int(fetch_one(tx)[0])
 
 
 def save_gaps(tx: Transaction, series_id: int, before: Sequence[Gap], after: Sequence[Gap]) -> None:

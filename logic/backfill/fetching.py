@@ -178,7 +178,10 @@ def _finish(run: BackfillRun, task: SeriesTask) -> None:
         _log.warning(
             "%s: gap %s is not explained yet; it is asked for again half an hour after the last answer", series, gap
         )
-    _log.info(
+    # Thousands of series without news, every five minutes, would fill the log files in half a day.
+    is_news = bool(result.chunks) or result.outcome != "ok" or bool(result.healed)
+    _log.log(
+        logging.INFO if is_news else logging.DEBUG,
         "%s: %s, %d inserted, %d already there, %d conflicts, covered to %s",
         series,
         result.outcome,

@@ -17,7 +17,7 @@ from core.series import Series
 from core.times import MS_PER_DAY, MS_PER_HOUR
 from db.catalog import load_catalog
 from db.connection import Database
-from db.gaps import load_open_gaps
+from db.gaps import count_judged_halts, load_open_gaps
 from db.ledger import load_entries
 from db.operations import get_existing_timestamps, sum_traded
 from db.schema import table_exists
@@ -25,6 +25,8 @@ from logic.series_session import SeriesSession
 
 _log = logging.getLogger(__name__)
 
+_ENOUGH_OTHERS = 5  # with exactly the same gap, each judged by itself
+_JUDGED_BY = "candle"  # stands in the note of a halt that longer candles tell, and in no other note
 _MAX_OTHERS = 50  # other series of the market to compare with
 
 
@@ -53,6 +55,8 @@ def _reason(session: SeriesSession, options: FetchOptions, gap: Gap) -> tuple[Re
             "longer than any halt: the symbol was out of trading and came back; "
             "what follows may be another asset under the same name"
         )
+    if (judged_before := _halted_with_others(session, gap)) is not None:
+        return judged_before
     longer = _longer(series.interval)
     if longer is not None and options.allowed.rest:
         judged = _by_longer_candles(session, gap, longer)
@@ -64,6 +68,18 @@ def _reason(session: SeriesSession, options: FetchOptions, gap: Gap) -> tuple[Re
     if with_candles:
         return Reason.UNKNOWN, f"{with_candles} of {others} other stored series of market {series.market} have candles"
     return Reason.UNKNOWN, "neither a longer candle nor another series of the market can tell"
+
+
+def _halted_with_others(session: SeriesSession, gap: Gap) -> tuple[Reason, str] | None:
+    """Return a halt when it was one, by their longer candles, for several other series with exactly the same gap.
+
+    A halt of the whole exchange is judged a few times, not once a series: thousands of series have some forty each.
+    """
+    with session.database.transaction(f"look for the halt of others at a gap of {session.series}") as tx:
+        judged = count_judged_halts(tx, session.series_id, gap.span, _JUDGED_BY)
+    if judged < _ENOUGH_OTHERS:
+        return None
+    return Reason.HALT, f"the same gap in {judged} other {session.series.interval} series, each judged to be a halt"
 
 
 def _longer(interval: Interval) -> Interval | None:

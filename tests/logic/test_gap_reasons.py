@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -202,3 +203,31 @@ def test_archives_alone_ask_rest_for_no_reason(database: Database, tmp_path: Pat
         gap = judge(stored, AllowedSources.ARCHIVE)
         assert gap.reason is Reason.HALT
         assert not any(record.path.endswith("/klines") for record in stored.replay.requests)
+
+
+def test_a_halt_that_five_others_were_judged_to_have_is_not_asked_about_again(
+    database: Database, tmp_path: Path
+) -> None:
+    with btc(database, tmp_path, candles(BTC, SPAN, (HOLE,), ("1m", "1h"))) as stored:
+        others = [parse_series(f"A{number}USDT") for number in range(6)]
+        judged = Gap(HOLE, NOW_MS, NOW_MS, GapStatus.NOT_AT_EXCHANGE, reason=Reason.HALT, reason_note="no 1h candle")
+        shared = replace(judged, reason_note="the same gap in 5 other 1m series, each judged to be a halt")
+        wanted = [WantedSeries(one) for one in (stored.series, *others)]
+        with database.transaction("note") as tx:
+            rows = sync_symbols(tx, wanted, replaces_catalog=True)
+            for number, other in enumerate(others):
+                save_gaps(tx, rows[other].id, [], [judged if number < 4 else shared])
+        assert hours_asked(stored, judge(stored)) > 0  # four that were judged, and two by the word of others
+        with database.transaction("note") as tx:
+            tx.cursor.execute(
+                "update public.ohlcv_gaps set reason_note = 'no 1h candle' where reason_note like 'the %'"
+            )
+            tx.cursor.execute("update public.ohlcv_gaps set reason = null where series_id = %s", (stored.series_id,))
+        stored.replay.clear_requests()
+        gap = judge(stored)
+        assert (gap.reason, hours_asked(stored, gap)) == (Reason.HALT, 0)
+        assert gap.reason_note == "the same gap in 6 other 1m series, each judged to be a halt"
+
+
+def hours_asked(stored: StoredSeries, _gap: Gap) -> int:
+    return sum(record.params.get("interval") == "1h" for record in stored.replay.requests)

@@ -133,14 +133,14 @@ def _fold_newest(tx: Transaction, commit: CommitContext, source: Source) -> None
     seen = snapshot_of(tx)
     newest_first = named_rows(
         tx,
-        f"select id, span_start, span_end, rows, content_hash, fetched_at, run_id {_NEWEST}",
+        f"select id, span_start, span_end, rows, content_hash, fetched_at, run_id, contradicted {_NEWEST}",
         (commit.series_id, source.value, _FOLD_AMONG),
     )
     intact: list[tuple[Span, int]] = []
     for row in newest_first[: spans_to_fold([(_span(one.span_start, one.span_end), one.rows) for one in newest_first])]:
         span = _span(row.span_start, row.span_end)
-        if hash_stored(tx, commit.table, span) != (row.rows, row.content_hash):
-            break  # the table differs from what was recorded: keep that evidence
+        if row.contradicted or hash_stored(tx, commit.table, span) != (row.rows, row.content_hash):
+            break  # other sources, or the table, differ from what was recorded: keep that evidence
         intact.append((span, row.rows))
     count = spans_to_fold(intact)
     if not count:

@@ -203,6 +203,18 @@ def test_a_ledger_row_that_no_longer_fits_its_table_is_not_folded_away(database:
     assert rows[4][3] >= 32  # what came after it is folded
 
 
+def test_a_ledger_row_that_other_sources_contradict_is_not_folded_away(database: Database) -> None:
+    series_id, batch = enter(database), generated_batch(BTC, DAY)
+    spans = [Span(DAY.start_ms + n * MS_PER_MINUTE, DAY.start_ms + (n + 1) * MS_PER_MINUTE) for n in range(66)]
+    for number, span in enumerate(spans):
+        save(database, series_id, batch.within(span), span)
+        if number == 3:
+            execute(database, "update public.ohlcv_ledger set contradicted = 1 where span_start = '2024-03-01 00:03Z'")
+    rows = ledger(database)
+    assert [(row[0], row[1]) for row in rows[:4]] == [(span.start_ms, span.end_ms) for span in spans[:4]]
+    assert rows[4][3] >= 32  # what came after it is folded
+
+
 def test_coverage_is_merged_and_can_be_voided(database: Database) -> None:
     series_id = enter(database)
     day = MS_PER_DAY

@@ -89,7 +89,8 @@ def add_entry(tx: Transaction, commit: CommitContext, record: SpanRecord, is_sto
     `is_stored`: the table holds the candles exactly as fetched.
     """
     values = _values(commit, record, is_stored)
-    if not record.source.is_asked_by_range or record.rows > FOLDED_ROWS // 2:
+    # A whole page of REST is no small span: folding two at a time would only make a long backfill slower.
+    if not record.source.is_asked_by_range or record.rows > FOLDED_ROWS // 4:
         tx.cursor.execute(_INSERT, values)
         return
     # Two statements in one round trip: these decide how long a run of many small series takes.

@@ -77,6 +77,8 @@ def send(session: requests.Session, url: str, params: dict[str, str]) -> request
             via = ", or the proxy that the environment names for it (a # or / in its password is written %23 or %2F)"
         raise ConfigurationError(f"{url} is not a usable address{via}: {error}") from error
     except requests.exceptions.InvalidSchema as error:
+        if not requests.utils.select_proxy(url, session.proxies):
+            raise ConfigurationError(f"{url} is not a usable address, it begins with neither http nor https") from error
         raise ConfigurationError(
             f"the proxy that the environment names for {url} cannot be used: {error} For a SOCKS proxy install "
             "one more package: .venv/bin/pip install 'requests[socks]'"

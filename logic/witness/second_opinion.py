@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import assert_never
 
 from core.archives import Period, day_of, month_of
 from core.candles import CandleBatch, coalesce
@@ -119,13 +120,23 @@ class SecondOpinion:
 
     def _voices(self, stretch: Span, own: Collection[Source]) -> Iterator[Voice]:
         """Yield the candles of `stretch` from each source that is none of `own`."""
-        session = self.session
-        if self.allowed.rest and Source.REST not in own:
-            yield Voice(Source.REST, fetch_by_rest(session.series, stretch, session.exchange).spans[0].batch)
-        if self.allowed.archives and session.rules.has_daily_archives and Source.ARCHIVE_DAILY not in own:
-            yield from self._of_files(stretch, Source.ARCHIVE_DAILY, day_of)
-        if self.allowed.archives and session.rules.has_monthly_archives and Source.ARCHIVE_MONTHLY not in own:
-            yield from self._of_files(stretch, Source.ARCHIVE_MONTHLY, month_of)
+        session, rules = self.session, self.session.rules
+        for source in sorted(Source, key=lambda one: one.is_archive):  # REST first: it is the other kind of source
+            if source in own:
+                continue
+            match source:
+                case Source.REST:
+                    if self.allowed.rest:
+                        found = fetch_by_rest(session.series, stretch, session.exchange)
+                        yield Voice(source, found.spans[0].batch)
+                case Source.ARCHIVE_DAILY:
+                    if self.allowed.archives and rules.has_daily_archives:
+                        yield from self._of_files(stretch, source, day_of)
+                case Source.ARCHIVE_MONTHLY:
+                    if self.allowed.archives and rules.has_monthly_archives:
+                        yield from self._of_files(stretch, source, month_of)
+                case _:
+                    assert_never(source)
 
     def _of_files(self, stretch: Span, source: Source, period_at: Callable[[int], Period]) -> Iterator[Voice]:
         """Yield the voice of the archive files that hold `stretch`, if all of them can be had."""

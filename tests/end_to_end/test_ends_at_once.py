@@ -62,4 +62,4 @@ def test_no_allocator_is_named_that_arrow_may_lack() -> None:
         "import os, ohlcv_data_fetcher as it; it._keep_memory_low(); print('ARROW_DEFAULT_MEMORY_POOL' in os.environ)"
     )
     done = subprocess.run([sys.executable, "-c", tell], cwd=PROJECT, capture_output=True, text=True, check=True)
-    assert done.stdout == "None\n"
+    assert done.stdout == "False\n"

@@ -53,10 +53,11 @@ def whole_buckets(interval: Interval, spans: Iterable[Span], listing: ListingPer
     return [span for span in whole if span is not None]
 
 
-def differing_buckets(stored: CandleBatch, witness: CandleBatch, interval: Interval, span: Span) -> list[Span]:
-    """Return the buckets of `span` where `stored` and `witness`, each made into candles of `interval`, differ."""
-    made, given = (make_longer(one.within(span), interval) for one in (stored, witness))
-    return [interval.slot_of(difference.time_ms) for difference in compare(made, given)]
+def differing_buckets(made: CandleBatch, witness: CandleBatch, interval: Interval) -> list[Span]:
+    """Return the buckets where two batches of candles of `interval` differ, in order."""
+    if made.rows == witness.rows and value_lines(made).equals(value_lines(witness)):
+        return []
+    return [interval.slot_of(difference.time_ms) for difference in compare(made, witness)]
 
 
 @dataclass(frozen=True, slots=True)

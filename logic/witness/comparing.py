@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from core.candles import CandleBatch
 from core.listing import ListingPeriod
+from core.longer import make_longer
 from core.ranges import merge, subtract
 from core.sources import AllowedSources, Source
-from core.witness import bucket_interval, can_witness, differing_buckets
+from core.witness import bucket_interval, can_witness, differing_buckets, witness_interval
 from db.witness import set_contradicted, set_witnessed
 from logic.series_session import SeriesSession
 from logic.witness.longer_candles import LongerCandles, OriginSpan, WitnessPart
@@ -36,23 +37,30 @@ class Witnessing:
         """Return the longer candles of `part`, or None. Raises SeriesError and ExchangeUnavailable."""
         return LongerCandles(self.session.exchange, self.session.series, self.allowed).fetch(part)
 
-    def compare(self, stored: CandleBatch, heard: Iterable[tuple[WitnessPart, CandleBatch]]) -> Findings:
-        """Return what `heard` witnesses of `stored`, which may be made into longer candles already.
+    def compare(self, made: CandleBatch, heard: Iterable[tuple[WitnessPart, CandleBatch]]) -> Findings:
+        """Return what `heard` witnesses of the stored candles, of which `made` is what they make for each bucket.
 
         Where the two differ, other sources are asked. Raises SeriesError and ExchangeUnavailable.
         """
         bucket, findings = bucket_interval(self.session.series.interval), Findings()
         opinion = SecondOpinion(self.session, self.allowed, self.origins, self.most_candles)
-        for part, longer in heard:
-            if not longer.rows and stored.within(part.span).rows:
+        for part, fetched in heard:
+            longer = self._in_buckets(fetched)
+            mine = made.within(part.span)
+            if not longer.rows and mine.rows:
                 _log.info("%s: no longer candles of %s to compare with", self.session.series, part.span)
                 continue
-            differing = differing_buckets(stored, longer, bucket, part.span)
+            differing = differing_buckets(mine, longer, bucket)
             equal = subtract([part.span], differing)
             findings.witnessed += [(span, part.source) for span in equal]
             if differing:
                 findings.add(opinion.decide(differing, longer))
         return findings
+
+    def _in_buckets(self, longer: CandleBatch) -> CandleBatch:
+        interval = self.session.series.interval
+        bucket = bucket_interval(interval)
+        return longer if witness_interval(interval) is bucket else make_longer(longer, bucket)
 
     def keep(self, findings: Findings) -> None:
         """Record in the ledger what is witnessed by another source, and what is contradicted."""

@@ -77,7 +77,7 @@ def test_the_buckets_that_differ_are_those_that_were_altered(hours: set[int]) ->
     stored = truth
     for hour in hours:
         stored = altered(stored, 4 * hour + 2)
-    found = differing_buckets(stored, make_longer(truth, HOUR), HOUR, span)
+    found = differing_buckets(make_longer(stored, HOUR), make_longer(truth, HOUR), HOUR)
     assert found == [HOUR.slot_of(START + hour * MS_PER_HOUR) for hour in sorted(hours)]
 
 
@@ -138,4 +138,4 @@ def test_whoever_is_wrong_alone_is_outvoted(data: st.DataObject) -> None:
 def test_an_empty_table_and_empty_sources_agree() -> None:
     nothing = CandleBatch.empty()
     assert judge(nothing, [nothing], nothing, HOUR).is_confirmed
-    assert differing_buckets(nothing, nothing, HOUR, BUCKET) == []
+    assert differing_buckets(nothing, nothing, HOUR) == []

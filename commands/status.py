@@ -45,7 +45,7 @@ _COLUMNS = (
     Column("lag", is_number=True),
     Column("holes", is_number=True, rank=1, is_dull_when_zero=True),
     Column("unverified for", is_number=True, rank=3),
-    Column("witnessed", is_number=True, rank=3),
+    Column("witnessed", is_number=True, rank=2),
     Column("active", rank=4),
 )
 

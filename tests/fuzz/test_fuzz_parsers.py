@@ -110,7 +110,9 @@ def test_a_page_of_any_json_is_refused_or_read_digit_for_digit(body: Any) -> Non
         batch = read_page(read_json(content), DAY.span, 24)
     except FetcherError:
         return
-    assert [tuple(one.values()) for one in batch.columns.to_pylist()] == as_columns(body)
+    left_out = {one.open_ms for one in batch.unusable}
+    rows = [row for row in as_columns(body) if row[0] not in left_out]
+    assert [tuple(one.values()) for one in batch.columns.to_pylist()] == rows
 
 
 @given(content=st.binary(max_size=200) | nearly(orjson.dumps(ROWS[:3])))

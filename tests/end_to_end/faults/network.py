@@ -208,7 +208,7 @@ NETWORK = [
     Case("connection closed in mid-body, for ever", 5, "no whole answer from", "none", everywhere(CutBody())),
     Case(
         "connection closed in the second chunk, for ever",
-        5,
+        3,
         "no whole answer from",
         "part",
         fault("klines", Reset(), after=2),
@@ -346,7 +346,7 @@ NETWORK = [
     Case("a possible but wrong price", 0, DONE, "other", fault("klines", HIGHER), after=verify_names_the_wrong_price),
     Case(
         "symbol list without symbols",
-        5,
+        3,
         "exchangeInfo lists no symbols",
         "none",
         fault("exchangeInfo", Answer(200, {"rateLimits": [], "symbols": []})),

@@ -309,6 +309,7 @@ def test_any_page_is_either_refused_or_returned_unchanged(body: Any) -> None:
         batch = read_page(body, SPAN, 8)
     except UnusableAnswer:
         return
-    assert rows_of(batch) == columns_of(body)
+    left_out = {one.open_ms for one in batch.unusable}
+    assert rows_of(batch) == [row for row in columns_of(body) if row[0] not in left_out]
     assert all(SPAN.start_ms <= row[0] < SPAN.end_ms for row in body)
     assert {type(row[position]) for row in body for position in (0, 8)} <= {int}  # 1.0 and True equal 1

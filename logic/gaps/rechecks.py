@@ -14,7 +14,7 @@ from core.exchange_rules import SeriesRules, guess_index
 from core.fetched import FetchedSpan, ReadFile
 from core.gaps import RECHECK_MS, Answer, Gap, GapStatus, Hole, Reason, apply_answers, postponed
 from core.plan import FetchOptions, make_plan
-from core.ranges import Span, inside, merge, subtract
+from core.ranges import Span, inside, merge, span_or_none, subtract
 from core.series import Series
 from core.sources import Source
 from db.gaps import load_open_gaps, save_gaps
@@ -203,6 +203,8 @@ def _ask_archives(recheck: GapRecheck, gap: Gap) -> SaveResult:
     files, holes = _files(recheck, gap, now_ms)
     for period in files:
         part = closed_part_of_file(session.series.interval, period.span)
+        # A candle that opens in the file before runs into this one: the part of it here is no slot.
+        part = span_or_none(session.series.interval.ceil(part.start_ms), part.end_ms) if part is not None else None
         part = part.intersect(gap.span) if part is not None else None
         if part is None or not subtract([part], asked):
             continue

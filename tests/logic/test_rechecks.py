@@ -11,7 +11,7 @@ from stored_series import StoredSeries, stored_series
 
 from core.errors import SeriesError
 from core.gaps import Gap, GapStatus, Reason
-from core.ranges import Span
+from core.ranges import Span, merge
 from core.series import Series, parse_series
 from core.sources import AllowedSources, Source
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, MS_PER_SECOND, parse_time
@@ -414,3 +414,16 @@ def test_long_intervals_are_judged_by_their_monthly_files(database: Database, tm
         gap = only_gap(stored)
         assert (gap.span, gap.status) == (halt, GapStatus.NOT_AT_EXCHANGE)
         assert stored.check().is_complete
+
+
+def test_a_gap_of_weeks_over_the_end_of_a_month_is_never_cut_amid_a_week(database: Database, tmp_path: Path) -> None:
+    """The next month's file begins within a week, of which it has no candle; that part once counted as healed."""
+    week = parse_series("BTCUSDT/1w")
+    span = Span(parse_time("2023-10-02"), parse_time("2024-01-29"))
+    store = generated_store(week, span, 1)
+    store.remove(week, Span(parse_time("2023-11-13"), parse_time("2023-12-25")))
+    with stored_series(database, tmp_path, store, week, span, LATE_MS) as stored:
+        heal(stored)
+        gaps = stored.gaps()
+        assert [gap.span.start_ms for gap in gaps] == [week.interval.floor(gap.span.start_ms) for gap in gaps]
+        assert merge(gap.span for gap in gaps) == [Span(parse_time("2023-11-13"), parse_time("2023-12-25"))]

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, StatementRefused
 from core.series import Series
 from db.catalog import load_catalog
 from db.commit import CommitContext
@@ -24,7 +24,7 @@ class UndoneSeries:
     series: Series
     put_back: int  # candles that have their old values again
     corrections: int  # candles that the repair had changed
-    is_locked: bool = False  # another run has locked it: nothing was done
+    is_locked: bool = False  # another run or session has locked it: nothing was done
 
 
 def undo_repair(database: Database, undone_run: str, run_id: str, now_ms: Callable[[], int]) -> list[UndoneSeries]:
@@ -46,8 +46,11 @@ def undo_repair(database: Database, undone_run: str, run_id: str, now_ms: Callab
 
 
 def _undo(database: Database, commit: CommitContext, series: Series, corrections: int, undone_run: str) -> UndoneSeries:
-    with database.transaction(f"undo the repair of {series}") as tx:
-        if try_lock_series_for_transaction(tx, commit.series_id):
-            return UndoneSeries(series, undo_corrections(tx, commit, undone_run), corrections)
-    _log.warning("%s: another run is working on it; left out", series)
+    try:
+        with database.transaction(f"undo the repair of {series}") as tx:
+            if try_lock_series_for_transaction(tx, commit.series_id):
+                return UndoneSeries(series, undo_corrections(tx, commit, undone_run), corrections)
+        _log.warning("%s: another run is working on it; left out", series)
+    except StatementRefused as error:
+        _log.warning("%s: left out: %s", series, error)
     return UndoneSeries(series, 0, corrections, is_locked=True)

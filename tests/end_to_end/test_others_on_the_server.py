@@ -127,3 +127,20 @@ def test_a_run_through_a_pooler_is_whole_or_refused(
         assert done.returncode == code, done.stderr
         assert bool(exchange.count("klines")) is (code == 0)
     assert_stored(program, exchange, "BTCUSDT")
+
+
+def test_an_undo_leaves_out_a_table_that_somebody_has_locked(program: Program, exchange: ReplayExchange) -> None:
+    want(program, *NAMES)
+    program.run_json()
+    for name in NAMES:
+        program.query(
+            f"update {SERIES[name].table_name} set close = low where time = '2025-01-08T10:00Z' and close <> low"
+            " returning time"
+        )
+    run_id = program.run_json("verify", "--repair")["run_id"]
+    with somebody(program, "lock table public.ohlcv_btcusdt in share mode"):
+        document = program.run_json("verify", "--undo", run_id, expect=4)
+    assert {one["symbol"]: (one["locked"], one["put_back"]) for one in document["series"]} == {
+        "BTCUSDT": (True, 0),
+        "ETHUSDT": (False, 1),
+    }

@@ -392,7 +392,8 @@ def open_soak(
     for number, one in enumerate(series):
         store.add(one, generate_series(one, span, seed * 10 + number))
     script = HostileScript(random.Random(seed))
-    script.sick = None  # a symbol without an answer for days would make no day of cron
+    # Days of cron are to end as the truth: no symbol is without an answer for good, no candle impossible for good.
+    script.sick, script.cursed_ms = None, -1
     with (
         ReplayExchange(store, ReplayClock(BEGINS_MS + _CRON_IS_LATE_MS), weight_limits=limits) as exchange,
         closing(Database.connect(url, {}, "tests")) as database,

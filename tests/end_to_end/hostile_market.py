@@ -35,7 +35,7 @@ def late_line(lines: list[bytes], ms: int) -> list[bytes]:
 
 SHIFTS_MS = (1, 1_000, 0)
 FAULTS: list[Any] = [
-    *(AlterRows(lambda rows, ms=ms: late(rows, ms)) for ms in SHIFTS_MS),  # type: ignore[misc]
+    *(AlterRows(lambda rows, ms=ms: late(rows, ms)) for ms in SHIFTS_MS),
     Answer(500, "oops"),
     Answer(503, "<html>no</html>"),
     Answer(200, "<html>hello</html>"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.candles import CandleBatch, content_hash
+from core.expected import earlier_listing
 from core.fetched import FetchedSpan
 from core.longer import make_longer
 from core.ranges import Span, merge, subtract
@@ -43,14 +44,21 @@ class WitnessVerifier:
         Also counted are those about which the sources do not agree. What cannot be witnessed yet is no fault. Raises
         SeriesError and ExchangeUnavailable.
         """
-        bucket = bucket_interval(self.session.series.interval)
-        reach = merge(Span(bucket.floor(one.span.start_ms), bucket.ceil(one.span.end_ms)) for one in chosen)
+        bucket, listing = bucket_interval(self.session.series.interval), self.result.row.listing
+        of_listing = [one for one in known if not self._is_of_earlier_listing(one)]
+        if len(of_listing) < len(known):  # a bucket at the listing may hold candles of the contract before it
+            listing = replace(listing, first_ms=None)
+        mine = [one for one in chosen if not self._is_of_earlier_listing(one)]
+        reach = merge(Span(bucket.floor(one.span.start_ms), bucket.ceil(one.span.end_ms)) for one in mine)
         origins = [
-            OriginSpan(inside, one.source) for one in known for span in reach if (inside := one.span.intersect(span))
+            OriginSpan(inside, one.source)
+            for one in of_listing
+            for span in reach
+            if (inside := one.span.intersect(span))
         ]
         witnessing = Witnessing(self.session, self.allowed, origins)
         findings = Findings()
-        for part in witnessing.parts(self.result.row.listing):
+        for part in witnessing.parts(listing):
             longer = witnessing.fetch(part)
             if longer is not None:
                 findings.add(witnessing.compare(self._made(part.span), [(part, longer)]))
@@ -62,6 +70,10 @@ class WitnessVerifier:
             set_witness_attempted(tx, [one.id for one in chosen], self.session.now_ms)
         self.result.unverifiable += [(span, "the sources do not agree about it") for span in merge(findings.undecided)]
         return sum(_is_doubtful(one, findings) for one in chosen)
+
+    def _is_of_earlier_listing(self, entry: LedgerEntry) -> bool:
+        """Whether the entry holds candles of an earlier contract: the sources have another asset there now."""
+        return bool(earlier_listing(self.session.series.interval, self.result.row.listing, [entry.span]))
 
     def _made(self, span: Span) -> CandleBatch:
         """Return the candles of a bucket that the stored candles of `span`, whole buckets, make."""

@@ -143,3 +143,20 @@ def test_a_damaged_span_is_not_repaired_by_its_witness(bench: Bench) -> None:
     bench.execute(f"update public.{BTC.table_name} set close = low where time = '2024-03-20'")
     result = bench.verify(repair=True)
     assert result.repaired == 0 and "not as committed" in result.unverifiable[0][1]
+
+
+def test_an_earlier_contract_under_a_reused_ticker_is_not_held_against_the_asset_that_is_there_now(
+    bench: Bench,
+) -> None:
+    bench.backfill()
+    before = bench.rows()
+    bench.execute("update public.ohlcv_series set listing = '2024-03-20T10:15Z'")
+    bench.execute("update public.ohlcv_ledger set witnessed_at = null")
+    store, later = bench.replay.store, Span(MARCH.start_ms + 20 * MS_PER_DAY, MARCH.end_ms)
+    store.remove(BTC, Span(MARCH.start_ms, later.start_ms))
+    for series in (BTC, BTC.of(bench.hour)):
+        rows = [[row[0] - 20 * MS_PER_DAY, *row[1:]] for row in store.rows(series, later.start_ms, later.end_ms)]
+        store.add(series, rows)
+    result = bench.verify(repair=True)
+    assert (result.differing, result.repaired, result.unverifiable) == (0, 0, [])
+    assert bench.rows() == before

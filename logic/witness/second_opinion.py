@@ -23,6 +23,8 @@ from logic.witness.longer_candles import OriginSpan
 
 _log = logging.getLogger(__name__)
 
+_MOST_TOLD = 20  # findings that are logged one by one; the report counts all
+
 
 @dataclass(frozen=True, slots=True)
 class Voice:
@@ -64,6 +66,7 @@ class SecondOpinion:
     allowed: AllowedSources
     origins: Sequence[OriginSpan]
     most_candles: int | None = None  # so many are compared: differences all over are no matter of votes
+    _told: int = 0
     _file: tuple[Period, tuple[CandleBatch, str] | None] | None = None  # the last one read; stretches come in order
 
     def decide(self, buckets: Sequence[Span], longer: CandleBatch) -> Findings:
@@ -110,13 +113,20 @@ class SecondOpinion:
         series = self.session.series
         for one in judged.contradicted:
             findings.contradicted.append(Contradiction(one, voices[0]))
-            _log.warning("%s: two other sources contradict what is stored: %s", series, one)
+            self._tell(f"{series}: two other sources contradict what is stored: {one}")
         if judged.undecided:
             findings.undecided.append(bucket)
             first, count = format_ms(judged.undecided[0]), len(judged.undecided)
-            _log.warning("%s: the sources do not agree about %d candles from %s on", series, count, first)
+            self._tell(f"{series}: the sources do not agree about {count} candles from {first} on")
         if judged.is_confirmed:
             findings.witnessed.append((bucket, voices[0].source))
+
+    def _tell(self, finding: str) -> None:
+        self._told += 1
+        if self._told <= _MOST_TOLD:
+            _log.warning("%s", finding)
+        elif self._told == _MOST_TOLD + 1:
+            _log.warning("%s: more such findings are not logged one by one", self.session.series)
 
     def _voices(self, stretch: Span, own: Collection[Source]) -> Iterator[Voice]:
         """Yield the candles of `stretch` from each source that is none of `own`."""

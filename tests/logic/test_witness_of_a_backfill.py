@@ -127,3 +127,14 @@ def test_the_days_that_came_by_rest_wait_for_their_witness(bench: Bench) -> None
     result = bench.backfill(Span(MARCH.end_ms, NOW_MS))
     assert result.outcome == "ok"
     assert bench.totals().witnessed == 30 * 96  # April by its file; May by REST, cheaper than its daily files
+
+
+def test_a_file_that_is_wrong_all_over_does_not_fill_the_log(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    def change(rows: list[list[object]]) -> None:
+        for row in rows[:100]:
+            row[VOLUME] = "0.00000001"
+
+    alter_archive(bench.replay.store, BTC, month_of(MARCH.start_ms), bench.folder, change)
+    assert bench.backfill().contradicted == 100
+    told = [one for one in caplog.records if "second_opinion" in one.name and one.levelname == "WARNING"]
+    assert len(told) == 21 and "not logged one by one" in told[-1].getMessage()

@@ -18,3 +18,12 @@ class ExchangeAddresses:
     page_limit: int | None  # rows of a REST page; None: the most rows per weight
     workers: int
     state_dir: Path  # for bans and unfinished downloads
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAddresses:
+    """Addresses of one exchange's live streams, and the limits that the operator sets for them."""
+
+    urls: Mapping[str, str]  # by market: wss://host, without the route
+    max_per_connection: int  # streams
+    stall_ms: int  # so long a whole connection may say nothing before it counts as dead

@@ -10,7 +10,7 @@ at once with the same error), ArchiveUnavailable when a file or a listing cannot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from core.archives import ArchiveIndex, Period
@@ -20,6 +20,7 @@ from core.exchange_rules import SeriesRules
 from core.instrument import Market
 from core.ranges import Span
 from core.series import Series
+from core.streams import CandleUpdate, StreamEvent, StreamKey
 from core.symbol_info import SymbolInfo
 
 Reserve = Callable[[str, int, int, int], int]
@@ -94,3 +95,38 @@ class ExchangeSource(Protocol):
 
     def weight_per_minute(self) -> float:
         """Return the request weight per minute that this run may use, all address pools together."""
+
+
+class StreamSink(Protocol):
+    """Takes what live streams deliver, in the order in which it came.
+
+    Called in the thread of the event loop: every method returns at once, never waits and never raises.
+    """
+
+    def candle(self, update: CandleUpdate, received_ns: int) -> None:
+        """Take one frame of a stream of candles. `received_ns`: time.monotonic_ns() when it was read."""
+
+    def unusable(self, key: StreamKey | None, why: str, frame: bytes) -> None:
+        """Take a frame that cannot be read; `key` is its stream where that is known."""
+
+    def event(self, event: StreamEvent) -> None:
+        """Take what happened to streams and connections."""
+
+
+class LiveStreams(Protocol):
+    """The live streams of one exchange. All methods but `run` are called in the thread of the event loop."""
+
+    async def run(self) -> None:
+        """Keep every wanted stream alive until `stop` was called and all connections are closed.
+
+        Connections that break, fall silent or reach their age are replaced; nothing of that is raised.
+        """
+
+    def want(self, keys: Iterable[StreamKey]) -> None:
+        """Make `keys` the wanted streams from now on; those that were wanted before stay untouched."""
+
+    def reconnect(self, market: Market | None = None) -> None:
+        """Replace all connections, of one market or of all, as at their age: without a hole."""
+
+    def stop(self) -> None:
+        """Close all connections; `run` returns soon."""

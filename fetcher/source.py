@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from core.archives import ArchiveIndex, Period
+from core.archives import NO_ARCHIVES, ArchiveIndex, Period
 from core.candles import CandleBatch
 from core.errors import ExchangeUnavailable
 from core.exchange_rules import SeriesRules
@@ -30,8 +30,11 @@ Reserve = Callable[[str, int, int, int], int]
 class Archives(Protocol):
     """Published archive files. An exchange without archives lists no files."""
 
-    def list_published(self, series: Series, wanted: Span) -> ArchiveIndex:
-        """Return the files of the series that exist, as far as `wanted` needs them."""
+    def list_published(self, series: Series, wanted: Span, expected: ArchiveIndex = NO_ARCHIVES) -> ArchiveIndex:
+        """Return the files of the series that exist, as far as `wanted` needs them.
+
+        `expected` are those that should be there; it may save time, and changes nothing else.
+        """
 
     def fetch(self, series: Series, period: Period) -> tuple[CandleBatch, str]:
         """Return all candles of one file, validated, and its sha256 (hex), which equals the published one."""

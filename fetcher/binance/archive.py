@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import requests
 
-from core.archives import ArchiveIndex, Cadence, Period, month_of
+from core.archives import NO_ARCHIVES, ArchiveIndex, Cadence, Period, month_of
 from core.binance.archives import file_stem, folder, index_of_files, period_of_file
 from core.binance.publishing import has_daily_files, has_usable_monthly_files
 from core.candles import CandleBatch
@@ -27,6 +27,7 @@ from core.errors import ArchiveUnavailable, Interrupted
 from core.instrument import Market
 from core.ranges import Span
 from core.series import Series
+from fetcher.at_once import both
 from fetcher.binance.archive_csv import most_bytes, read_archive
 from fetcher.http import (
     BODY_TIMEOUT_S,
@@ -89,25 +90,24 @@ class ArchiveClient:
             if path.is_file() and time.time() - path.stat().st_mtime > _LEFTOVER_AGE_S:
                 path.unlink(missing_ok=True)
 
-    def list_published(self, series: Series, wanted: Span) -> ArchiveIndex:
+    def list_published(self, series: Series, wanted: Span, expected: ArchiveIndex = NO_ARCHIVES) -> ArchiveIndex:
         """Return the files of the series that exist, as far as `wanted` needs them.
 
-        Daily files are listed only from the first wanted month that has no monthly file. Raises
-        ArchiveUnavailable when the listing cannot be read.
+        Daily files are listed only from the first wanted month that has no monthly file. `expected` are the files that
+        should be there: they tell where that will be, so that both listings are read at the same time. Raises
+        ArchiveUnavailable when a listing cannot be read.
         """
-        months = (
-            self._list(series, month_of(wanted.start_ms), wanted.end_ms)
-            if has_usable_monthly_files(series.interval)
-            else []
+        has_both = has_usable_monthly_files(series.interval) and has_daily_files(series.interval)
+        guess_ms = _first_day(wanted, expected)
+        if not has_both or not expected.months or guess_ms >= wanted.end_ms:
+            months = self._list_months(series, wanted)
+            days = self._list_days(series, wanted, _first_day(wanted, index_of_files(months)))
+            return index_of_files(months + days)
+        months, days = both(
+            lambda: self._list_months(series, wanted), lambda: self._list_days(series, wanted, guess_ms)
         )
-        known = index_of_files(months)
-        first_day_ms = wanted.start_ms
-        while first_day_ms < wanted.end_ms and known.has(month_of(first_day_ms)):
-            first_day_ms = month_of(first_day_ms).span.end_ms
-        days: list[str] = []
-        if has_daily_files(series.interval) and first_day_ms < wanted.end_ms:
-            day = Period(Cadence.DAILY, Span(first_day_ms, first_day_ms + 1))
-            days = self._list(series, day, wanted.end_ms)
+        if (first_ms := _first_day(wanted, index_of_files(months))) < guess_ms:
+            days = self._list_days(series, wanted, first_ms)
         return index_of_files(months + days)
 
     def list_earlier_contracts(self, series: Series) -> list[str]:
@@ -200,6 +200,17 @@ class ArchiveClient:
 
         return self._with_retries(self._base_url, attempt)
 
+    def _list_months(self, series: Series, wanted: Span) -> list[str]:
+        if not has_usable_monthly_files(series.interval):
+            return []
+        return self._list(series, month_of(wanted.start_ms), wanted.end_ms)
+
+    def _list_days(self, series: Series, wanted: Span, first_ms: int) -> list[str]:
+        """Return the names of the daily files from `first_ms` to the end of `wanted`; none where it lies behind."""
+        if not has_daily_files(series.interval) or first_ms >= wanted.end_ms:
+            return []
+        return self._list(series, Period(Cadence.DAILY, Span(first_ms, first_ms + 1)), wanted.end_ms)
+
     def _list(self, series: Series, first: Period, until_ms: int) -> list[str]:
         prefix = folder(series, first.cadence)
         marker = f"{prefix}{file_stem(series, first)}"  # sorts just before the first file wanted
@@ -269,6 +280,14 @@ def _body(
 
 class HostSilent(ArchiveUnavailable):
     """All attempts failed, and in the last one the host could not be reached."""
+
+
+def _first_day(wanted: Span, known: ArchiveIndex) -> int:
+    """Return where the first wanted month begins (epoch ms) that no monthly file of `known` holds."""
+    first_ms = wanted.start_ms
+    while first_ms < wanted.end_ms and known.has(month_of(first_ms)):
+        first_ms = month_of(first_ms).span.end_ms
+    return first_ms
 
 
 def _reaches(names: list[str], until_ms: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.closing import closed_end
@@ -16,9 +16,10 @@ from core.sources import AllowedSources
 from core.symbol_info import SymbolInfo
 from core.times import MS_PER_DAY, format_ms
 from core.wanted import WantedSeries
+from fetcher.at_once import both
 from fetcher.source import ExchangeSource
 from logic.planning.archived_listing import find_archived_span
-from logic.planning.reused_ticker import earlier_contracts_notes, find_first_listing, find_relisting
+from logic.planning.reused_ticker import FirstListing, earlier_contracts_notes, find_first_listing, find_relisting
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ _LONG_CANDLES = 3
 _DORMANT_CHECK_MS = 7 * MS_PER_DAY
 # The last archive files of a symbol can be this late; eight days were seen (docs/binance.md, Archives).
 _ARCHIVES_FINAL_MS = 14 * MS_PER_DAY
+
+FindLast = Callable[[int | None], int | None]
+"""Returns the open time of the newest candle of a series; takes that of the first one, if known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +127,11 @@ class _Resolver:
     def listed(self, symbol: SymbolInfo) -> ListingPeriod:
         """Return the listing of a symbol that is in the exchange's list and has begun to trade."""
         known = self._known
+        find_last: FindLast = self._find_last
         trades = symbol.is_trading and not _is_delivered(symbol, self._now_ms())
         period = ListingPeriod(known.first_ms, None, symbol.status, notes=known.notes)
         if known.first_ms is None:
-            found = find_first_listing(self._series, symbol, self.exchange, self.allowed)
+            found, find_last = self._first_and_last(symbol, trades)
             if found is None:
                 raise SeriesError(
                     f"{self._series}: the exchange lists the symbol ({symbol.status}) but has no candle of it by REST; "
@@ -137,21 +142,37 @@ class _Resolver:
             again = find_relisting(self._series, symbol, known.end_ms, self.exchange)
             if again is not None:
                 return replace(period, first_ms=again.first_ms).with_notes(*again.notes)
-        return self._with_dormancy(period) if trades else self._with_end(period, symbol)
+        return self._with_dormancy(period, find_last) if trades else self._with_end(period, symbol, find_last)
 
-    def _with_end(self, period: ListingPeriod, symbol: SymbolInfo) -> ListingPeriod:
+    def _first_and_last(self, symbol: SymbolInfo, trades: bool) -> tuple[FirstListing | None, FindLast]:
+        """Return the first candle, and how the last one is found: asked for beside it where it is needed anyway."""
+
+        def find_first() -> FirstListing | None:
+            return find_first_listing(self._series, symbol, self.exchange, self.allowed)
+
+        begins_ms = self.wanted.start_ms if self.wanted.start_ms is not None else symbol.onboard_ms
+        ends_ms = self.wanted.end_ms if self.wanted.end_ms is not None else self._now_ms()
+        if trades and (begins_ms is None or not _is_long(self._series.interval, begins_ms, ends_ms)):
+            return find_first(), self._find_last
+        found, last_ms = both(find_first, lambda: self._find_last(None))
+        return found, lambda _listing_ms: last_ms
+
+    def _find_last(self, listing_ms: int | None) -> int | None:
+        return self.exchange.find_last_candle(self._series, listing_ms)
+
+    def _with_end(self, period: ListingPeriod, symbol: SymbolInfo, find_last: FindLast) -> ListingPeriod:
         """Return the listing of a symbol that no longer trades, with the end of its last candle."""
         known, now_ms = self._known, self._now_ms()
         if known.status == symbol.status and self._is_final(period, now_ms):
             return replace(period, end_ms=known.end_ms)
-        last_ms = self.exchange.find_last_candle(self._series, period.first_ms)
+        last_ms = find_last(period.first_ms)
         if last_ms is not None:
             return replace(period, end_ms=_end_of(self._series.interval, last_ms))
         if known.end_ms is not None:
             return replace(period, end_ms=known.end_ms)
         return replace(period, end_ms=symbol.delivery_ms if _is_delivered(symbol, now_ms) else None)
 
-    def _with_dormancy(self, period: ListingPeriod) -> ListingPeriod:
+    def _with_dormancy(self, period: ListingPeriod, find_last: FindLast) -> ListingPeriod:
         """Return the listing of a symbol whose status is trading, with an end if it is dormant."""
         interval, known, now_ms = self._series.interval, self._known, self._now_ms()
         asked_ms = known.dormant_checked_ms if known.status == period.status else None
@@ -168,7 +189,7 @@ class _Resolver:
         stored_until_ms = max(whole.start_ms, self._stored_until_ms()) if covered else whole.start_ms
         if not _is_long(interval, stored_until_ms, whole.end_ms):
             return period
-        last_ms = self.exchange.find_last_candle(self._series, period.first_ms)
+        last_ms = find_last(period.first_ms)
         if last_ms is None:
             return period
         end_ms = _end_of(interval, last_ms)

@@ -16,6 +16,7 @@ from core.series import Series
 from core.sources import AllowedSources
 from core.symbol_info import SymbolInfo
 from core.times import MS_PER_DAY, format_ms
+from fetcher.at_once import both
 from fetcher.source import ExchangeSource
 
 _log = logging.getLogger(__name__)
@@ -41,10 +42,11 @@ def find_first_listing(
     before that date: BTCUSDT on USD-M has candles from 17 days before it, without a break. Raises
     SeriesError and ExchangeUnavailable.
     """
-    first_ms = exchange.find_first_candle(series)
+    first_ms, notes = both(
+        lambda: exchange.find_first_candle(series), lambda: earlier_contracts_notes(series, exchange, allowed)
+    )
     if first_ms is None:
         return None
-    notes = earlier_contracts_notes(series, exchange, allowed)
     if symbol.onboard_ms is None or symbol.onboard_ms > exchange.now_ms(series.market):
         return FirstListing(first_ms, notes)
     onboard_ms = series.interval.floor(symbol.onboard_ms)  # a 1M candle opens before the date in its month

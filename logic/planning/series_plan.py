@@ -100,7 +100,7 @@ def _published(options: FetchOptions, uncovered: Sequence[Span], exchange: Excha
     if not options.allowed.rest:  # only files that come later show that one is left out
         reach = Span(reach.start_ms, max(reach.end_ms, now_ms))
     try:
-        return exchange.archives.list_published(options.series, reach), True
+        return exchange.archives.list_published(options.series, reach, guess), True
     except ArchiveUnavailable as error:
         _log.warning("%s: the archive listing cannot be read, file names are guessed: %s", options.series, error)
         return guess, False

@@ -21,7 +21,8 @@ STEPS = (
     ("documents",),  # what all the others found, as JSON
 )
 """logic from the bottom up: folders and the modules beside them. One imports from itself and from lower steps."""
-FETCHER_FOR_LOGIC = {"fetcher.source", "fetcher.exchanges", "fetcher.addresses"}
+FETCHER_FOR_LOGIC = {"fetcher.source", "fetcher.exchanges", "fetcher.addresses", "fetcher.at_once"}
+"""The seam, how it is opened, and how two of its methods are called at the same time."""
 LISTS_OF_EXCHANGES = {"core/exchanges.py", "fetcher/exchanges.py"}
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +26,7 @@ from demo.generated_market import generate_series
 from demo.server import ReplayExchange
 from fetcher.addresses import ExchangeAddresses
 from fetcher.binance.exchange import BinanceExchange
+from fetcher.binance.rest import BinanceRest
 from logic.planning.listing import StoredCoverage, resolve_listing
 from logic.planning.series_plan import FetchPolicy, SeriesPlan, plan_series
 
@@ -153,6 +156,31 @@ class TestTheListing:
         known = ListingPeriod(LISTED_MS, None, "TRADING")
         assert world.learn(series, known, to(NOW_MS - MS_PER_DAY)).first_ms == LISTED_MS
         assert world.asked() == (0, 0)
+
+    @EACH
+    def test_and_the_last_candle_are_asked_for_at_once_with_no_more_requests(
+        self, world: World, series: Series, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.add(series, LISTED_MS, NOW_MS)
+        period = ListingPeriod(LISTED_MS, None, "TRADING")
+        assert world.learn(series) == period
+        one_after_the_other = world.asked()
+        meeting, really_find = threading.Barrier(2, timeout=10), BinanceRest._ask_all
+
+        def find(*words: Any) -> Any:
+            meeting.wait()  # broken when one is asked for after the other
+            return really_find(*words)
+
+        monkeypatch.setattr(BinanceRest, "_ask_all", find)
+        assert world.learn(series, times=("2024-03-01", None)) == period
+        if series is SPOT:
+            assert world.asked() == one_after_the_other
+
+    @EACH
+    def test_of_a_short_range_the_last_candle_is_not_asked_for(self, world: World, series: Series) -> None:
+        world.add(series, LISTED_MS, NOW_MS)
+        world.learn(series, times=("2024-06-18", None))
+        assert not any("startTime" not in one.params for one in world.replay.requests if "/klines" in one.path)
 
     def test_there_is_none_before_trading_begins(self, world: World) -> None:
         world.add(SPOT, NOW_MS + MS_PER_DAY, NOW_MS + 2 * MS_PER_DAY)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import responses
@@ -17,6 +19,7 @@ from demo.archive_calendar import published_periods
 from demo.candle_store import CandleStore
 from demo.faults import AlterBody, Answer, CutBody
 from demo.server import ReplayExchange
+from fetcher.binance import archive
 from fetcher.binance.archive import ArchiveClient
 
 Run = Callable[..., ReplayExchange]
@@ -148,6 +151,53 @@ class TestWhatIsListed:
         other = parse_series("BTCUSDTX/1h")
         one.store.add(other, generated(other, "2023-01-01", 24 * 60)[1])
         assert one.listed("2023-01-01", "2024-05-01").months == one.there(Cadence.MONTHLY, "2023-01-01")
+
+
+class TestWhatShouldBeThere:
+    """It tells from where on days are needed, so that both listings can be read at the same time."""
+
+    WANTED = Span(parse_time("2024-02-20"), parse_time("2024-06-01"))
+
+    def listed(self, one: Bucket, *months: str) -> ArchiveIndex:
+        expected = ArchiveIndex(frozenset(map(parse_time, months)), frozenset())
+        return one.client.list_published(one.series, self.WANTED, expected)
+
+    def test_both_listings_are_read_at_the_same_time(self, bucket: MakeBucket, monkeypatch: pytest.MonkeyPatch) -> None:
+        one = bucket()
+        meeting, really_send = threading.Barrier(2, timeout=10), archive.send
+
+        def send(*words: Any) -> Any:
+            meeting.wait()  # broken when one is sent after the other
+            return really_send(*words)
+
+        monkeypatch.setattr(archive, "send", send)
+        index = self.listed(one, "2024-02-01", "2024-03-01", "2024-04-01")
+        assert index.months == one.there(Cadence.MONTHLY, "2024-02-20")
+        assert index.days == one.there(Cadence.DAILY, "2024-05-01")
+        assert sorted(one.asked()) == ["BTCUSDT-1h-2024-02", "BTCUSDT-1h-2024-05-01"]
+
+    def test_a_month_that_is_there_earlier_costs_no_request(self, bucket: MakeBucket) -> None:
+        one = bucket()
+        index = self.listed(one, "2024-02-01", "2024-03-01")
+        assert index.days >= one.there(Cadence.DAILY, "2024-05-01")
+        assert sorted(one.asked()) == ["BTCUSDT-1h-2024-02", "BTCUSDT-1h-2024-04-01"]
+
+    def test_a_month_that_is_late_has_its_days_listed_after_all(self, bucket: MakeBucket) -> None:
+        one = bucket()
+        index = self.listed(one, "2024-02-01", "2024-03-01", "2024-04-01", "2024-05-01")
+        assert index.days == one.there(Cadence.DAILY, "2024-05-01")
+        assert sorted(one.asked()) == ["BTCUSDT-1h-2024-02", "BTCUSDT-1h-2024-05-01"]
+
+    def test_a_month_that_is_missing_among_others_has_its_days_listed_after_all(self, bucket: MakeBucket) -> None:
+        one = bucket()
+        one.exchange.faults.add("/bucket", AlterBody(lambda body: body.replace(b"1h-2024-03.zip", b"1h-none.zip")))
+        index = self.listed(one, "2024-02-01", "2024-03-01", "2024-04-01")
+        assert index.days >= one.there(Cadence.DAILY, "2024-03-01")
+
+    def test_of_1s_nothing_is_asked_twice(self, bucket: MakeBucket) -> None:
+        one = bucket("BTCUSDT/1s")
+        self.listed(one, "2024-02-01", "2024-03-01")
+        assert one.asked() == ["BTCUSDT-1s-2024-02-20"]
 
 
 class TestTrouble:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from commands.command import Command
-from commands.connections import asking, backfill_options, writing
+from commands.connections import writing
 from commands.context import CommandContext
 from commands.dry_run import run_dry
+from commands.exchange_access import asking, backfill_options
 from commands.options import OutputOptions, add_output_options, add_range_options, read_output
 from commands.progress import progress_bar
 from commands.screen import Column, Report, Row, Tone, count_text, print_json, print_report, time_text

@@ -9,8 +9,9 @@ from pathlib import Path
 from commands.backfill import print_summary
 from commands.check_report import check_report
 from commands.command import Command
-from commands.connections import asking, backfill_options, database_address, reading, writing
+from commands.connections import database_address, reading, writing
 from commands.context import CommandContext
+from commands.exchange_access import asking, backfill_options
 from commands.options import (
     OutputOptions,
     add_output_options,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from commands.connections import make_exchange, reading
+from commands.connections import reading
 from commands.context import CommandContext
+from commands.exchange_access import make_exchange
 from commands.options import OutputOptions
 from commands.screen import Column, Report, Row, Tone, count_text, print_json, print_report
 from commands.wanted import WantedRequest, resolve_wanted

@@ -8,8 +8,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from commands.command import Command
-from commands.connections import asking, database_address, writing
+from commands.connections import database_address, writing
 from commands.context import CommandContext
+from commands.exchange_access import asking
 from commands.options import (
     OutputOptions,
     add_output_options,

@@ -14,7 +14,8 @@ from core.errors import ConfigurationError
 from core.ranges import TimeRange
 from core.wanted import Wanted, WantedSeries
 from core.wanted_rows import WantedList
-from logic.opening import Database, ExchangeSource
+from logic.exchange_opening import ExchangeSource
+from logic.opening import Database
 from logic.planning.odd_symbols import report_odd_symbols
 from logic.planning.wanted_series import listed_series, resolve_patterns
 

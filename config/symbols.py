@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from core.errors import ConfigurationError
 from core.instrument import ExchangeName, parse_market
 from core.series import make_series, parse_interval, split_notation, suggest
@@ -26,19 +24,6 @@ _DEFAULT_KEYS = ("market", "interval", "start", "end")
 _ENTRY_KEYS = ("symbol", "interval", "intervals", "market", "start", "end", "active")
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML loader that refuses a key that is written twice; PyYAML would silently use the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        doubled = {key for key in keys if isinstance(key, str) and keys.count(key) > 1}
-        if doubled:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {doubled.pop()!r} is written twice", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
-
-
 def load_symbols_file(
     path: Path, default_interval: str, start_ms: int | None, end_ms: int | None, interval: str | None = None
 ) -> Wanted:
@@ -48,14 +33,9 @@ def load_symbols_file(
     `defaults` give a value; `interval` (from the command line) overrides the file's `defaults`.
     Raises ConfigurationError.
     """
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
-    # PyYAML does not wrap errors of converting a date or number (2023-02-30), or of a tag on the wrong node.
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError, LookupError) as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {error}") from error
-    return parse_symbols(document, path.name, default_interval, start_ms, end_ms, interval)
+    from config.yaml_file import read_yaml  # late: `--symbols` and `status` do without
+
+    return parse_symbols(read_yaml(path), path.name, default_interval, start_ms, end_ms, interval)
 
 
 def parse_symbols(

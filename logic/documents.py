@@ -8,22 +8,26 @@ Times are ISO 8601 with Z; the end of a span is exclusive; null means not known 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from core.compare import Difference, Kind
-from core.gaps import Gap
+from core.compare import Kind
 from core.plan import NOTHING, Estimate
 from core.ranges import Span
 from core.series import Series
 from core.times import iso_ms
-from db.aggregates import AggregateDifference
-from logic.backfill.results import RunSummary, SeriesResult
-from logic.gaps.series_check import SeriesCheck
-from logic.planning.dry_run import PlannedSeries
-from logic.stored import StoredSeries
-from logic.verify.aggregate_check import AggregateResult
-from logic.verify.undo import UndoneSeries
-from logic.verify.verification import SeriesVerification
-from logic.verify.verify_run import VerifySummary
+
+if TYPE_CHECKING:  # `status` says what is stored without loading what a run needs
+    from core.compare import Difference
+    from core.gaps import Gap
+    from db.aggregates import AggregateDifference
+    from logic.backfill.results import RunSummary, SeriesResult
+    from logic.gaps.series_check import SeriesCheck
+    from logic.planning.dry_run import PlannedSeries
+    from logic.stored import StoredSeries
+    from logic.verify.aggregate_check import AggregateResult
+    from logic.verify.undo import UndoneSeries
+    from logic.verify.verification import SeriesVerification
+    from logic.verify.verify_run import VerifySummary
 
 Document = dict[str, object]
 

@@ -1,4 +1,4 @@
-"""Opens what a run uses: the user's database or the embedded one, and the exchange."""
+"""Opens the database: the user's own or the embedded one."""
 
 from __future__ import annotations
 
@@ -14,27 +14,19 @@ from db.connection import Database
 from db.embedded import EmbeddedServer
 from db.migrate import is_migrated, migrate
 from db.rights import require_rights
-from db.shared_weight import SharedWeight
 from db.timescale import use_timescale
-from fetcher.addresses import ExchangeAddresses
-from fetcher.exchanges import open_exchange
-from fetcher.source import ExchangeSource
 
 # Includes the types that callers need for annotations.
 __all__ = [
     "CancelOnStop",
     "Database",
     "DatabaseAddress",
-    "ExchangeAddresses",
-    "ExchangeSource",
     "database_exists",
     "enable_timescale",
     "fresh_embedded_database",
     "open_database",
-    "open_exchange",
     "open_for_reading",
     "open_for_writing",
-    "shared_budget",
     "start_embedded",
     "stop_embedded",
 ]
@@ -104,17 +96,6 @@ def open_for_reading(address: DatabaseAddress, cancel_on_stop: CancelOnStop) -> 
 def enable_timescale(database: Database, use: TimescaleUse) -> TimescaleEdition | None:
     """Return which edition of TimescaleDB new tables use; None: they are plain tables. Raises DatabaseUnavailable."""
     return use_timescale(database, use)
-
-
-@contextmanager
-def shared_budget(address: DatabaseAddress, cancel_on_stop: CancelOnStop, exchange: ExchangeSource) -> Iterator[None]:
-    """Share one budget of request weight with all other runs on the database, through a separate connection.
-
-    Raises DatabaseUnavailable.
-    """
-    with open_database(address, cancel_on_stop) as database:
-        exchange.share_budget(SharedWeight(database).reserve)
-        yield
 
 
 def start_embedded(folder: Path, programs: Path | None) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from core.subset import parse_part
 from core.times import parse_time
 from core.wanted import Wanted, WantedSeries
 
+PROJECT = Path(__file__).parents[2]
 DAY = ("--start", "2025-01-08", "--end", "2025-01-09")
 RANGE = TimeRange(parse_time("2025-01-08"), parse_time("2025-01-09"))
 
@@ -119,3 +122,10 @@ def test_a_misspelt_word_gets_a_suggestion(argv: tuple[str, ...], told: str) -> 
 def test_wrong_usage_says_where_the_options_stand(argv: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match=r"see ohlcv_data_fetcher.py \w+ --help"):
         parse_command_line(argv)
+
+
+def test_status_starts_without_what_only_a_run_needs() -> None:
+    """A new process, because here all of it is loaded."""
+    asked = "import sys, commands.status; print(*sorted({'requests', 'yaml', 'logic.backfill.run'} & {*sys.modules}))"
+    found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert found.stdout == "\n"

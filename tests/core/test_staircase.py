@@ -11,7 +11,7 @@ from core.instrument import ExchangeName
 
 STEPS = (
     # Helpers that know nothing of the rest of logic, nor of each other.
-    ("clocks", "failures", "opening", "series_locks", "series_session", "state_files", "stored"),
+    ("clocks", "exchange_opening", "failures", "opening", "series_locks", "series_session", "state_files", "stored"),
     ("fetching",),
     ("planning",),
     ("witness",),

@@ -38,6 +38,16 @@ class DatabaseTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """What concerns live streams."""
+
+    urls: Mapping[str, str]  # by market
+    max_per_connection: int
+    stall_ms: int
+    audit_ms: int  # 0: only at the end
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings, parsed and validated. `database` is None to use the embedded server."""
 
@@ -52,6 +62,7 @@ class Settings:
     chunk_days: int
     fetch_workers: int
     witness: bool
+    streams: StreamSettings
     start_ms: int | None
     end_ms: int | None
     symbols_file: Path
@@ -71,16 +82,23 @@ def _password(value: str) -> str:
     return value  # spaces may be part of it
 
 
-def _url(value: str) -> str:
-    expected = "an http:// or https:// address"
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError as error:  # an invalid port or IPv6 address
-        raise ValueError(expected) from error
-    if not usable or any(character.isspace() for character in value):
-        raise ValueError(expected)
-    return value.rstrip("/")
+def _address(*schemes: str) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        expected = f"an {schemes[0]}:// or {schemes[1]}:// address"
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in schemes and parts.hostname and parts.port != 0
+        except ValueError as error:  # an invalid port or IPv6 address
+            raise ValueError(expected) from error
+        if not usable or any(character.isspace() for character in value):
+            raise ValueError(expected)
+        return value.rstrip("/")
+
+    return read
+
+
+_url = _address("http", "https")
+_stream_url = _address("ws", "wss")
 
 
 def _path(value: str) -> Path:
@@ -160,6 +178,32 @@ SETTINGS = (
     Setting("CHUNK_DAYS", "1", "Days that one REST chunk holds, rounded up to whole pages, 1-31", _whole(1, 31)),
     Setting("FETCH_WORKERS", "8", "Downloads at the same time, 1-32", _whole(1, 32)),
     Setting("WITNESS", "on", "Hold candles against longer ones of another source, on or off", _one_of("on", "off")),
+    Setting(
+        "BINANCE_STREAM_URL",
+        "wss://data-stream.binance.vision",
+        "Spot streams; wss://stream.binance.com:9443 works too",
+        _stream_url,
+    ),
+    Setting(
+        "BINANCE_UM_STREAM_URL",
+        "wss://fstream.binance.com",
+        "USD-M futures streams; /market or /public is added",
+        _stream_url,
+    ),
+    Setting("BINANCE_CM_STREAM_URL", "wss://dstream.binance.com", "COIN-M futures streams", _stream_url),
+    Setting("STREAM_MAX_PER_CONNECTION", "200", "Streams of one connection, 1-1024", _whole(1, 1024)),
+    Setting(
+        "STREAM_STALL_SECONDS",
+        "30",
+        "So long a connection may deliver nothing before it is replaced, 5-600",
+        _whole(5, 600),
+    ),
+    Setting(
+        "STREAM_AUDIT_MINUTES",
+        "60",
+        "How often streamed candles are held against REST, up to 1440; 0: only at the end",
+        _whole(0, 1440),
+    ),
     Setting("START_DATE", "", "Start of series that do not say theirs; empty: their listing", _time),
     Setting("END_DATE", "", "End (exclusive); empty: the last closed candle", _time),
     Setting("SYMBOLS_FILE", "symbols.yml", "What to fetch", _path),
@@ -214,6 +258,7 @@ def load_settings(environment: Mapping[str, str], env_file: Path | None = PROJEC
         chunk_days=values["CHUNK_DAYS"],
         fetch_workers=values["FETCH_WORKERS"],
         witness=values["WITNESS"] == "on",
+        streams=_stream_settings(values),
         start_ms=start_ms,
         end_ms=end_ms,
         symbols_file=values["SYMBOLS_FILE"],
@@ -240,6 +285,19 @@ def _read(setting: Setting, text: str) -> Any:
         return setting.read(text if setting.read is _password else text.strip())
     except ValueError as error:
         raise ConfigurationError(f"setting {setting.name}={text!r}: expected {error}") from error
+
+
+def _stream_settings(values: Mapping[str, Any]) -> StreamSettings:
+    return StreamSettings(
+        urls={
+            "spot": values["BINANCE_STREAM_URL"],
+            "um": values["BINANCE_UM_STREAM_URL"],
+            "cm": values["BINANCE_CM_STREAM_URL"],
+        },
+        max_per_connection=values["STREAM_MAX_PER_CONNECTION"],
+        stall_ms=values["STREAM_STALL_SECONDS"] * 1000,
+        audit_ms=values["STREAM_AUDIT_MINUTES"] * 60_000,
+    )
 
 
 def _database(values: Mapping[str, Any]) -> DatabaseTarget | None:

@@ -1,6 +1,6 @@
 """Live streams: what can be wanted, what a stream delivers, and what happens to it. Pure values.
 
-Times are epoch ms; `E` and the like are the exchange's own field names (docs/binance.md, Streams).
+Times are epoch ms.
 """
 
 from __future__ import annotations

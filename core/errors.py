@@ -89,6 +89,10 @@ class UnusableAnswer(SeriesError):
     """The exchange's answer is invalid (not JSON, wrong fields, unsorted, impossible values)."""
 
 
+class UnusableFrame(FetcherError):
+    """One frame of a live stream cannot be read, or is not what its stream delivers. Leave it out and say so."""
+
+
 class ArchiveUnavailable(FetcherError):
     """This archive file does not exist or is invalid. Use the next finer source: daily files, then REST."""
 

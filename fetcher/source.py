@@ -128,6 +128,9 @@ class LiveStreams(Protocol):
     def want(self, keys: Iterable[StreamKey]) -> None:
         """Make `keys` the wanted streams from now on; those that were wanted before stay untouched."""
 
+    def want_updates(self, keys: Iterable[StreamKey]) -> None:
+        """Deliver candles that have not closed too, of `keys` and of no others. At first of none."""
+
     def reconnect(self, market: Market | None = None) -> None:
         """Replace all connections, of one market or of all, as at their age: without a hole."""
 

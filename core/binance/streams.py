@@ -1,0 +1,70 @@
+"""Binance's live streams: names, routes, cadences and limits (docs/binance.md, Streams)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import assert_never
+
+from core.instrument import ExchangeName, Instrument, Market
+from core.intervals import INTERVALS
+from core.streams import StreamKey, StreamKind
+from core.times import MS_PER_SECOND
+
+CANDLE_EVENT = "kline"
+SHUTDOWN_EVENT = "serverShutdown"
+
+# The exchange closes a connection with 1008 above 5 (spot) or 10 (futures) messages a second. On spot pongs count.
+_MESSAGES_PER_SECOND = {Market.SPOT: 2, Market.UM: 5, Market.CM: 5}
+_MOST_STREAMS = 1024
+_NAMES_PER_MESSAGE = 100
+# A quiet symbol sends no frame before its candle closes, and that one up to a few seconds late.
+_LATE_MS = 10 * MS_PER_SECOND
+# 1s candles are sent every second and exist on spot only; on futures any candle is sent every 250 ms.
+_BUSY = {Market.SPOT: ("BTCUSDT", "1s"), Market.UM: ("BTCUSDT", "1m"), Market.CM: ("BTCUSD_PERP", "1m")}
+
+
+def route_of(key: StreamKey) -> str:
+    """Return the route of a stream: on USD-M an address without it connects and delivers no candles."""
+    match key.kind:
+        case StreamKind.KLINE:
+            return "/market" if key.market is Market.UM else ""
+        case _:
+            assert_never(key.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class BinanceStreamRules:
+    """The streams of one market and route (core.stream_rules.StreamRules)."""
+
+    market: Market
+    route: str
+
+    path = "/stream"  # the combined form: each frame carries the name of its stream
+    most_streams = _MOST_STREAMS
+    names_per_message = _NAMES_PER_MESSAGE
+
+    @property
+    def messages_per_second(self) -> int:
+        """Fewer than the exchange allows."""
+        return _MESSAGES_PER_SECOND[self.market]
+
+    @property
+    def busy(self) -> StreamKey:
+        """Candles of the busiest symbol."""
+        symbol, interval = _BUSY[self.market]
+        return StreamKey(StreamKind.KLINE, Instrument(ExchangeName.BINANCE, self.market, symbol), INTERVALS[interval])
+
+    def name(self, key: StreamKey) -> str:
+        """Return the name; only the symbol is in lower case: 1m is a minute, 1M a month."""
+        return f"{key.instrument.symbol.lower()}@kline_{key.series.interval.code}"
+
+    def patience_ms(self, key: StreamKey) -> int:
+        """Return the interval and ten seconds."""
+        return key.series.interval.typical_ms + _LATE_MS
+
+    def request(self, wanted: bool, names: Iterable[str], number: int) -> str:
+        """Return the text that subscribes to `names`, or ends their subscriptions."""
+        method = "SUBSCRIBE" if wanted else "UNSUBSCRIBE"
+        params = ",".join(f'"{name}"' for name in names)
+        return f'{{"method":"{method}","params":[{params}],"id":{number}}}'

@@ -1,0 +1,98 @@
+"""The frames of one connection: which stream each belongs to, and where it goes. Short, for it runs for every frame."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from core.errors import UnusableFrame
+from core.stream_clock import StreamClock
+from core.stream_connection import Connection, Subscription
+from core.stream_events import Answered, FirstData, SessionEvent, ShutdownNotice
+from fetcher.source import StreamSink
+from fetcher.stream_format import Answer, OfStream, Shutdown, StreamFormat
+
+
+@dataclass(slots=True)
+class FrameCounts:
+    """How many frames came, all connections together."""
+
+    all: int = 0
+    not_read: int = 0  # of candles that have not closed, where nobody wants them
+    unknown: int = 0  # of streams that are not wanted any more
+
+
+@dataclass(frozen=True, slots=True)
+class FeedTargets:
+    """Where the frames of a route go."""
+
+    format: StreamFormat
+    clock: StreamClock
+    sink: StreamSink
+    tell: Callable[[SessionEvent], None]  # the session
+    counts: FrameCounts
+    updates: set[bytes]  # names of the streams whose candles are wanted before they close
+
+
+class StreamFeed:
+    """Takes the frames of one connection."""
+
+    def __init__(self, connection: Connection, targets: FeedTargets) -> None:
+        self._connection = connection
+        self._to = targets
+        self._head = targets.format.head
+        self._open_mark = targets.format.open_mark
+
+    def take(self, frame: bytes) -> None:
+        """Hand a frame to the sink, or to the session when it changes something there."""
+        received_ns = time.monotonic_ns()
+        to = self._to
+        to.counts.all += 1
+        head = self._head
+        if frame.startswith(head):
+            name = frame[len(head) : frame.find(b'"', len(head))]
+            stream = self._connection.by_name.get(name)
+            if stream is not None:
+                self._data(stream, name, frame, received_ns)
+                return
+        self._other(frame, received_ns)
+
+    def _data(self, stream: Subscription, name: bytes, frame: bytes, received_ns: int) -> None:
+        to = self._to
+        if stream.is_live:
+            now_ms = to.clock.at(received_ns)
+            self._connection.beat(now_ms)
+            stream.last_ms = now_ms
+        else:
+            to.tell(FirstData(self._connection.name, stream.key))
+        if not stream.is_delivered:
+            return
+        if self._open_mark in frame and name not in to.updates:
+            to.counts.not_read += 1
+            return
+        try:
+            update = to.format.read_candle(stream.key, frame)
+        except UnusableFrame as error:
+            to.sink.unusable(stream.key, str(error), frame)
+            return
+        to.sink.candle(update, received_ns)
+
+    def _other(self, frame: bytes, received_ns: int) -> None:
+        to, name = self._to, self._connection.name
+        try:
+            read = to.format.read_other(frame)
+        except UnusableFrame as error:
+            to.sink.unusable(None, str(error), frame)
+            return
+        match read:
+            case OfStream():
+                stream = self._connection.by_name.get(read.name)
+                if stream is None:
+                    to.counts.unknown += 1
+                else:
+                    self._data(stream, read.name, frame, received_ns)
+            case Answer():
+                to.tell(Answered(name, read.number, read.error))
+            case Shutdown():
+                to.tell(ShutdownNotice(name))

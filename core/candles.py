@@ -19,7 +19,8 @@ from core.ranges import Span, merge, span_or_none, subtract
 
 _BLOCK_ROWS = 8192
 _BEHIND_THE_END = 2**31 - 1
-_ZERO = pa.scalar(0, pa.int32())
+# Types are given: to infer one, Arrow looks for an optional module on the disk each time.
+_ZERO, _COMMA = pa.scalar(0, pa.int32()), pa.scalar(",", pa.string())
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,7 @@ def _value_lines(block: pa.RecordBatch, end: str = "") -> pa.Array:
     ]
     # Replacing an empty slice past the end of the text appends to it, which is much faster than joining.
     columns[-1] = pc.binary_replace_slice(columns[-1], _BEHIND_THE_END, _BEHIND_THE_END, end)
-    return pc.binary_join_element_wise(*columns, ",")
+    return pc.binary_join_element_wise(*columns, _COMMA)
 
 
 def stacked_decimals(block: pa.RecordBatch) -> pa.Array:

@@ -22,33 +22,33 @@ from db.embedded import EmbeddedServer
 _END_OF_SESSIONS_S = 30  # a busy machine takes a while to end them
 _USERS_SCHEMAS = "nspname !~ '^pg_' and nspname <> 'information_schema'"
 # What vacuum, analyze and truncate change without changing what a table is.
-_NOT_SCHEMA = (
-    "'{relfilenode,relpages,reltuples,relallvisible,relallfrozen,relfrozenxid,relminmxid,datfrozenxid,datminmxid}'"
+_NOT_SCHEMA = "'{relfilenode,relpages,reltuples,relallvisible,relallfrozen,relfrozenxid,relminmxid}'"
+_FIRST_OF_USERS = 16_384  # PostgreSQL's FirstNormalObjectId: what is below came with the server
+# By the column that an index of the catalog begins with: read whole, they cost more than all that is ours.
+_OF_USERS = {
+    "pg_attribute": "attrelid", "pg_attrdef": "adrelid", "pg_index": "indexrelid", "pg_trigger": "oid",
+    "pg_rewrite": "oid", "pg_policy": "oid", "pg_description": "objoid", "pg_constraint": "oid", "pg_proc": "oid",
+    "pg_type": "oid",
+}  # fmt: skip
+_ROWS_OF_USERS = " ".join(
+    f"union all select concat_ws(' ', '{catalog}', {column}, xmin) from {catalog} where {column} >= {_FIRST_OF_USERS}"
+    for catalog, column in _OF_USERS.items()
 )
-# All that a person could have altered, as text. Oids are those of the template.
+# All that a person could have altered. Who alters a row of the catalog leaves it with another xmin; of pg_class,
+# whose rows others alter too, what is in them.
 _SCHEMA = f"""
-with spaces as (select oid from pg_namespace where {_USERS_SCHEMAS}),
-relations as (select * from pg_class where relnamespace in (select oid from spaces)),
-described as (
-    select to_jsonb(t) - {_NOT_SCHEMA}::text[] as what from relations t
-    union all select to_jsonb(t) from pg_namespace t where {_USERS_SCHEMAS}
-    union all select to_jsonb(t) - 'attmissingval' from pg_attribute t where attrelid in (select oid from relations)
-    union all select to_jsonb(t) from pg_attrdef t where adrelid in (select oid from relations)
-    union all select to_jsonb(t) from pg_index t where indrelid in (select oid from relations)
-    union all select to_jsonb(t) from pg_trigger t where tgrelid in (select oid from relations)
-    union all select to_jsonb(t) from pg_rewrite t where ev_class in (select oid from relations)
-    union all select to_jsonb(t) from pg_policy t where polrelid in (select oid from relations)
-    union all select to_jsonb(t) from pg_description t where objoid in (select oid from relations)
-    union all select to_jsonb(t) from pg_constraint t where connamespace in (select oid from spaces)
-    union all select to_jsonb(t) from pg_proc t where pronamespace in (select oid from spaces)
-    union all select to_jsonb(t) from pg_type t where typnamespace in (select oid from spaces)
-    union all select to_jsonb(t) from pg_extension t
-    union all select to_jsonb(t) from pg_event_trigger t
-    union all select to_jsonb(t) from pg_default_acl t
-    union all select to_jsonb(t) from pg_db_role_setting t
-    union all select to_jsonb(t) - {_NOT_SCHEMA}::text[] from pg_database t where datname = current_database()
+with described as (
+    select (to_jsonb(t) - {_NOT_SCHEMA}::text[])::text as what from pg_class t
+    where relnamespace in (select oid from pg_namespace where {_USERS_SCHEMAS})
+    union all select concat_ws(' ', oid, xmin, nspname) from pg_namespace where {_USERS_SCHEMAS}
+    union all select concat_ws(' ', oid, xmin, datname) from pg_database where datname = current_database()
+    {_ROWS_OF_USERS}
+    union all select concat_ws(' ', oid, xmin, t::text) from pg_extension t
+    union all select t::text from pg_event_trigger t
+    union all select t::text from pg_default_acl t
+    union all select t::text from pg_db_role_setting t
 )
-select md5(string_agg(what::text, ' ' order by what::text)) from described
+select md5(string_agg(what, ' ' order by what)) from described
 """
 _OTHER_SESSIONS = """
 from pg_stat_activity

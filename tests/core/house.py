@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,6 +14,21 @@ def sources_of(*folders: str) -> list[str]:
     """Return the Python files of folders, as paths from the project's root."""
     found = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     return sorted(path.relative_to(ROOT).as_posix() for path in found)
+
+
+def text_of(place: str) -> str:
+    """Return the text of the file at `place`, a path from the project's root."""
+    return (ROOT / place).read_text(encoding="utf-8")
+
+
+def offenders(places: Iterable[str], wrong_in: Callable[[str], list[str]]) -> dict[str, list[str]]:
+    """Return what `wrong_in` finds at each place, without the places where it finds nothing.
+
+    One test looks at all files and names all that are wrong: a test a file costs more than the look.
+    """
+    looked_at = sorted(places)
+    assert looked_at, "no file to look at: the folder's name has changed"
+    return {place: wrong for place in looked_at if (wrong := wrong_in(place))}
 
 
 @functools.cache

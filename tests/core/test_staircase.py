@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 import pytest
-from house import ROOT, imported_names, parsed, sources_of
+from house import ROOT, imported_names, offenders, parsed, sources_of, text_of
 
 from core.instrument import ExchangeName
 
@@ -68,12 +68,11 @@ def database_details(tree: ast.AST) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize("place", sources_of("logic"))
-def test_logic_imports_downwards_only(place: str) -> None:
-    if place == "logic/__init__.py":
-        return
-    part = part_of(place.removesuffix(".py").replace("/", "."))
-    assert upward_imports(part, (ROOT / place).read_text(encoding="utf-8")) == []
+def test_logic_imports_downwards_only() -> None:
+    def upwards(place: str) -> list[str]:
+        return upward_imports(part_of(place.removesuffix(".py").replace("/", ".")), text_of(place))
+
+    assert offenders(set(sources_of("logic")) - {"logic/__init__.py"}, upwards) == {}
 
 
 def test_every_part_of_logic_has_its_step() -> None:
@@ -86,7 +85,7 @@ def test_modules_of_one_folder_import_each_other_without_a_cycle() -> None:
     imports = {}
     for place in sources_of("logic"):
         module = place.removesuffix(".py").replace("/", ".")
-        names = imported_names(parsed((ROOT / place).read_text(encoding="utf-8")))
+        names = imported_names(parsed(text_of(place)))
         imports[module] = {name for name in names if name.startswith("logic.")}
     assert len(imports) > 20
     assert cycle_in(imports) == []
@@ -101,19 +100,17 @@ def cycle_in(imports: dict[str, set[str]]) -> list[str]:
     return sorted(left)
 
 
-@pytest.mark.parametrize("place", sources_of("core", "fetcher", "db", "logic", "config", "commands"))
-def test_an_exchange_s_own_facts_are_imported_by_the_lists_of_exchanges_alone(place: str) -> None:
-    assert exchange_specifics(place, (ROOT / place).read_text(encoding="utf-8")) == []
+def test_an_exchange_s_own_facts_are_imported_by_the_lists_of_exchanges_alone() -> None:
+    places = sources_of("core", "fetcher", "db", "logic", "config", "commands")
+    assert offenders(places, lambda place: exchange_specifics(place, text_of(place))) == {}
 
 
-@pytest.mark.parametrize("place", sources_of("logic"))
-def test_logic_knows_no_exchange_no_driver_and_of_the_fetcher_the_seam_alone(place: str) -> None:
-    assert wrong_in_logic((ROOT / place).read_text(encoding="utf-8")) == []
+def test_logic_knows_no_exchange_no_driver_and_of_the_fetcher_the_seam_alone() -> None:
+    assert offenders(sources_of("logic"), lambda place: wrong_in_logic(text_of(place))) == {}
 
 
-@pytest.mark.parametrize("place", sources_of("commands"))
-def test_commands_have_no_cursor(place: str) -> None:
-    assert database_details(parsed((ROOT / place).read_text(encoding="utf-8"))) == []
+def test_commands_have_no_cursor() -> None:
+    assert offenders(sources_of("commands"), lambda place: database_details(parsed(text_of(place)))) == {}
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,7 @@ class StreamSession:
         shard, connection = found
         self._end(shard, connection, connection.ends or SeamReason.CUT, event.why, now_ms)
         if event.code == _POLICY_CODE:  # too many messages or streams: our fault
-            shard.send_fewer()
+            shard.send_fewer(shard.names_per_message)
             shard.dial_ms = max(shard.dial_ms, now_ms + _POLICY_WAIT_MS)
 
     def _end(self, shard: Shard, connection: Connection, reason: SeamReason, why: str, now_ms: int) -> None:
@@ -266,8 +266,8 @@ class StreamSession:
     def _answered(self, event: Answered) -> None:
         if found := self._connections.get(event.connection):
             shard, connection = found
-            if connection.answered(event.number, event.error) > 1:
-                shard.send_fewer()
+            if (refused := connection.answered(event.number, event.error)) > 1:
+                shard.send_fewer(refused)
 
     def _first_data(self, event: FirstData, now_ms: int) -> None:
         found = self._connections.get(event.connection)

@@ -106,9 +106,9 @@ class Shard:
             self.current = None
         self.dial_ms = max(self.dial_ms, now_ms + self._backoff.next_ms())
 
-    def send_fewer(self) -> None:
-        """Put half as many names into a message from now on."""
-        self.names_per_message = max(1, self.names_per_message // 2)
+    def send_fewer(self, than: int) -> None:
+        """Put half as many names as `than` into a message from now on, at least one."""
+        self.names_per_message = max(1, min(self.names_per_message, than) // 2)
 
 
 def _delivers_alone(old: Connection, new: Connection, key: StreamKey) -> bool:

@@ -1,0 +1,118 @@
+"""Stream sessions under any order of events: what must hold whatever the exchange, the network and the clock do."""
+
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from stream_world import World, candles, many
+
+from core.stream_events import Answered, Closed, FirstData, Opened, Reconnect, Refused, ShutdownNotice, Wanted
+from core.streams import Seam, StreamLive
+
+KEYS = (*many(6), candles("BTCUSDT", "1s"))
+MOST = 2
+names = st.integers(1, 40).map(lambda number: f"spot#{number}")
+statuses = st.sampled_from([None, None, 403, 429, 451, 500])
+
+
+class Sessions(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(max_per_connection=MOST)
+        self.world.answers_itself = False
+        self.wanted: set[Any] = set()
+
+    @rule(keys=st.sets(st.sampled_from(KEYS)))
+    def want(self, keys: set[Any]) -> None:
+        self.wanted = keys
+        self.world.tell(Wanted(tuple(sorted(keys, key=str))))
+
+    @rule(seconds=st.sampled_from([0.1, 1, 5, 40, 100]), delivers=st.booleans())
+    def time_passes(self, seconds: float, delivers: bool) -> None:
+        self.world.run(seconds, delivers=delivers)
+
+    @rule(seconds=st.sampled_from([5, 60, 10_000]))
+    def the_machine_sleeps(self, seconds: int) -> None:
+        self.world.sleep(seconds)
+
+    @rule()
+    def a_day_passes(self) -> None:
+        self.world.now_ms += 23 * 3600 * 1000
+        self.world.run(1)
+
+    @precondition(lambda self: any(not one.is_open for one in self.world.sockets.values()))
+    @rule(status=statuses, is_accepted=st.booleans(), is_mute=st.booleans(), data=st.data())
+    def an_attempt_ends(self, status: int | None, is_accepted: bool, is_mute: bool, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from([name for name, one in self.world.sockets.items() if not one.is_open]))
+        refusal = None if is_accepted else lambda name: Refused(name, status, 20_000, "refused")
+        self.world.refusal = refusal
+        self.world.sockets[name].is_mute = is_mute
+        self.world.answer_attempt(name)
+
+    @precondition(lambda self: any(one.is_open for one in self.world.sockets.values()))
+    @rule(code=st.sampled_from([None, 1000, 1006, 1008]), data=st.data())
+    def a_connection_is_cut(self, code: int | None, data: st.DataObject) -> None:
+        self.world.cut(
+            data.draw(st.sampled_from([name for name, one in self.world.sockets.items() if one.is_open])), code
+        )
+
+    @rule(name=names, kind=st.sampled_from([ShutdownNotice, Opened, FirstData, Answered, Closed]))
+    def something_comes_late_or_twice(self, name: str, kind: Any) -> None:
+        socket = self.world.sockets.get(name)
+        if kind is ShutdownNotice:
+            self.world.tell(ShutdownNotice(name))
+        elif kind is Answered:
+            self.world.tell(Answered(name, 1, "an error"))
+        elif kind is FirstData and (socket is None or socket.is_open):
+            self.world.tell(FirstData(name, KEYS[0]))
+        elif socket is None:
+            self.world.tell(Closed(name, None, "late") if kind is Closed else Opened(name))
+
+    @rule()
+    def the_operator_wants_new_connections(self) -> None:
+        self.world.tell(Reconnect())
+
+    @invariant()
+    def never_more_messages_than_allowed(self) -> None:
+        for socket in self.world.sockets.values():
+            assert all(late - early >= 1000 for early, late in zip(socket.sent_ms, socket.sent_ms[2:], strict=False))
+
+    @invariant()
+    def never_more_connections_than_allowed(self) -> None:
+        times = self.world.connects_ms
+        assert all(late - early >= 300_000 for early, late in zip(times, times[60:], strict=False))
+
+    @invariant()
+    def never_more_streams_on_a_connection_than_allowed(self) -> None:
+        for socket in self.world.sockets.values():
+            streams = socket.connection.subscriptions.values()
+            assert len([stream for stream in streams if stream.is_delivered]) <= MOST
+            assert len(socket.connection.subscriptions) <= MOST + 1
+
+    @invariant()
+    def a_wanted_stream_is_never_forgotten(self) -> None:
+        wake_ms = self.world.session.next_wake_ms()
+        if self.wanted:
+            assert wake_ms is not None and wake_ms <= self.world.now_ms + 1000
+        else:
+            assert self.world.sockets == {}
+
+    def teardown(self) -> None:
+        """When all goes well again every wanted stream comes back to life, once and without a seam from then on."""
+        world = self.world
+        for name in [name for name, one in world.sockets.items() if one.is_mute and one.is_open]:
+            world.cut(name)
+        world.refusal, world.answers_itself = None, True
+        world.run(25 * 60)
+        assert all(world.is_delivering(key) for key in self.wanted)
+        world.forget()
+        world.run(5)
+        assert world.seen(Seam) == []
+        assert world.seen(StreamLive) == []
+
+
+TestSessions = Sessions.TestCase
+TestSessions.settings = settings(
+    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)

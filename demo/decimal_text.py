@@ -76,3 +76,21 @@ def scaled_text(text: str, numerator: int, denominator: int) -> str:
     whole, point, fraction = text.partition(".")
     digits = str(int(whole + fraction) * numerator // denominator).rjust(len(fraction) + 1, "0")
     return digits[: len(digits) - len(fraction)] + point + digits[len(digits) - len(fraction) :]
+
+
+def units_of(text: str, decimals: int) -> int:
+    """Return the decimal `text` in units of its `decimals`-th place: "0.25", 4 -> 2500.
+
+    Raises ValueError where `text` has more decimals than that and they are not zero.
+    """
+    whole, _, fraction = text.partition(".")
+    if fraction[decimals:].strip("0"):
+        raise ValueError(f"{text} has more than {decimals} decimals")
+    return int(whole + fraction[:decimals].ljust(decimals, "0"))
+
+
+def units_text(units: int, decimals: int) -> str:
+    """Return `units` of the `decimals`-th place as text with that many decimals."""
+    digits = str(abs(units)).rjust(decimals + 1, "0")
+    sign = "-" if units < 0 else ""
+    return f"{sign}{digits[:-decimals]}.{digits[-decimals:]}" if decimals else sign + digits

@@ -8,15 +8,13 @@ import orjson
 
 from core.instrument import Market
 from core.series import Series, make_series
-from demo.candle_rows import CandleRows, Row
+from demo.candle_path import in_progress
+from demo.candle_rows import CandleRows
 from demo.candle_store import CandleStore
-from demo.decimal_text import scaled_text
 from demo.grids import grid_of
 from demo.kline_limits import COIN_M_MAX_SPAN_MS, klines_weight
 from demo.kline_query import KlineQuery, read_query, requested_limit
 from demo.reply import Refused, Reply
-
-_VOLUMES = (5, 7, 9, 10)
 
 
 def answer_klines(store: CandleStore, market: Market, params: Mapping[str, str], now_ms: int) -> Reply:
@@ -67,21 +65,3 @@ def _page(candles: CandleRows, series: Series, first: int, last: int, now_ms: in
     unfinished = orjson.dumps(in_progress(row, end_ms, now_ms))
     closed = candles.json(first, last - 1)
     return b"[" + closed + (b"," if closed else b"") + unfinished + b"]"
-
-
-def in_progress(row: Row, end_ms: int, now_ms: int) -> Row:
-    """Return the candle `row`, which ends at `end_ms` (exclusive), as it stands at `now_ms`.
-
-    It closes where it opened, and volumes and trades are the share of the time that has passed, cut
-    off: never what they will be, so a client that stores it has stored something wrong. Only a candle
-    without trades looks as it will.
-    """
-    open_ms = row[0]
-    passed, length = max(0, now_ms - open_ms), end_ms - open_ms
-    unfinished = list(row)
-    unfinished[4] = row[1]
-    unfinished[6] = end_ms - 1
-    for position in _VOLUMES:
-        unfinished[position] = scaled_text(row[position], passed, length)
-    unfinished[8] = row[8] * passed // length
-    return unfinished

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import orjson
@@ -21,7 +22,11 @@ from demo.faults import Action, AlterArchive, AlterBody, AlterRows, Answer, CutB
 from demo.reply import Reply
 from demo.routes import BUCKET_PATH, Routes
 from demo.sockets import SocketServer
+from demo.trade_ids import TradeIds
 from demo.weights import USED_WEIGHT_HEADER, WeightLimits
+
+if TYPE_CHECKING:
+    from demo.stream_server import StreamServer
 
 _CHECKSUM = ".CHECKSUM"
 _CHECKSUM_DIGITS = 64
@@ -39,11 +44,12 @@ class RequestRecord:
 
 
 class ReplayExchange:
-    """Binance's public market-data hosts in one local server: three REST markets, archives, listing.
+    """Binance's public market-data hosts in one local server: three REST markets, archives, listing, live streams.
 
     Use it as a context manager, or with `start()` and `stop()`. `store` and `clock` may be changed
     while it runs; `faults` makes chosen requests go wrong; `requests` tells what was asked.
     `latency_s` (real seconds) comes before every answer. Without `archives` their paths answer 404.
+    The live streams (`streams`, `stream_urls`) begin when they are first asked for.
     """
 
     def __init__(
@@ -67,6 +73,8 @@ class ReplayExchange:
         self._stopping = threading.Event()
         self._server: SocketServer | None = None
         self._port = 0
+        self._ids = TradeIds(store)
+        self._streams: StreamServer | None = None
 
     def start(self) -> ReplayExchange:
         """Begin to answer and return self. After a stop, the port is the same as before."""
@@ -75,10 +83,14 @@ class ReplayExchange:
             self._server = SocketServer(self._port, _handler_for(self))
             self._port = self._server.server_address[1]
             threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+            if self._streams is not None:
+                self._streams.start()
         return self
 
     def stop(self) -> None:
         """Stop answering and close all connections, also those that are kept alive."""
+        if self._streams is not None:
+            self._streams.stop()
         if self._server is not None:
             self._stopping.set()
             self._server.shutdown()
@@ -100,6 +112,22 @@ class ReplayExchange:
         if not self._port:
             raise RuntimeError("the replay exchange has no address before it is started")
         return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def streams(self) -> StreamServer:
+        """The live streams of the three markets, with their faults and counters. Needs requirements-live.txt."""
+        if self._streams is None:
+            from demo.stream_server import StreamServer  # who wants no streams needs no websockets
+
+            if self._server is None:
+                raise RuntimeError("the replay exchange has no streams before it is started")
+            self._streams = StreamServer(self.store, self.clock, self._ids).start()
+        return self._streams
+
+    @property
+    def stream_urls(self) -> dict[str, str]:
+        """Base of the live streams by market (`spot`, `um`, `cm`): `/ws/...`, `/stream?...` come after it."""
+        return self.streams.urls
 
     @property
     def archive_url(self) -> str:

@@ -62,3 +62,14 @@ def make_store() -> Callable[[str, str, str], CandleStore]:
         return store
 
     return make
+
+
+@pytest.fixture
+def live() -> Iterator[Callable[..., ReplayExchange]]:
+    """Start an exchange over a store whose clock begins at `now` and runs `speed` times as fast as real time."""
+    with ExitStack() as stack:
+
+        def start(store: CandleStore, now: str, speed: float = 0.0) -> ReplayExchange:
+            return stack.enter_context(ReplayExchange(store, ReplayClock(parse_time(now), speed=speed)))
+
+        yield start

@@ -91,7 +91,10 @@ class TestEveryMarket:
         assert [row[0] for row in closed] == [at(1438), at(1439)]
         assert closed == market.store.rows(market.series, at(1438), at(1440))
         assert (unfinished[0], unfinished[6]) == (final[0], final[6]) == (at(1440), at(1441) - 1)
-        assert unfinished[4] == unfinished[1] == final[1] != final[4]
+        assert unfinished[1] == final[1]
+        opened, high, low, close = (Decimal(unfinished[position]) for position in (1, 2, 3, 4))
+        assert Decimal(final[3]) <= low <= min(opened, close) <= max(opened, close) <= high <= Decimal(final[2])
+        assert close != Decimal(final[4])
         assert unfinished[8] == final[8] // 2 != final[8]
         for position in (5, 7, 9, 10):
             whole, part = Decimal(final[position]), Decimal(unfinished[position])

@@ -57,7 +57,7 @@ def period_of(source: Source, ms: int) -> Period | None:
             return month_of(ms)
         case Source.ARCHIVE_DAILY:
             return day_of(ms)
-        case Source.REST:
+        case Source.REST | Source.STREAM:
             return None
         case _:
             assert_never(source)

@@ -50,7 +50,8 @@ class Reason(StrEnum):
 class Answer:
     """`source` answered `times` times, from `first_ms` to `last_ms` (epoch ms), that it has no candle in `span`.
 
-    With `unusable` it gave a row there that cannot be a candle.
+    With `unusable` it gave a row there that cannot be a candle. Raises ValueError for a source whose silence is no
+    evidence.
     """
 
     source: Source
@@ -60,6 +61,10 @@ class Answer:
     times: int = 1
     checksum: str | None = None  # sha256 of the archive file
     unusable: str | None = None  # the row, as the exchange sent it
+
+    def __post_init__(self) -> None:
+        if not self.source.gives_answers:
+            raise ValueError(f"the silence of source {self.source} is no evidence")
 
     @property
     def is_of_listing(self) -> bool:

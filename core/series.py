@@ -79,7 +79,18 @@ _MAX_NAME_BYTES = 63
 _NAMED = 5  # of many series, in a message
 # ohlcv_ledger and the like are the project's own tables.
 _RESERVED = frozenset(
-    {"series", "ledger", "gaps", "corrections", "external_changes", "stage", "old", "migrations", "weight"}
+    {
+        "series",
+        "ledger",
+        "gaps",
+        "corrections",
+        "external_changes",
+        "stage",
+        "old",
+        "migrations",
+        "weight",
+        "provisional",
+    }
 )
 _INTERVAL_NAMES = frozenset(interval.name.lower() for interval in INTERVALS.values())
 

@@ -10,11 +10,13 @@ class Source(StrEnum):
     """Where the candles of a span came from, as recorded in the ledger.
 
     Test the property that matters, never `is not REST`: a new kind of source may be neither REST nor an archive.
+    What came by a stream is provisional until it was held against REST (docs/is-my-data-complete.md).
     """
 
     ARCHIVE_MONTHLY = "archive-monthly"
     ARCHIVE_DAILY = "archive-daily"
     REST = "rest"
+    STREAM = "stream"
 
     @property
     def is_archive(self) -> bool:
@@ -22,19 +24,41 @@ class Source(StrEnum):
         match self:
             case Source.ARCHIVE_MONTHLY | Source.ARCHIVE_DAILY:
                 return True
-            case Source.REST:
+            case Source.REST | Source.STREAM:
                 return False
             case _:
                 assert_never(self)
 
     @property
     def is_asked_by_range(self) -> bool:
-        """Whether any range can be requested, so that small adjacent ledger spans may be folded into one."""
+        """Whether any range can be requested, so that small adjacent ledger spans are folded when one is added."""
         match self:
             case Source.REST:
                 return True
-            case Source.ARCHIVE_MONTHLY | Source.ARCHIVE_DAILY:
+            case Source.ARCHIVE_MONTHLY | Source.ARCHIVE_DAILY | Source.STREAM:
                 return False
+            case _:
+                assert_never(self)
+
+    @property
+    def gives_answers(self) -> bool:
+        """Whether its silence is evidence that a candle does not exist. A stream's is not: frames get lost."""
+        match self:
+            case Source.REST | Source.ARCHIVE_MONTHLY | Source.ARCHIVE_DAILY:
+                return True
+            case Source.STREAM:
+                return False
+            case _:
+                assert_never(self)
+
+    @property
+    def voice(self) -> Source:
+        """The source whose word its candles are, where sources are held against each other: a stream's is REST's."""
+        match self:
+            case Source.REST | Source.STREAM:
+                return Source.REST
+            case Source.ARCHIVE_MONTHLY | Source.ARCHIVE_DAILY:
+                return self
             case _:
                 assert_never(self)
 

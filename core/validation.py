@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -32,27 +34,31 @@ def without_impossible(batch: CandleBatch) -> CandleBatch:
     the whole answer is not to be believed: more than 3 and more than a tenth, or more than 100.
     """
     _refuse_unsorted(batch)
-    kept, unusable = batch, list[UnusableCandle]()
+    unusable = list[UnusableCandle]()
     most = min(_MOST_UNUSABLE, max(_FEW_UNUSABLE, batch.rows // 10))
-    while bad := _first_impossible(kept):
-        row, why = bad
+    for row, why in impossible_rows(batch):
         if len(unusable) >= most:
             first = unusable[0]
             raise UnusableAnswer(f"impossible candle, {first.why}: {first.row}; at least {len(unusable)} more")
-        found = UnusableCandle(kept.open_times()[row], kept.row_text(row), why)
-        unusable.append(found)
-        kept = kept.without([found.open_ms])
+        open_ms = batch.open_times()[row]
+        unusable.append(UnusableCandle(open_ms, batch.row_text(row), why))
+    kept = batch.without([one.open_ms for one in unusable]) if unusable else batch
     return CandleBatch(kept.columns, (*batch.unusable, *unusable))
 
 
-def _first_impossible(batch: CandleBatch) -> tuple[int, str] | None:
+def impossible_rows(batch: CandleBatch) -> Iterator[tuple[int, str]]:
+    """Yield each row of `batch` that cannot be a candle, with what is wrong with it.
+
+    Each row is judged by itself: they may be in any order, and of many series.
+    """
     first = 0
     for block in batch.blocks():
-        if bad := _first_bad(block):
+        left, rows = block, list(range(first, first + block.num_rows))
+        while left.num_rows and (bad := _first_bad(left)):
             row, why = bad
-            return first + row, why
+            yield rows.pop(row), why
+            left = pa.concat_batches([left.slice(0, row), left.slice(row + 1)])
         first += block.num_rows
-    return None
 
 
 def _first_bad(block: pa.RecordBatch) -> tuple[int, str] | None:

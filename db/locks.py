@@ -45,6 +45,15 @@ def try_lock_series_for_transaction(tx: Transaction, series_id: int) -> bool:
     return bool(fetch_one(tx)[0])
 
 
+def try_lock_each_for_transaction(tx: Transaction, series_ids: Sequence[int]) -> set[int]:
+    """Lock series until the transaction ends, without waiting; return the ids of those that it now holds."""
+    tx.cursor.execute(
+        "select id from unnest(%s::integer[]) as wanted(id) where pg_try_advisory_xact_lock(%s, id)",
+        ([*series_ids], _SERIES_LOCK_CLASS),
+    )
+    return {series_id for (series_id,) in tx.cursor.fetchall()}
+
+
 def unlock_series(tx: Transaction, series_ids: Sequence[int]) -> None:
     """Release locks that this session holds."""
     tx.cursor.execute(

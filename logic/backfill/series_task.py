@@ -64,13 +64,16 @@ class SeriesTask:
 
 
 def compare_state(task: SeriesTask, state_dir: Path) -> None:
-    """Read the state file; log when it differs from the database, which is right. The run rewrites the file."""
+    """Read the state file; log when it claims more than the database, which is right. The run rewrites the file.
+
+    A file that lags behind is nothing odd: a stream commits more often than it writes its state files.
+    """
     covered_until_ms = task.covered[-1].end_ms if task.covered else None
     state = task.state = load_state(state_dir, task.wanted.series)
     if state is None:
         if covered_until_ms is not None:
             _log.warning("%s: no usable state file; it is rebuilt from the database", task.wanted.series)
-    elif state.covered_until_ms != covered_until_ms:
+    elif state.covered_until_ms is not None and state.covered_until_ms > (covered_until_ms or 0):
         _log.warning(
             "%s: the state file says covered to %s, the database %s; the database decides",
             task.wanted.series,

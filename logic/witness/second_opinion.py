@@ -88,8 +88,8 @@ class SecondOpinion:
         return findings
 
     def _own(self, span: Span) -> tuple[Source, ...]:
-        """Return the sources that the stored candles of `span` came from."""
-        return tuple(sorted({one.source for one in self.origins if one.span.intersect(span)}))
+        """Return the sources whose word the stored candles of `span` are."""
+        return tuple(sorted({one.source.voice for one in self.origins if one.span.intersect(span)}))
 
     def _within_reach(self, buckets: Sequence[Span]) -> Sequence[Span]:
         """Return the first buckets that together hold at most `most_candles` slots; count those as used."""
@@ -145,6 +145,8 @@ class SecondOpinion:
                 case Source.ARCHIVE_MONTHLY:
                     if self.allowed.archives and rules.has_monthly_archives:
                         yield from self._of_files(stretch, source, month_of)
+                case Source.STREAM:  # cannot be asked
+                    continue
                 case _:
                     assert_never(source)
 

@@ -8,8 +8,11 @@ import pytest
 from house import offenders, parsed, sources_of, text_of
 
 from core.archives import Cadence, day_of, month_of, period_of
+from core.gaps import Answer
+from core.ranges import Span
 from core.sources import AllowedSources, Source
 from core.times import parse_time
+from core.witness import can_witness
 
 NOON = parse_time("2024-02-07T12:00")
 
@@ -18,19 +21,38 @@ NAMES_A_KIND_OF_ARCHIVE = {"logic/fetching/reference.py": ["source is Source.ARC
 
 
 @pytest.mark.parametrize(
-    ("source", "is_archive", "is_asked_by_range"),
-    [(Source.ARCHIVE_MONTHLY, True, False), (Source.ARCHIVE_DAILY, True, False), (Source.REST, False, True)],
+    ("source", "is_archive", "is_asked_by_range", "gives_answers", "voice"),
+    [
+        (Source.ARCHIVE_MONTHLY, True, False, True, Source.ARCHIVE_MONTHLY),
+        (Source.ARCHIVE_DAILY, True, False, True, Source.ARCHIVE_DAILY),
+        (Source.REST, False, True, True, Source.REST),
+        (Source.STREAM, False, False, False, Source.REST),
+    ],
 )
-def test_every_source_has_its_properties(source: Source, is_archive: bool, is_asked_by_range: bool) -> None:
+def test_every_source_has_its_properties(
+    source: Source, is_archive: bool, is_asked_by_range: bool, gives_answers: bool, voice: Source
+) -> None:
     assert (source.is_archive, source.is_asked_by_range) == (is_archive, is_asked_by_range)
+    assert (source.gives_answers, source.voice) == (gives_answers, voice)
+
+
+def test_the_silence_of_a_stream_is_never_evidence() -> None:
+    with pytest.raises(ValueError, match="the silence of source stream is no evidence"):
+        Answer(Source.STREAM, Span(NOON, NOON + 1), NOON, NOON)
+
+
+def test_a_stream_is_witnessed_as_rest_is() -> None:
+    for allowed in AllowedSources:
+        for witness in Source:
+            assert can_witness(witness, Source.STREAM, allowed) == can_witness(witness, Source.REST, allowed)
 
 
 def test_the_table_above_names_every_source() -> None:
-    assert set(Source) == {Source.ARCHIVE_MONTHLY, Source.ARCHIVE_DAILY, Source.REST}
+    assert set(Source) == {Source.ARCHIVE_MONTHLY, Source.ARCHIVE_DAILY, Source.REST, Source.STREAM}
 
 
 def test_the_words_of_the_ledger_do_not_change() -> None:
-    assert {source.value for source in Source} == {"archive-monthly", "archive-daily", "rest"}
+    assert {source.value for source in Source} == {"archive-monthly", "archive-daily", "rest", "stream"}
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ TABLES = {
     "ohlcv_weight",
     "fetch_clock",
     "ohlcv_migrations",
+    "ohlcv_provisional",
 }
 
 
@@ -212,6 +213,18 @@ def test_a_schema_of_an_older_program_is_not_read(first_version: Database) -> No
     migrate(first_version)
     with first_version.transaction("look") as tx:
         assert is_migrated(tx)
+
+
+def test_a_program_from_before_streams_refuses_the_schema(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {version: path for version, path in db.migrate._known_migrations().items() if version < 10}
+    monkeypatch.setattr(db.migrate, "_known_migrations", lambda: before)
+    with pytest.raises(DatabaseUnavailable, match="version 10, this program knows up to [89]: update the program"):
+        migrate(database)
+    with (
+        pytest.raises(DatabaseUnavailable, match="has version 10.*update the program"),
+        database.transaction("look") as tx,
+    ):
+        is_migrated(tx)
 
 
 def test_a_schema_of_a_newer_program_is_not_read(database: Database) -> None:

@@ -89,6 +89,18 @@ def update_gaps(tx: Transaction, series_id: int, span: Span, change: Callable[[l
     save_gaps(tx, series_id, known, change(known))
 
 
+def load_empty_answers(tx: Transaction, entry_id: int) -> list[Answer]:
+    """Return the answers, kept with a ledger entry, that the exchange has no candle where one is stored."""
+    tx.cursor.execute("select coalesce(empty_answers, '[]') from public.ohlcv_ledger where id = %s", (entry_id,))
+    return list(map(_answer, fetch_one(tx)[0]))
+
+
+def save_empty_answers(tx: Transaction, entry_id: int, answers: Sequence[Answer]) -> None:
+    """Keep these answers with a ledger entry, in place of those of before."""
+    documents = Json([answer.document() for answer in answers]) if answers else None
+    tx.cursor.execute("update public.ohlcv_ledger set empty_answers = %s where id = %s", (documents, entry_id))
+
+
 def _values(gap: Gap) -> tuple[object, ...]:
     return (
         to_datetime(gap.span.start_ms),
@@ -106,24 +118,25 @@ def _values(gap: Gap) -> tuple[object, ...]:
     )
 
 
+def _answer(one: Any) -> Answer:
+    return Answer(
+        Source(one["source"]),
+        Span(parse_time(one["start"]), parse_time(one["end"])),
+        parse_time(one["first_asked"]),
+        parse_time(one["last_asked"]),
+        one["times"],
+        one["archive_checksum"],
+        one.get("row"),
+    )
+
+
 def _gap(row: Any) -> Gap:
     return Gap(
         span=Span(from_datetime(row.gap_start), from_datetime(row.gap_end)),
         found_ms=from_datetime(row.found_at),
         since_ms=from_datetime(row.status_since),
         status=GapStatus(row.status),
-        answers=tuple(
-            Answer(
-                Source(one["source"]),
-                Span(parse_time(one["start"]), parse_time(one["end"])),
-                parse_time(one["first_asked"]),
-                parse_time(one["last_asked"]),
-                one["times"],
-                one["archive_checksum"],
-                one.get("row"),
-            )
-            for one in row.evidence
-        ),
+        answers=tuple(map(_answer, row.evidence)),
         history=tuple(Event(parse_time(one["at"]), EventKind(one["kind"]), one["event"]) for one in row.history),
         next_recheck_ms=None if row.next_recheck is None else from_datetime(row.next_recheck),
         rechecks=row.rechecks,

@@ -294,7 +294,8 @@ def set_verified(tx: Transaction, series_id: int, span: Span, at_ms: int, agains
     """Record that the stored candles of all entries inside `span`, read after `seen`, equal the reference."""
     tx.cursor.execute(
         "update public.ohlcv_ledger"
-        " set verified_at = %s, verified_against = %s, hash_checked_at = %s, hash_checked_before = %s::xid8"
+        " set verified_at = %s, verified_against = %s, hash_checked_at = %s, hash_checked_before = %s::xid8,"
+        " empty_answers = null"
         " where series_id = %s and span_start >= %s and span_start < %s and span_end <= %s",
         (
             to_datetime(at_ms),

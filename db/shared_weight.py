@@ -1,15 +1,17 @@
-"""`public.ohlcv_weight`: one budget of request weight for all runs that share a database."""
+"""`public.ohlcv_weight`: one budget of request weight for all runs that share a database, and its limit."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from core.errors import DatabaseUnavailable, StatementRefused
 from db.connection import Database, Transaction, fetch_one
 
 
 class SharedWeight:
-    """Reserves weight through its own database connection. Thread-safe."""
+    """Reserves weight through its own database connection (fetcher.source.SharedBudget). Thread-safe."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -20,9 +22,30 @@ class SharedWeight:
 
         `minute` counts from the epoch, by the exchange's clock. Raises DatabaseUnavailable.
         """
+        with self._transaction("reserve request weight") as tx:
+            return reserve_weight(tx, pool, minute, wanted, allowed)
+
+    def published_limit(self, pool: str) -> int | None:
+        """Return the limit per minute that an earlier run was told, or None. Raises DatabaseUnavailable."""
+        with self._transaction("read the last published weight limit") as tx:
+            tx.cursor.execute("select published_limit from public.ohlcv_weight where pool = %s", (pool,))
+            row: tuple[int | None] | None = tx.cursor.fetchone()
+            return None if row is None else row[0]
+
+    def keep_limit(self, pool: str, limit: int) -> None:
+        """Keep the limit per minute that the exchange publishes, for later runs. Raises DatabaseUnavailable."""
+        with self._transaction("keep the published weight limit") as tx:
+            tx.cursor.execute(
+                "insert into public.ohlcv_weight (pool, minute, reserved, published_limit) values (%s, 0, 0, %s)"
+                " on conflict (pool) do update set published_limit = excluded.published_limit",
+                (pool, limit),
+            )
+
+    @contextmanager
+    def _transaction(self, purpose: str) -> Iterator[Transaction]:
         try:
-            with self._lock, self._database.transaction("reserve request weight") as tx:
-                return reserve_weight(tx, pool, minute, wanted, allowed)
+            with self._lock, self._database.transaction(purpose) as tx:
+                yield tx
         except StatementRefused as error:  # concerns every series
             raise DatabaseUnavailable(str(error)) from error
 

@@ -10,7 +10,7 @@ at once with the same error), ArchiveUnavailable when a file or a listing cannot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from core.archives import NO_ARCHIVES, ArchiveIndex, Period
@@ -23,8 +23,18 @@ from core.series import Series
 from core.streams import CandleUpdate, StreamEvent, StreamKey
 from core.symbol_info import SymbolInfo
 
-Reserve = Callable[[str, int, int, int], int]
-"""(address pool, minute since the epoch, weight wanted, weight allowed to all) -> weight granted."""
+
+class SharedBudget(Protocol):
+    """What all runs on one database know of the exchange's limits together. A pool is what it counts together."""
+
+    def reserve(self, pool: str, minute: int, wanted: int, allowed: int) -> int:
+        """Return how much of `wanted` this run may use in `minute` (since the epoch), when all may use `allowed`."""
+
+    def published_limit(self, pool: str) -> int | None:
+        """Return the limit per minute that an earlier run was told by the exchange, or None."""
+
+    def keep_limit(self, pool: str, limit: int) -> None:
+        """Keep the limit per minute that the exchange publishes now."""
 
 
 class Archives(Protocol):
@@ -90,8 +100,8 @@ class ExchangeSource(Protocol):
     def has_candle_in(self, series: Series, span: Span) -> bool:
         """Return whether a candle opens in `span`, which may be at most 200 days long."""
 
-    def share_budget(self, reserve: Reserve) -> None:
-        """Use only the request weight that `reserve` grants from now on."""
+    def share_budget(self, shared: SharedBudget) -> None:
+        """Use only the request weight that `shared` grants from now on, and begin with the limit that it knows."""
 
     def weight_used(self) -> int:
         """Return the request weight that this run has used so far."""

@@ -23,6 +23,8 @@ _MOST_PLAUSIBLE = 100  # times the budget; a higher count of the exchange is ign
 
 Reserve = Callable[[int, int, int], int]
 """(minute since the epoch, weight wanted, weight allowed to all runs) -> weight granted to this run."""
+KeepLimit = Callable[[int], None]
+"""Keeps the published limit for later runs."""
 
 
 class WeightBudget:
@@ -45,30 +47,35 @@ class WeightBudget:
         self._monotonic_s = monotonic_s
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._allowed = limit_per_minute * share
+        self._limit = limit_per_minute
         self._minute = 0
         self._used = 0  # by all programs at this IP address, as far as known from the exchange
         self._own = 0  # by this run
         self._late = 0  # of that, what was sent at the end of the minute
         self._reserved = 0
         self._reserve: Reserve | None = None
+        self._keep_limit: KeepLimit | None = None
         self._paused_until_s = 0.0
         self.total_used = 0  # since the start, for the progress display
 
     @property
     def allowed_per_minute(self) -> float:
         """The weight per minute that this program may use: its share of the limit."""
-        return self._allowed
+        return self._limit * self._share
 
     def set_limit(self, limit_per_minute: int) -> None:
-        """Set the limit that exchangeInfo publishes."""
+        """Set the limit that exchangeInfo publishes; one that differs from what was known is kept for later runs."""
         with self._lock:
-            self._allowed = limit_per_minute * self._share
+            is_new, self._limit = limit_per_minute != self._limit, limit_per_minute
+            keep = self._keep_limit
+        if is_new and keep is not None:
+            keep(limit_per_minute)
 
-    def share(self, reserve: Reserve) -> None:
-        """Use only the weight that `reserve` grants from now on."""
+    def share(self, reserve: Reserve, keep_limit: KeepLimit | None = None) -> None:
+        """Use only the weight that `reserve` grants from now on; `keep_limit` is called with limits published later."""
         with self._lock:
             self._reserve = reserve
+            self._keep_limit = keep_limit
 
     def acquire(self, weight: int, *, reserved: bool = True) -> int:
         """Wait until `weight` fits into the budget, count it, and return the minute it counts in (since the epoch).
@@ -99,7 +106,7 @@ class WeightBudget:
         if paused_s > 0:
             return math.ceil(paused_s * 1000)
         # A request heavier than the whole share is sent when nothing else is; otherwise it would wait for ever.
-        fits = self._used + weight <= self._allowed or self._used == 0
+        fits = self._used + weight <= self.allowed_per_minute or self._used == 0
         if fits and (not reserved or self._is_reserved(weight)):
             return 0
         return (minute + 1) * _MINUTE_MS + _TURN_MARGIN_MS - now_ms
@@ -107,7 +114,7 @@ class WeightBudget:
     def _is_reserved(self, weight: int) -> bool:
         lacking = self._own + weight - self._reserved
         if self._reserve is not None and lacking > 0:
-            allowed = int(self._allowed)
+            allowed = int(self.allowed_per_minute)
             part = min(allowed // _PARTS, _LARGEST_PART)
             self._reserved += self._reserve(self._minute, max(lacking, part), allowed)
         return self._reserve is None or self._own + weight <= self._reserved
@@ -119,7 +126,7 @@ class WeightBudget:
         """
         with self._lock:
             # A count that is impossibly high is ignored: it would use up the whole minute.
-            if minute == self._minute and used_by_exchange <= _MOST_PLAUSIBLE * self._allowed:
+            if minute == self._minute and used_by_exchange <= _MOST_PLAUSIBLE * self.allowed_per_minute:
                 self._used = max(self._used, used_by_exchange)
 
     def pause(self, seconds: float) -> None:

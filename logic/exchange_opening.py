@@ -14,4 +14,4 @@ __all__ = ["ExchangeAddresses", "ExchangeSource", "open_exchange", "share_budget
 
 def share_budget(database: Database, exchange: ExchangeSource) -> None:
     """Share one budget of request weight with all other runs on `database`, a connection that serves nothing else."""
-    exchange.share_budget(SharedWeight(database).reserve)
+    exchange.share_budget(SharedWeight(database))

@@ -25,7 +25,7 @@ from fetcher.binance.rest_client import RestClient
 from fetcher.exchange_clock import ExchangeClock
 from fetcher.gate import Gate
 from fetcher.http import Sleep
-from fetcher.source import Reserve
+from fetcher.source import SharedBudget
 from fetcher.weight_budget import WeightBudget
 
 _log = logging.getLogger(__name__)
@@ -148,10 +148,16 @@ class BinanceExchange:
         with self._usable(series.market, series.symbol) as rest:
             return rest.has_candle_in(series, span)
 
-    def share_budget(self, reserve: Reserve) -> None:
-        """Use only the weight of each address pool that `reserve` grants from now on."""
+    def share_budget(self, shared: SharedBudget) -> None:
+        """Use only the weight of each address pool that `shared` grants from now on, within the limit that it knows.
+
+        A run's first requests are sent before exchangeInfo says the limit of today.
+        """
         for pool, budget in self._budgets.items():
-            budget.share(partial(reserve, pool))
+            limit = shared.published_limit(pool)
+            if limit is not None:
+                budget.set_limit(limit)
+            budget.share(partial(shared.reserve, pool), partial(shared.keep_limit, pool))
 
     def weight_used(self) -> int:
         """Return the request weight that this run has used so far."""

@@ -38,6 +38,11 @@ class Reference:
         return cls(ordered, tuple(holes), CandleBatch.concat([one.batch for one in ordered]))
 
     @property
+    def by_rest(self) -> CandleBatch:
+        """The candles of the parts that came by REST."""
+        return CandleBatch.concat([one.batch for one in self.spans if not one.source.is_archive])
+
+    @property
     def label(self) -> str:
         """What the span was compared with: "rest" when any part came from REST, else "archive"."""
         return "archive" if all(one.source.is_archive for one in self.spans) else "rest"

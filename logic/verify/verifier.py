@@ -14,9 +14,9 @@ from core.expected import earlier_listing
 from core.gaps import Answer, GapStatus, Hole, apply_answers
 from core.ranges import Span, merge
 from core.sources import AllowedSources, Source
-from core.withdrawn import proven_empty, unproven_slots
+from core.withdrawn import credible_empty_answers, empty_twice, kept_answers, proven_empty, unproven_slots
 from db.checks import find_row_edges
-from db.gaps import load_open_gaps, save_gaps
+from db.gaps import load_empty_answers, load_open_gaps, save_empty_answers, save_gaps
 from db.ledger import LedgerEntry, ServerSnapshot, hash_stored, snapshot_of
 from db.stored_candles import load_candles
 from logic.fetching.chunk_fetch import fetch_by_rest
@@ -147,7 +147,7 @@ class Verifier:
         if unproven := self._unproven(entry, reference, differences):
             why = (
                 f"REST has no candle in {unproven[0]}, and no verified archive says so too; what is stored stays. "
-                "Run verify again when the archive is out"
+                f"Run verify again {'' if entry.archive_checksum else 'half an hour later, or '}when the archive is out"
             )
             self.result.unverifiable.append((entry.span, why))
             return False
@@ -160,12 +160,20 @@ class Verifier:
         return True
 
     def _unproven(self, entry: LedgerEntry, reference: Reference, differences: Sequence[Difference]) -> list[Span]:
-        """Return the slots with a stored candle that the exchange lacks now, without proof that it has none."""
+        """Return the slots with a stored candle that the exchange lacks now, without proof that it has none.
+
+        What REST answers now is kept: the same answer half an hour later, or in any verification after that, decides.
+        Not of what came from a verified archive: a candle that an archive has and REST lacks is the exchange's too.
+        """
         session = self.session
+        empty = [] if entry.archive_checksum else credible_empty_answers(reference.holes, reference.by_rest)
         with session.database.transaction(f"read the gaps of {session.series}") as tx:
             gaps = load_open_gaps(tx, session.series_id, entry.span)
+            earlier = load_empty_answers(tx, entry.id)
+            save_empty_answers(tx, entry.id, kept_answers(empty, earlier))
         proven = proven_empty(reference.holes, gaps, session.exchange_now_ms())
-        return unproven_slots(session.series.interval, differences, reference.batch, proven)
+        proven += empty_twice(empty, earlier)
+        return unproven_slots(session.series.interval, differences, reference.batch, merge(proven))
 
     def _is_still_absent(self, entry: LedgerEntry) -> bool:
         """Whether it is a span without candles that no archive has a file of, still so, and REST cannot be asked."""

@@ -33,6 +33,19 @@ def test_what_is_left_is_granted_and_no_more(database: Database) -> None:
     ]
 
 
+def test_the_limit_that_one_run_was_told_is_known_to_the_next(database: Database) -> None:
+    shared = SharedWeight(database)
+    assert shared.published_limit("spot") is None
+    reserve(database, 40)
+    assert shared.published_limit("spot") is None
+    for limit in (400, 300):
+        shared.keep_limit("spot", limit)
+        assert shared.published_limit("spot") == limit
+    shared.keep_limit("futures", 2400)
+    assert (shared.published_limit("spot"), shared.published_limit("futures")) == (300, 2400)
+    assert [reserve(database, 60), reserve(database, 1), reserve(database, 1, pool="futures")] == [60, 0, 1]
+
+
 def test_a_new_minute_and_another_pool_begin_anew(database: Database) -> None:
     reserve(database, 100)
     assert reserve(database, 100, pool="futures") == 100

@@ -396,7 +396,38 @@ class TestASymbolWithoutAnAnswer:
         assert stage.source.failures().keys() == {stage.series.market}
 
 
+class Shared:
+    """What other runs have reserved and were told."""
+
+    def __init__(self, reserve: Callable[[str, int, int, int], int], limit: int | None = None) -> None:
+        self.reserve = reserve
+        self._limit = limit
+        self.kept: list[tuple[str, int]] = []
+
+    def published_limit(self, pool: str) -> int | None:
+        return self._limit
+
+    def keep_limit(self, pool: str, limit: int) -> None:
+        self.kept.append((pool, limit))
+
+
 class TestTheBudget:
+    def test_it_begins_with_the_limit_that_an_earlier_run_was_told_and_keeps_a_new_one(self, stage: Stage) -> None:
+        today = stage.source.weight_per_minute()
+        allowed: list[int] = []
+
+        def reserve(pool: str, minute: int, wanted: int, of: int) -> int:
+            allowed.append(of)
+            return wanted
+
+        shared = Shared(reserve, limit=300)
+        stage.source.share_budget(shared)
+        assert stage.source.weight_per_minute() < today
+        stage.source.open_market(stage.series.market, {"BTCUSDT", "NEWUSDT"})  # reads the limit anew
+        assert allowed[0] <= 300
+        assert [pool for pool, limit in shared.kept] == [stage.address_pool]
+        assert shared.kept[0][1] > 300
+
     def test_what_is_used_is_counted(self, stage: Stage) -> None:
         assert stage.source.weight_used() == 0
         assert stage.source.weight_per_minute() > 0
@@ -411,7 +442,7 @@ class TestTheBudget:
             granted.append((pool, minute, wanted, allowed))
             return wanted
 
-        stage.source.share_budget(reserve)
+        stage.source.share_budget(Shared(reserve))
         stage.source.fetch_candles(stage.series, hours("2024-03-01", 24))
         [(pool, minute, wanted, allowed)] = granted
         assert pool == stage.address_pool
@@ -431,7 +462,7 @@ class TestTheBudget:
                 raise Waited
             return 0
 
-        stage.source.share_budget(reserve)
+        stage.source.share_budget(Shared(reserve))
         with pytest.raises(Waited):
             stage.source.fetch_candles(stage.series, hours("2024-03-01", 24))
         assert stage.requests() == 0

@@ -486,6 +486,75 @@ def test_empty_answers_of_rest_alone_never_take_out_what_is_stored(
         assert verify(stored).is_clean
 
 
+class TestTheSecondAnswerOfRest:
+    """Candles came by REST, then REST has none of ten minutes among them any more, and no archive can be asked."""
+
+    GONE = Span(minute(5, "04:00"), minute(5, "04:10"))
+
+    @pytest.fixture
+    def stored(self, database: Database, tmp_path: Path) -> Iterator[StoredSeries]:
+        with committed(database, tmp_path, (), halts=()) as stored:
+            stored.replay.faults.add("data/", Answer(404, "<html>no</html>"), times=MANY)
+            self.candles = list(stored.replay.store.rows(BTC, self.GONE.start_ms, self.GONE.end_ms))
+            stored.replay.store.remove(BTC, self.GONE)
+            yield stored
+
+    def test_decides_when_it_comes_half_an_hour_after_the_first(self, stored: StoredSeries) -> None:
+        before = stored.rows()
+        result = verify(stored, repair=True)
+        assert (result.repaired, stored.rows()) == (0, before)
+        [(_, why)] = result.unverifiable
+        assert "again half an hour later" in why
+        stored.replay.clock.advance(20 * MS_PER_MINUTE)
+        assert verify(stored, repair=True).repaired == 0
+        stored.replay.clock.advance(11 * MS_PER_MINUTE)  # counted from the first answer
+        result = verify(stored)
+        assert (counts(result), result.unverifiable, stored.rows()) == ((0, 10, 0), [], before)
+        assert verify(stored, repair=True).repaired == 10
+        assert stored.rows() == stored.truth()
+        [gap] = stored.gaps()
+        assert gap.span == self.GONE
+
+    def test_does_not_count_when_the_candles_were_there_in_between(self, stored: StoredSeries) -> None:
+        before = stored.rows()
+        verify(stored)
+        stored.replay.store.add(BTC, self.candles)
+        assert verify(stored).is_clean
+        stored.replay.store.remove(BTC, self.GONE)
+        stored.replay.clock.advance(MS_PER_DAY)
+        assert verify(stored, repair=True).repaired == 0
+        assert stored.rows() == before
+
+    def test_counts_only_for_the_slots_of_the_first(self, stored: StoredSeries) -> None:
+        verify(stored)
+        more = Span(minute(5, "04:05"), minute(5, "04:20"))
+        stored.replay.store.remove(BTC, more)
+        stored.replay.clock.advance(31 * MS_PER_MINUTE)
+        assert verify(stored, repair=True).repaired == 0  # ten minutes are proven, but not the span
+        stored.replay.clock.advance(31 * MS_PER_MINUTE)
+        assert verify(stored, repair=True).repaired == 20
+        assert stored.rows() == stored.truth()
+
+    def test_says_nothing_of_what_came_from_a_verified_archive(self, database: Database, tmp_path: Path) -> None:
+        with committed(database, tmp_path, days(), halts=()) as stored:
+            before = stored.rows()
+            stored.replay.faults.add("data/", Answer(404, "<html>no</html>"), times=MANY)
+            stored.replay.store.remove(BTC, self.GONE)
+            for _ in range(2):
+                result = verify(stored, repair=True)
+                assert (result.repaired, stored.rows()) == (0, before)
+                assert result.unverifiable[0][1].endswith("Run verify again when the archive is out")
+                stored.replay.clock.advance(MS_PER_DAY)
+
+    def test_says_nothing_of_a_history_that_only_begins_later(self, stored: StoredSeries) -> None:
+        before = stored.rows()
+        stored.replay.store.remove(BTC, Span(SPAN.start_ms, self.GONE.end_ms))
+        for _ in range(3):
+            assert verify(stored, repair=True).repaired == 0
+            stored.replay.clock.advance(MS_PER_DAY)
+        assert stored.rows() == before
+
+
 def test_an_exchange_that_answers_nothing_changes_nothing_even_with_repair(database: Database, tmp_path: Path) -> None:
     with committed(database, tmp_path) as stored:
         change(stored, "close = 1", minute(4, "03:00"))

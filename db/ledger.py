@@ -326,10 +326,11 @@ def cut_entry(
     """Cut the spans `without` out of the entry, so that new entries for them do not overlap it.
 
     What remains keeps its source and checksum. Its hash is computed again from the stored candles when
-    they are known to be the committed ones (`is_intact`). Otherwise it has no hash: one over damaged
-    candles would record the damage as committed.
+    they are known to be the committed ones (`is_intact`), and it stays verified: an audited span must not become a
+    provisional one. Otherwise it has no hash: one over damaged candles would record the damage as committed.
     """
-    delete_entry(tx, entry.id)
+    tx.cursor.execute("delete from public.ohlcv_ledger where id = %s returning verified_against", (entry.id,))
+    [against] = fetch_one(tx)
     for left in subtract([entry.span], without):
         rows, content = hash_stored(tx, table, left)
         tx.cursor.execute(
@@ -347,6 +348,12 @@ def cut_entry(
                 is_intact,
             ),
         )
+        if is_intact and entry.verified_ms is not None:
+            tx.cursor.execute(
+                "update public.ohlcv_ledger set verified_at = %s, verified_against = %s"
+                " where series_id = %s and span_start = %s",
+                (to_datetime(entry.verified_ms), against, series_id, to_datetime(left.start_ms)),
+            )
 
 
 def void_entries(tx: Transaction, series_id: int) -> int:

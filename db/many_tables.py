@@ -31,7 +31,7 @@ def read_many(
     unreadable: dict[str, SeriesError] = {}
 
     def read_together(some: Sequence[str], wait_s: float) -> None:
-        with database.transaction("read the newest candles") as tx:
+        with database.transaction("read several candle tables") as tx:
             wait_for_locks(tx, wait_s)
             found.update(read(tx, some))
 

@@ -91,12 +91,18 @@ class StoredSeries:
 
     def backfill(self, run_id: str = "backfill", heals: bool = False) -> SeriesResult:
         """Bring the series from its span's start up to the exchange's last closed candle; return what was done."""
+        [result] = self.backfill_all([self.series], run_id, heals)
+        return result
+
+    def backfill_all(
+        self, series: Sequence[Series], run_id: str = "backfill", heals: bool = False
+    ) -> list[SeriesResult]:
+        """Do so with several series, from the same start, in one run."""
         self.begin_run()
         options = replace(backfill_options(run_id, self.addresses.state_dir), heal_gaps=heals)
-        wanted = [WantedSeries(self.series, self.span.start_ms)]
+        wanted = [WantedSeries(one, self.span.start_ms) for one in series]
         now_ms = self.replay.clock.now_ms
-        [result] = run_ohlcv_backfill(self.database, self.exchange, wanted, options, Observer(), now_ms).results
-        return result
+        return run_ohlcv_backfill(self.database, self.exchange, wanted, options, Observer(), now_ms).results
 
     def gaps(self) -> list[Gap]:
         """Return the open gaps."""

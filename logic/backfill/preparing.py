@@ -115,9 +115,17 @@ def _watch_tables(run: BackfillRun) -> None:
     except SeriesError as error:
         _log.warning("notes of external changes stay as they were: %s", error)
         return
+    failed: list[SeriesError] = []
     for table in unwatched:
         try:
             with run.database.transaction(f"note external changes of public.{table}") as tx:
                 watch_again(tx, table)
         except SeriesError as error:  # candles can be stored all the same
-            _log.warning("table public.%s stays without its trigger: %s", table, error)
+            _log.debug("table public.%s stays without its trigger: %s", table, error)
+            failed.append(error)
+    if failed:
+        _log.warning(
+            "candle tables that cannot get the trigger that notes changes by others: %d; of the first one: %s",
+            len(failed),
+            failed[0],
+        )

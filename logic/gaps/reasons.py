@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 
 import pyarrow.compute as pc
@@ -15,10 +17,11 @@ from core.plan import FetchOptions
 from core.ranges import Span, subtract
 from core.series import Series
 from core.times import MS_PER_DAY, MS_PER_HOUR
-from db.catalog import load_catalog
-from db.connection import Database
+from db.catalog import CatalogRow, load_catalog
+from db.connection import Database, Transaction
 from db.gaps import count_judged_halts, load_open_gaps
 from db.ledger import load_entries
+from db.many_tables import read_many
 from db.operations import get_existing_timestamps, sum_traded
 from db.schema import table_exists
 from logic.series_session import SeriesSession
@@ -62,11 +65,16 @@ def _reason(session: SeriesSession, options: FetchOptions, gap: Gap) -> tuple[Re
         judged = _by_longer_candles(session, gap, longer)
         if judged is not None:
             return judged
-    others, with_candles = _others(session.database, series, gap.span)
-    if others and not with_candles:
-        return Reason.HALT, f"the {others} other stored {series.interval} series of market {series.market} lack it too"
-    if with_candles:
-        return Reason.UNKNOWN, f"{with_candles} of {others} other stored series of market {series.market} have candles"
+    others = _others(session.database, series, gap.span)
+    of_market = f"other stored series of market {series.market}"
+    if others.with_candles:
+        return Reason.UNKNOWN, f"{others.with_candles} of {others.comparable} {of_market} have candles"
+    if others.unreadable:
+        return Reason.UNKNOWN, f"{others.unreadable} {of_market} could not be read to compare with"
+    if others.comparable:
+        return Reason.HALT, (
+            f"the {others.comparable} other stored {series.interval} series of market {series.market} lack it too"
+        )
     return Reason.UNKNOWN, "neither a longer candle nor another series of the market can tell"
 
 
@@ -128,21 +136,37 @@ def _is_alike(one: Series, other: Series) -> bool:
     return (one.exchange, one.market, one.interval) == (other.exchange, other.market, other.interval)
 
 
-def _others(database: Database, series: Series, span: Span) -> tuple[int, int]:
-    """Return how many other series of the market and interval can be compared, and how many have candles in `span`.
+@dataclass(frozen=True, slots=True)
+class _Others:
+    """How many other series of the market and interval can be compared in a span, and what they have there."""
+
+    comparable: int
+    with_candles: int
+    unreadable: int  # whose table somebody else holds, or has altered
+
+
+def _others(database: Database, series: Series, span: Span) -> _Others:
+    """Compare with the other series of the market and interval.
 
     A series without a candle in `span` counts only when its own gaps say that the candles are not at the exchange.
     """
-    comparable = with_candles = 0
-    with database.transaction("look at the other series of the market") as tx:
+    with database.transaction("look for the other series of the market") as tx:
         alike = [row for row in load_catalog(tx) if row.series != series and _is_alike(row.series, series)]
-        for row in alike[:_MAX_OTHERS]:
-            table = row.series.table_name
-            if not table_exists(tx, table):
-                continue
-            has_candles = bool(get_existing_timestamps(tx, table, span))
-            gaps = load_open_gaps(tx, row.id, span)
-            explained = [gap.span for gap in gaps if gap.status is GapStatus.NOT_AT_EXCHANGE]
-            comparable += has_candles or not subtract([span], explained)
-            with_candles += has_candles
-    return comparable, with_candles
+    rows = {row.series.table_name: row for row in alike[:_MAX_OTHERS]}
+
+    def read(tx: Transaction, tables: Sequence[str]) -> dict[str, tuple[bool, bool]]:
+        return {table: _has_or_lacks(tx, rows[table], span) for table in tables if table_exists(tx, table)}
+
+    found, unreadable = read_many(database, [*rows], read)
+    for error in unreadable.values():
+        _log.info("%s: compared without a series of the market at gap %s: %s", series, span, error)
+    has_candles = sum(has for has, _ in found.values())
+    return _Others(has_candles + sum(lacks for _, lacks in found.values()), has_candles, len(unreadable))
+
+
+def _has_or_lacks(tx: Transaction, row: CatalogRow, span: Span) -> tuple[bool, bool]:
+    """Return whether a series has candles in `span`, and whether the exchange is known to have none there."""
+    if get_existing_timestamps(tx, row.series.table_name, span):
+        return True, False
+    gaps = load_open_gaps(tx, row.id, span)
+    return False, not subtract([span], [gap.span for gap in gaps if gap.status is GapStatus.NOT_AT_EXCHANGE])

@@ -21,6 +21,7 @@ from core.series import Series, parse_series
 from core.sources import AllowedSources, Source
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time, to_datetime
 from core.wanted import WantedSeries
+from db import many_tables
 from db.catalog import sync_symbols
 from db.connection import Database
 from db.gaps import save_gaps
@@ -163,6 +164,30 @@ def test_without_longer_candles_the_other_series_of_the_market_tell(database: Da
             stored.execute("delete from public.ohlcv_ledger")
             stored.execute("delete from public.ohlcv_gaps")
             stored.execute("drop table {table}, public." + other.table_name)
+
+
+def test_another_series_whose_table_somebody_holds_ends_nothing_and_proves_no_halt(
+    database: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many_tables, "_TOGETHER_S", 0.2)
+    monkeypatch.setattr(many_tables, "_ALONE_S", 0.1)
+    week, others = parse_series("BTCUSDT/1w"), [parse_series("ETHUSDT/1w"), parse_series("SOLUSDT/1w")]
+    span = Span(parse_time("2023-01-02"), parse_time("2023-12-25"))
+    hole_ms = parse_time("2023-06-05")
+    rows = [row for row in generate_series(week, span, 1) if row[0] != hole_ms]
+    with btc(database, tmp_path, {"1w": rows}, "1w", span) as stored:
+        for other in others:
+            store_other(stored, other, span, (Span(hole_ms, week.interval.add(hole_ms, 1)),))
+        holder = Database.connect(database_url, {}, "somebody")
+        with holder.transaction("hold") as tx:
+            tx.cursor.execute(f"lock table public.{others[0].table_name} in access exclusive mode")
+            gap = judge(stored)
+        holder.close()
+        assert gap.reason is Reason.UNKNOWN
+        assert gap.reason_note == "1 other stored series of market spot could not be read to compare with"
+        stored.replay.clock.advance(2 * MS_PER_DAY)  # its recheck is due
+        fill_missing(stored.recheck(), [span])
+        assert stored.gaps()[0].reason is Reason.HALT
 
 
 def test_rows_that_another_series_has_lost_do_not_make_a_halt(database: Database, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from demo.candle_store import CandleStore
 from demo.generated_market import generate_series
 
 SERIES = parse_series("BTCUSDT/1h")
+OTHER = parse_series("ETHUSDT/1h")
 SPAN = Span(parse_time("2024-03-04"), parse_time("2024-03-05"))
 NOW_MS = SPAN.end_ms + 3 * MS_PER_HOUR + 10_000
 BY_NAME = "select tgname from pg_trigger where tgrelid = 'public.ohlcv_btcusdt_1h'::regclass and not tgisinternal"
@@ -86,15 +87,19 @@ def test_a_table_that_others_own_is_left_as_it_is(stored: StoredSeries) -> None:
 def test_a_table_that_cannot_get_it_is_filled_all_the_same(
     stored: StoredSeries, caplog: pytest.LogCaptureFixture
 ) -> None:
+    stored.replay.store.add(OTHER, generate_series(OTHER, Span(SPAN.start_ms, NOW_MS), 2))
+    stored.backfill_all([OTHER])
     unwatch(stored)
+    stored.execute("drop trigger ohlcv_note_external_change on public.ohlcv_ethusdt_1h")
     stored.execute(
         "create function refuse() returns event_trigger language plpgsql as 'begin raise exception ''no''; end'"
     )
     stored.execute("create event trigger no_triggers on ddl_command_start when tag in ('CREATE TRIGGER')"
                    " execute function refuse()")  # fmt: skip
     with caplog.at_level(logging.WARNING):
-        result = stored.backfill()
+        result, _ = stored.backfill_all([SERIES, OTHER])
     stored.execute("drop event trigger no_triggers; drop function refuse()")
     assert (result.outcome, result.saved.inserted) == ("ok", 3)
-    assert [one.message for one in caplog.records if "stays without its trigger" in one.message]
+    [told] = [one.message for one in caplog.records if "cannot get the trigger" in one.message]
+    assert "others: 2; of the first one" in told
     assert not is_watched_now(stored)

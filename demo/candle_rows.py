@@ -78,7 +78,10 @@ class CandleRows:
             return newer
         if newer.times[0] > self.times[-1]:
             return self._followed_by(newer)
-        return self._merged_by_sorting(newer)
+        first, last = self.first_at_or_after(newer.times[0]), self.first_after(newer.times[-1])
+        # Sorted is only what both have: a few candles in the middle of a year cost no sorting of the year.
+        middle = self._part(first, last)._merged_by_sorting(newer) if first < last else newer
+        return self._part(0, first)._followed_by(middle)._followed_by(self._part(last, len(self)))
 
     def without(self, first: int, last: int) -> CandleRows:
         """Return all rows except those at positions `[first, last)`."""

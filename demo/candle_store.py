@@ -62,12 +62,12 @@ class CandleStore:
             other._recorded = {series: list(spans) for series, spans in self._recorded.items()}
         return other
 
-    def add(self, series: Series, rows: Iterable[Sequence[Any]]) -> None:
+    def add(self, series: Series, rows: Iterable[Sequence[Any]] | CandleRows) -> None:
         """Add candles in any order, 12 items each as in `demo.candle_rows.Row`; an equal open time replaces.
 
         Raises ValueError for a row that has not 12 items.
         """
-        added = CandleRows.of(rows)
+        added = rows if isinstance(rows, CandleRows) else CandleRows.of(rows)
         with self._lock:
             self._candles[series] = self._candles.get(series, EMPTY).merged(added)
             self.revision += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
@@ -38,7 +39,12 @@ def longer_rows(rows: Sequence[Row], interval: Interval) -> Iterator[list[object
 
 
 def market_of(series: Series, span: Span, *, halts: Sequence[Span] = (), seed: int = 1) -> CandleStore:
-    """Return a store of `series` with its hours and days."""
+    """Return a store of its own with `series`, its hours and its days. What is in it is made once a process."""
+    return _made_once(series, span, tuple(halts), seed).copy()
+
+
+@functools.lru_cache(maxsize=12)
+def _made_once(series: Series, span: Span, halts: tuple[Span, ...], seed: int) -> CandleStore:
     store = CandleStore()
     rows = list(generate_series(series, span, seed, halts=halts))
     store.add(series, rows)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from candles import truth_rows
+from generated import generated_rows
 from program import Program
 from small_market import BTC, HALT, LISTED_MS, NOW_MS, SERIES
 
@@ -14,7 +15,6 @@ from core.ranges import Span
 from core.series import Series, parse_series
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, iso_ms, parse_time
 from demo.candle_store import SymbolFacts
-from demo.generated_market import generate_series
 from demo.server import ReplayExchange
 
 ENDED_MS = parse_time("2024-12-20T03:00")
@@ -32,10 +32,10 @@ def end(exchange: ReplayExchange, series: Series, **facts: object) -> None:
 def vanish(exchange: ReplayExchange, series: Series) -> None:
     """Let `series` end on 2024-12-20 and be gone from the API; a hole in its archives would be another story."""
     if series is BTC:
-        exchange.store.add(series, generate_series(series, HALT, 5))
+        exchange.store.add(series, generated_rows(series, HALT, 5))
     else:  # a market is never empty
         other = parse_series(f"{series.market}:OTHER/1d")
-        exchange.store.add(other, generate_series(other, Span(LISTED_MS, NOW_MS), 6))
+        exchange.store.add(other, generated_rows(other, Span(LISTED_MS, NOW_MS), 6))
     end(exchange, series, listed=False)
 
 
@@ -121,7 +121,7 @@ def test_a_silent_series_ends_with_its_last_candle_and_says_so_once(
 
 
 def test_status_and_check_tell_a_silent_series_from_a_delisted_one(program: Program, exchange: ReplayExchange) -> None:
-    exchange.store.add(BTC, generate_series(BTC, HALT, 5))
+    exchange.store.add(BTC, generated_rows(BTC, HALT, 5))
     end(exchange, BTC)
     program.run_json("--symbols", "BTCUSDT")
     asked_ms = silence_asked_ms(program, BTC)
@@ -142,7 +142,7 @@ def test_a_silent_series_that_comes_back_is_fetched_again(program: Program, exch
     end(exchange, BTC)
     program.run_json("--symbols", "BTCUSDT")
     back = Span(NOW_MS + MS_PER_DAY, NOW_MS + 10 * MS_PER_DAY)
-    exchange.store.add(BTC, generate_series(BTC, Span(back.start_ms // 60_000 * 60_000, back.end_ms), 5))
+    exchange.store.add(BTC, generated_rows(BTC, Span(back.start_ms // 60_000 * 60_000, back.end_ms), 5))
     exchange.clock.advance(8 * MS_PER_DAY)
     # The silence itself is a gap now, which may want a second look before it is explained.
     assert program.run("--symbols", "BTCUSDT").returncode in (0, 3)
@@ -202,7 +202,7 @@ def test_a_vanished_symbol_comes_from_its_archives(program: Program, exchange: R
 
 
 def test_a_symbol_that_vanishes_between_two_runs(program: Program, exchange: ReplayExchange) -> None:
-    exchange.store.add(BTC, generate_series(BTC, HALT, 5))
+    exchange.store.add(BTC, generated_rows(BTC, HALT, 5))
     program.run_json("--symbols", "BTCUSDT", "--end", "2024-12-15T07:31")
     end(exchange, BTC, listed=False)
     done = program.run("--symbols", "BTCUSDT")
@@ -243,7 +243,7 @@ def test_a_typing_error_costs_two_listing_requests(program: Program, exchange: R
 
 def test_a_ticker_that_was_used_before_is_noted_once(program: Program, exchange: ReplayExchange) -> None:
     settled = parse_series("um:BTCUSDTSETTLED/5m")
-    exchange.store.add(settled, generate_series(settled, Span(parse_time("2024-06-01"), parse_time("2024-07-03")), 3))
+    exchange.store.add(settled, generated_rows(settled, Span(parse_time("2024-06-01"), parse_time("2024-07-03")), 3))
     exchange.store.set_facts(settled.market, settled.symbol, SymbolFacts(listed=False))
     note = "ticker used before: the archives also hold BTCUSDTSETTLED"
     done = program.run("--symbols", str(UM))
@@ -260,7 +260,7 @@ def test_a_ticker_that_was_used_before_is_noted_once(program: Program, exchange:
 @pytest.mark.parametrize("series", [UM, CM], ids=str)
 def test_a_ticker_that_was_reused_is_not_stitched(program: Program, exchange: ReplayExchange, series: Series) -> None:
     earlier = Span(parse_time("2024-03-01"), parse_time("2024-03-20"))
-    exchange.store.add(series, generate_series(series, earlier, 7))
+    exchange.store.add(series, generated_rows(series, earlier, 7))
     note = "ticker reused: candles before 2024-11-28T14:30Z belong to an earlier listing and are not fetched"
     for run in range(2):
         done = program.run("--symbols", str(series))
@@ -288,7 +288,7 @@ def test_a_symbol_that_a_pattern_loses_is_completed_before_it_is_left_alone(
     program: Program, exchange: ReplayExchange
 ) -> None:
     other = parse_series("um:ETHUSDT/5m")
-    exchange.store.add(other, generate_series(other, Span(LISTED_MS, NOW_MS + 40 * MS_PER_DAY), 6))
+    exchange.store.add(other, generated_rows(other, Span(LISTED_MS, NOW_MS + 40 * MS_PER_DAY), 6))
     program.symbols("symbols: ['um:*USDT/5m']\n")
     exchange.clock.set(ENDED_MS - 30 * MS_PER_HOUR)
     program.run_json()
@@ -310,7 +310,7 @@ def test_what_rest_gave_beyond_the_last_archive_file_of_a_lost_symbol_is_no_dama
     program: Program, exchange: ReplayExchange
 ) -> None:
     other = parse_series("um:ETHUSDT/5m")
-    exchange.store.add(other, generate_series(other, Span(LISTED_MS, NOW_MS + 40 * MS_PER_DAY), 6))
+    exchange.store.add(other, generated_rows(other, Span(LISTED_MS, NOW_MS + 40 * MS_PER_DAY), 6))
     program.symbols("symbols: ['um:*USDT/5m']\n")
     exchange.clock.set(ENDED_MS + MS_PER_MINUTE)
     program.run_json()
@@ -324,7 +324,7 @@ def test_what_rest_gave_beyond_the_last_archive_file_of_a_lost_symbol_is_no_dama
 def test_an_odd_name_in_the_list_is_skipped_and_said_once(program: Program, exchange: ReplayExchange) -> None:
     for symbol in ("A-BUSDT", "lowUSDT"):
         odd = Series(Instrument(BTC.exchange, BTC.market, symbol), BTC.interval)
-        exchange.store.add(odd, generate_series(odd, Span(NOW_MS - MS_PER_HOUR, NOW_MS), 6))
+        exchange.store.add(odd, generated_rows(odd, Span(NOW_MS - MS_PER_HOUR, NOW_MS), 6))
     program.symbols("symbols: ['*USDT/1h']\ndefaults: {start: 2025-01-09}\nexclude: [ETH*]\n")
     first = program.run("--quiet")
     assert first.returncode == 0, first.stderr
@@ -344,7 +344,7 @@ def test_an_earlier_listing_of_a_reused_ticker_stays_provable_and_is_no_damage(
     before = program.stored(UM.table_name)
     again = Span(NOW_MS // MS_PER_DAY * MS_PER_DAY + MS_PER_DAY, NOW_MS + 20 * MS_PER_DAY)
     exchange.store.remove(UM, Span(0, NOW_MS))  # the old contract's files now have another name
-    exchange.store.add(UM, generate_series(UM, again, 9))
+    exchange.store.add(UM, generated_rows(UM, again, 9))
     exchange.store.set_facts(UM.market, UM.symbol, SymbolFacts(onboard_ms=again.start_ms))
     exchange.clock.set(again.start_ms + 5 * MS_PER_DAY + MS_PER_HOUR)
     done = program.run()

@@ -11,6 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from generated import generated_rows
+
 from core.binance.row import ROW_POSITIONS
 from core.candles import CandleBatch
 from core.columns import SCHEMA
@@ -19,7 +21,6 @@ from core.ranges import Span
 from core.series import Series
 from core.times import parse_time
 from demo.clock import ReplayClock
-from demo.generated_market import generate_series
 from fetcher.ban_file import BanFile
 from fetcher.binance.exchange import POOLS
 from fetcher.binance.rest import BinanceRest
@@ -86,9 +87,9 @@ def generated(series: Series, start: str, count: int) -> tuple[Span, list[Row]]:
     """Return the span of `count` candles from `start` on, and the candles."""
     start_ms = series.interval.ceil(parse_time(start))
     span = Span(start_ms, series.interval.add(start_ms, count))
-    rows = list(generate_series(series, span))
+    rows = generated_rows(series, span)
     assert len(rows) == count
-    return span, rows
+    return span, list(rows.rows(0, count))
 
 
 def columns_of(rows: Sequence[Row]) -> list[tuple[Any, ...]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from generated import generated_rows
 
 from core.errors import SeriesError
 from core.instrument import Market
@@ -22,7 +23,6 @@ from core.wanted import WantedSeries
 from demo.candle_store import CandleStore, SymbolFacts
 from demo.clock import ReplayClock
 from demo.faults import AlterBody, AlterRows, Answer
-from demo.generated_market import generate_series
 from demo.server import ReplayExchange
 from fetcher.addresses import ExchangeAddresses
 from fetcher.binance.exchange import BinanceExchange
@@ -47,7 +47,7 @@ class World:
 
     def add(self, series: Series, start: int | str, end: int | str) -> None:
         span = Span(*(parse_time(ms) if isinstance(ms, str) else ms for ms in (start, end)))
-        self.replay.store.add(series, generate_series(series, span, 1))
+        self.replay.store.add(series, generated_rows(series, span, 1))
 
     def say(self, series: Series, **facts: object) -> None:
         self.replay.store.set_facts(series.market, series.symbol, SymbolFacts(**facts))
@@ -93,7 +93,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     store = CandleStore()
     for notation in ("BTCUSDT/1h", "um:BTCUSDT/1h", "cm:BTCUSD_PERP/1h"):  # so that no market is empty
         series = parse_series(notation)
-        store.add(series, generate_series(series, Span(NOW_MS - MS_PER_DAY, NOW_MS), 9))
+        store.add(series, generated_rows(series, Span(NOW_MS - MS_PER_DAY, NOW_MS), 9))
     with ReplayExchange(store, ReplayClock(NOW_MS, speed=0.0)) as replay:
         yield World(replay, tmp_path)
 

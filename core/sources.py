@@ -52,6 +52,17 @@ class Source(StrEnum):
                 assert_never(self)
 
     @property
+    def is_audited(self) -> bool:
+        """Whether its candles are provisional until they were verified: an audit holds them against REST."""
+        match self:
+            case Source.STREAM:
+                return True
+            case Source.REST | Source.ARCHIVE_MONTHLY | Source.ARCHIVE_DAILY:
+                return False
+            case _:
+                assert_never(self)
+
+    @property
     def voice(self) -> Source:
         """The source whose word its candles are, where sources are held against each other: a stream's is REST's."""
         match self:

@@ -61,6 +61,11 @@ class LedgerEntry:
     witnessed_ms: int | None = None  # when a source other than its own was last found to say the same
     contradicted: int = 0  # candles of which two other sources say something else
 
+    @property
+    def is_provisional(self) -> bool:
+        """Whether it holds streamed candles that were not verified yet."""
+        return self.source.is_audited and self.verified_ms is None
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerTotals:

@@ -15,6 +15,8 @@ from db.connection import Transaction, named_rows
 from db.ledger import ServerSnapshot, snapshot_of
 from db.stored_candles import load_candles
 
+PROVISIONAL = f"source = '{Source.STREAM}' and verified_at is null"
+"""The condition on rows of `public.ohlcv_ledger`; the view `public.ohlcv_provisional` has it too."""
 _FOLD_AMONG = 64  # the newest rows of a series: an audit an hour leaves 24 a day, restarts and holes some more
 
 
@@ -33,18 +35,31 @@ class _StreamedRow(NamedTuple):
         return Span(from_datetime(self.span_start), from_datetime(self.span_end))
 
 
+def find_provisional(tx: Transaction, series_ids: Sequence[int]) -> dict[int, list[tuple[Span, int]]]:
+    """Return the provisional spans with the number of their candles by series id; series without one are left out."""
+    tx.cursor.execute(
+        f"select series_id, span_start, span_end, rows from public.ohlcv_ledger"
+        f" where series_id = any(%s) and {PROVISIONAL} order by series_id, span_start",
+        ([*series_ids],),
+    )
+    found: dict[int, list[tuple[Span, int]]] = {}
+    for series_id, start, end, rows in tx.cursor.fetchall():
+        found.setdefault(series_id, []).append((Span(from_datetime(start), from_datetime(end)), rows))
+    return found
+
+
 def split_provisional(tx: Transaction, series_id: int, table: str, at_ms: int) -> None:
     """Cut the provisional row that reaches over `at_ms` (epoch ms, an open time) in two, so that its part before can be
     audited while a stream goes on. A row whose candles are not as committed stays whole, as evidence.
     """
     seen = snapshot_of(tx)
     tx.cursor.execute(
-        """
+        f"""
         select id, span_start, span_end, rows, content_hash, verified_at from public.ohlcv_ledger
-        where series_id = %(series)s and source = %(source)s and verified_at is null and content_hash is not null
+        where series_id = %(series)s and {PROVISIONAL} and content_hash is not null
           and span_start < %(at)s and span_end > %(at)s
         """,
-        {"series": series_id, "source": Source.STREAM.value, "at": to_datetime(at_ms)},
+        {"series": series_id, "at": to_datetime(at_ms)},
     )
     for row in map(_StreamedRow._make, tx.cursor.fetchall()):
         stored = load_candles(tx, table, row.span)

@@ -15,6 +15,7 @@ from core.subset import Part
 from core.times import to_datetime
 from db.connection import Transaction
 from db.ledger import LedgerEntry, load_entries
+from db.provisional import PROVISIONAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Selection:
     part: Part | None = None
     share: Fraction | None = None  # those that wait longest, by their candles together
     by_witness: bool = False  # waiting is without a witness; else without a verification
+    provisional_until_ms: int | None = None  # only provisional spans (core/provisional.py) that end by then, epoch ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ def _asked(selection: Selection) -> str:
         conditions.append("span_start < %(end)s")
     if selection.part is not None:
         conditions.append(_IN_PART)
+    if selection.provisional_until_ms is not None:
+        conditions.append(f"{PROVISIONAL} and content_hash is not null and span_end <= %(provisional_until)s")
     # Of what is verified without a witness to be had, `attempted_at` says so: it must not come first every night.
     confirmed_at = "witnessed_at" if selection.by_witness else "verified_at"
     return f"""
@@ -129,4 +133,7 @@ def _values(names: Mapping[int, str], selection: Selection) -> dict[str, object]
         "end": None if times.end_ms is None else to_datetime(times.end_ms),
         "number": None if part is None else part.number,
         "of": None if part is None else part.of,
+        "provisional_until": None
+        if selection.provisional_until_ms is None
+        else to_datetime(selection.provisional_until_ms),
     }

@@ -47,6 +47,7 @@ class VerifyOptions:
     times: TimeRange
     patience: Patience | None = None  # for series that another run is working on; None: they are left out at once
     witness: bool = True  # without --against: also look for witnesses of what is equal
+    provisional_until_ms: int | None = None  # of an audit: only provisional spans that end by then (epoch ms)
 
     @property
     def looks_for_witnesses(self) -> bool:
@@ -56,7 +57,8 @@ class VerifyOptions:
     @property
     def takes_everything(self) -> bool:
         """Whether each series is verified as a whole, including rows that no run has fetched."""
-        return not self.only_longer and self.part is None and self.share is None and self.times.is_unbounded
+        is_choice = self.part is not None or self.share is not None or self.provisional_until_ms is not None
+        return not self.only_longer and not is_choice and self.times.is_unbounded
 
 
 @dataclass(slots=True)
@@ -87,7 +89,9 @@ def run_verify(
     A series that fails does not stop the others. Raises DatabaseUnavailable and Interrupted.
     """
     with database.transaction("choose what to verify") as tx:
-        selection = Selection(options.times, options.part, options.share, options.looks_for_witnesses)
+        selection = Selection(
+            options.times, options.part, options.share, options.looks_for_witnesses, options.provisional_until_ms
+        )
         chosen = choose_spans(tx, {row.id: str(row.series) for row in rows}, selection)
     observer.chosen(sum(chosen.counts.values()))
     results = [SeriesVerification(row, chosen.counts[row.id]) for row in rows if row.id in chosen.counts]

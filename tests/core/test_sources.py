@@ -34,6 +34,7 @@ def test_every_source_has_its_properties(
 ) -> None:
     assert (source.is_archive, source.is_asked_by_range) == (is_archive, is_asked_by_range)
     assert (source.gives_answers, source.voice) == (gives_answers, voice)
+    assert source.is_audited == (source is Source.STREAM)
 
 
 def test_the_silence_of_a_stream_is_never_evidence() -> None:

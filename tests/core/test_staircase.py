@@ -18,6 +18,7 @@ STEPS = (
     ("verify",),
     ("gaps",),
     ("backfill",),
+    ("live",),
     ("documents",),  # what all the others found, as JSON
 )
 """logic from the bottom up: folders and the modules beside them. One imports from itself and from lower steps."""

@@ -1,0 +1,1 @@
+"""What runs as long as a stream does."""

@@ -51,7 +51,7 @@ class _Event(msgspec.Struct):
 
 class _AnyFrame(msgspec.Struct):
     stream: str | None = None
-    data: msgspec.Raw | None = None
+    data: _Event | None = None
     id: int | None = None
     error: _Error | None = None
     e: str = ""
@@ -59,7 +59,6 @@ class _AnyFrame(msgspec.Struct):
 
 _candle_frames = msgspec.json.Decoder(_CandleFrame)
 _any_frames = msgspec.json.Decoder(_AnyFrame)
-_events = msgspec.json.Decoder(_Event)
 
 
 class BinanceStreamFormat:
@@ -76,13 +75,12 @@ class BinanceStreamFormat:
         """Return what a frame is. Raises UnusableFrame."""
         try:
             read = _any_frames.decode(frame)
-            if read.stream is not None and read.data is not None:
-                event = _events.decode(read.data).e
-                return Shutdown() if event == SHUTDOWN_EVENT else OfStream(read.stream.encode())
         except _UNREADABLE as error:
             raise UnusableFrame(f"neither data nor an answer: {error}") from error
-        if read.e == SHUTDOWN_EVENT:
+        if read.e == SHUTDOWN_EVENT or (read.data is not None and read.data.e == SHUTDOWN_EVENT):
             return Shutdown()
+        if read.stream is not None and read.data is not None:
+            return OfStream(read.stream.encode())
         if read.error is not None:
             return Answer(-1 if read.id is None else read.id, f"{read.error.msg} (code {read.error.code})")
         if read.id is not None:

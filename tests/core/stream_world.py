@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
-from core.binance.streams import BinanceStreamRules, route_of
+from core.binance.streams import BinanceStreamRules
 from core.instrument import Market
 from core.series import make_series
 from core.stream_connection import Connection
@@ -26,6 +26,7 @@ from core.stream_events import (
     Wanted,
 )
 from core.stream_pacing import ConnectBudget
+from core.stream_rules import StreamRules
 from core.stream_session import StreamSession
 from core.streams import StreamEvent, StreamKey
 
@@ -58,10 +59,13 @@ class Socket:
 class World:
     """One session, its connections, and the time."""
 
-    def __init__(self, keys: tuple[StreamKey, ...] = (), max_per_connection: int = 200, seed: int = 1) -> None:
-        market = keys[0].market if keys else Market.SPOT
-        self.rules = BinanceStreamRules(market, route_of(candles("BTCUSDT", "1m", market)))
-        self.session = StreamSession(self.rules, max_per_connection, 30_000, ConnectBudget(), Random(seed).random)
+    def __init__(
+        self,
+        keys: tuple[StreamKey, ...] = (),
+        max_per_connection: int = 200,
+        rules: StreamRules = BinanceStreamRules(Market.SPOT, ""),  # noqa: B008 - it never changes
+    ) -> None:
+        self.session = StreamSession(rules, max_per_connection, 30_000, ConnectBudget(), Random(1).random)
         self.now_ms = START_MS
         self.sockets: dict[str, Socket] = {}
         self.connects_ms: list[int] = []

@@ -146,7 +146,7 @@ def test_closed_with_1008_fewer_names_are_asked_for_at_a_time_after_ten_seconds(
     world.cut(only(world), 1008)
     world.run(15)
     assert world.connects_ms[-1] >= cut_ms + 10_000
-    assert [len(text["params"]) for text in world.sockets[only(world)].texts][0] == 50
+    assert next(len(text["params"]) for text in world.sockets[only(world)].texts) == 50
 
 
 def test_names_that_are_refused_together_are_asked_for_in_smaller_parts() -> None:

@@ -4,29 +4,48 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from stream_world import World, candles, many
 
+from core.binance.streams import BinanceStreamRules
+from core.instrument import Market
 from core.stream_events import Answered, Closed, FirstData, Opened, Reconnect, Refused, ShutdownNotice, Wanted
 from core.streams import Seam, StreamLive
 
 KEYS = (*many(6), candles("BTCUSDT", "1s"))
-MOST = 2
+MOST = 3
 names = st.integers(1, 40).map(lambda number: f"spot#{number}")
-statuses = st.sampled_from([None, None, 403, 429, 451, 500])
+
+
+class OneName(BinanceStreamRules):
+    """One name a message, so that the pace matters."""
+
+    names_per_message = 1
 
 
 class Sessions(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(max_per_connection=MOST)
-        self.world.answers_itself = False
+        self.world = World(max_per_connection=MOST, rules=OneName(Market.SPOT, ""))
         self.wanted: set[Any] = set()
+
+    @initialize(keys=st.sets(st.sampled_from(KEYS), min_size=3))
+    def begin(self, keys: set[Any]) -> None:
+        self.want(keys)
 
     @rule(keys=st.sets(st.sampled_from(KEYS)))
     def want(self, keys: set[Any]) -> None:
         self.wanted = keys
         self.world.tell(Wanted(tuple(sorted(keys, key=str))))
+
+    @rule(answer=st.sampled_from(["accepted", "accepted", "silent", "late", None, 403, 429, 500]))
+    def attempts_are_answered_so_from_now_on(self, answer: str | int | None) -> None:
+        world = self.world
+        world.answers_itself = answer != "late"
+        world.are_born_mute = answer == "silent"
+        world.refusal = None
+        if not isinstance(answer, str):
+            world.refusal = lambda name: Refused(name, answer, 20_000, "refused")
 
     @rule(seconds=st.sampled_from([0.1, 1, 5, 40, 100]), delivers=st.booleans())
     def time_passes(self, seconds: float, delivers: bool) -> None:
@@ -42,13 +61,25 @@ class Sessions(RuleBasedStateMachine):
         self.world.run(1)
 
     @precondition(lambda self: any(not one.is_open for one in self.world.sockets.values()))
-    @rule(status=statuses, is_accepted=st.booleans(), is_mute=st.booleans(), data=st.data())
-    def an_attempt_ends(self, status: int | None, is_accepted: bool, is_mute: bool, data: st.DataObject) -> None:
-        name = data.draw(st.sampled_from([name for name, one in self.world.sockets.items() if not one.is_open]))
-        refusal = None if is_accepted else lambda name: Refused(name, status, 20_000, "refused")
-        self.world.refusal = refusal
-        self.world.sockets[name].is_mute = is_mute
-        self.world.answer_attempt(name)
+    @rule(data=st.data())
+    def an_attempt_is_answered_late(self, data: st.DataObject) -> None:
+        waiting = [name for name, one in self.world.sockets.items() if not one.is_open]
+        self.world.answer_attempt(data.draw(st.sampled_from(waiting)))
+
+    @precondition(lambda self: any(one.is_open for one in self.world.sockets.values()))
+    @rule(data=st.data())
+    def a_connection_falls_silent(self, data: st.DataObject) -> None:
+        self.world.sockets[data.draw(st.sampled_from(list(self.world.sockets)))].is_mute = True
+
+    @precondition(lambda self: any(one.names for one in self.world.sockets.values()))
+    @rule(data=st.data())
+    def the_exchange_forgets_a_stream(self, data: st.DataObject) -> None:
+        socket = data.draw(st.sampled_from([one for one in self.world.sockets.values() if one.names]))
+        del socket.names[data.draw(st.sampled_from(list(socket.names)))]
+
+    @rule(names=st.sets(st.sampled_from(KEYS).map(BinanceStreamRules(Market.SPOT, "").name)))
+    def streams_fall_silent(self, names: set[str]) -> None:
+        self.world.silent_names = names
 
     @precondition(lambda self: any(one.is_open for one in self.world.sockets.values()))
     @rule(code=st.sampled_from([None, 1000, 1006, 1008]), data=st.data())
@@ -103,7 +134,7 @@ class Sessions(RuleBasedStateMachine):
         world = self.world
         for name in [name for name, one in world.sockets.items() if one.is_mute and one.is_open]:
             world.cut(name)
-        world.refusal, world.answers_itself = None, True
+        world.refusal, world.answers_itself, world.are_born_mute, world.silent_names = None, True, False, set()
         world.run(25 * 60)
         assert all(world.is_delivering(key) for key in self.wanted)
         world.forget()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from commands.options import OutputOptions
-from commands.screen import Column, Report, Row, Tone, count_text, share_text, time_text
+from commands.screen import Column, Report, Row, Tone, count_text, share_text, time_text, unaudited_text
 from core.gaps import Gap, GapStatus
 from core.intervals import Interval
 from core.ranges import Span, subtract
@@ -37,6 +37,8 @@ def check_report(checks: Sequence[SeriesCheck], shows_gaps: bool, output: Output
         headline += f", {absent:,} not at the exchange"
     if young := sum(check.row.series.interval.count_in(check.too_young) for check in checks):
         headline += f", {young:,} too young to be proven"
+    if provisional := sum(check.provisional.candles for check in checks):
+        headline += f", {provisional:,} not audited yet"
     gaps = sum(len(check.gaps) for check in checks)
     notes = []
     if gaps and not (shows_gaps or output.is_verbose):
@@ -86,6 +88,8 @@ def _verdict(check: SeriesCheck) -> tuple[str, Tone]:
         return "CONTRADICTED", Tone.WRONG
     if check.is_stale:
         return "STALE", Tone.WRONG
+    if check.is_audit_overdue:
+        return "UNAUDITED", Tone.ATTENTION
     return "UNPROVEN", Tone.ATTENTION
 
 
@@ -121,6 +125,8 @@ def _needs(check: SeriesCheck) -> Iterator[str]:
     if check.contradicted:
         candles = count_text(check.contradicted, "candle")
         yield f"two other sources contradict {candles}; verify --against longer --repair writes what they say"
+    if check.is_audit_overdue:
+        yield unaudited_text(check.provisional)
     if check.not_compared:
         yield f"not compared since it was changed, {_first(check.not_compared)}; verify compares it"
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from commands.options import OutputOptions
+from core.provisional import ProvisionalCandles
 from core.times import format_ms
 
 _NEEDS_SHOWN = 10
@@ -183,3 +184,12 @@ def share_text(part: int, whole: int) -> str:
 def count_text(count: int, one: str, many: str | None = None) -> str:
     """Return `1 candle`, `2,000 candles`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def unaudited_text(provisional: ProvisionalCandles) -> str:
+    """Return how many streamed candles wait for their audit, since when, and what would audit them."""
+    candles = count_text(provisional.candles, "streamed candle")
+    return (
+        f"{candles} not audited yet, the oldest closed {time_text(provisional.since_ms)}; a running stream holds them "
+        "against REST every hour, verify --against rest does it now"
+    )

@@ -28,6 +28,7 @@ from commands.screen import (
     print_report,
     share_text,
     time_text,
+    unaudited_text,
 )
 from config.settings import Settings
 from core.exit_codes import EXIT_OK
@@ -93,6 +94,8 @@ def _report(stored: Sequence[StoredSeries], now_ms: int, output: OutputOptions) 
     lags = [lag for one in stored if one.row.active and (lag := one.lag_ms) is not None]
     if lags:
         headline += f", the longest lag is {_duration(max(lags))}"
+    if provisional := sum(one.provisional.candles for one in stored):
+        headline += f", {count_text(provisional, 'candle')} not audited yet"
     rows = []
     for one in stored:
         needs = tuple(_needs(one))
@@ -107,6 +110,8 @@ def _needs(one: StoredSeries) -> Iterator[str]:
         yield "nothing of it is stored; a backfill fetches it, or says why it cannot"
     elif lag_ms is not None and one.is_stale:
         yield f"stands still, {_duration(lag_ms)} behind; a backfill brings it up to date, or says why it cannot"
+    if one.is_audit_overdue:
+        yield unaudited_text(one.provisional)
     if one.witness.contradicted:
         candles = count_text(one.witness.contradicted, "candle")
         yield f"two other sources contradict {candles}; verify --against longer --repair writes what they say"
@@ -135,6 +140,8 @@ def _details(one: StoredSeries) -> Iterator[str]:
     if one.verification is not None:
         age = one.verification
         yield f"{age.never_verified:,} of {count_text(age.entries, 'ledger span')} never verified"
+    if one.provisional.candles and not one.is_audit_overdue:
+        yield unaudited_text(one.provisional)
     yield from one.row.listing.notes
 
 

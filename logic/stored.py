@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from core.errors import ConfigurationError
+from core.provisional import ProvisionalCandles
 from core.ranges import Span
 from core.series import Series
 from core.staleness import NewestCoverage, is_stale
@@ -17,6 +18,7 @@ from db.exchange_clock import load_exchange_now_ms
 from db.ledger import LedgerTotals, VerificationAge, load_newest_coverage, load_totals, load_verification_ages
 from db.many_tables import read_many
 from db.operations import get_first_timestamp, get_last_timestamp, load_newest
+from db.provisional import find_provisional
 from db.schema import find_tables
 from db.witness import WitnessTotals, load_witness_totals
 
@@ -36,6 +38,7 @@ class StoredSeries:
     now_ms: int  # the exchange's clock when this was read
     newest: NewestCoverage | None = None
     witness: WitnessTotals = field(default_factory=WitnessTotals)
+    provisional: ProvisionalCandles = field(default_factory=ProvisionalCandles)
 
     @property
     def lag_ms(self) -> int | None:
@@ -46,6 +49,11 @@ class StoredSeries:
             return None
         interval = self.row.series.interval
         return max(0, self.now_ms - interval.add(interval.floor(self.last_ms), 1))
+
+    @property
+    def is_audit_overdue(self) -> bool:
+        """Whether streamed candles wait for their audit for too long, as `check` tells it."""
+        return self.provisional.is_overdue(self.now_ms)
 
     @property
     def is_stale(self) -> bool:
@@ -76,6 +84,7 @@ def read_stored(database: Database, wanted: Wanted | None) -> list[StoredSeries]
         ages = load_verification_ages(tx)
         newest = load_newest_coverage(tx, [row.id for row in chosen])
         witnesses = load_witness_totals(tx, [row.id for row in chosen])
+        provisional = find_provisional(tx, [row.id for row in chosen])
         there = sorted(find_tables(tx, [row.series.table_name for row in chosen]))
         markets = {(row.series.exchange, row.series.market) for row in chosen}
         now_ms = {market: load_exchange_now_ms(tx, *market) for market in markets}
@@ -97,6 +106,7 @@ def read_stored(database: Database, wanted: Wanted | None) -> list[StoredSeries]
                 now_ms[series.exchange, series.market],
                 newest.get(row.id),
                 witnesses.get(row.id, WitnessTotals()),
+                ProvisionalCandles.of(series.interval, provisional.get(row.id, ())),
             )
         )
     return stored

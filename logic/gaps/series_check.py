@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from core.exchanges import publishing_rules
 from core.expected import earlier_listing, expected_spans
 from core.gaps import Gap, GapStatus, is_too_young
+from core.provisional import ProvisionalCandles
 from core.ranges import Span, TimeRange, inside, merge, subtract
 from core.series import Series
 from core.staleness import NewestCoverage, is_stale
@@ -63,6 +64,8 @@ class SeriesCheck:
     covered_until_ms: int | None = None  # exclusive; None: nothing was ever fetched
     last_fetched_ms: int | None = None  # when a run last committed candles of it, by that machine's clock
     dropped_before_ms: int | None = None  # a retention policy drops what is older, so that is not expected
+    provisional: ProvisionalCandles = field(default_factory=ProvisionalCandles)  # streamed, and not audited yet
+    is_audit_overdue: bool = False  # some of them wait for too long (core/provisional.py)
     is_stale: bool = False  # it should grow and stands still (core/staleness.py)
     not_checked: str | None = None  # why the table could not be read now
     is_empty: bool = False  # an active series that has begun to trade, but nothing was ever fetched
@@ -85,7 +88,7 @@ class SeriesCheck:
             or self.contradicted
             or self.not_checked
         )
-        return not wrong and not self.faults and not self.is_empty and not self.is_stale
+        return not (wrong or self.faults or self.is_empty or self.is_stale or self.is_audit_overdue)
 
 
 def check_series(tx: Transaction, row: CatalogRow, asked: TimeRange, now_ms: int) -> SeriesCheck:
@@ -106,8 +109,12 @@ def check_series(tx: Transaction, row: CatalogRow, asked: TimeRange, now_ms: int
             row.series.interval, row.listing, row.wanted, NewestCoverage(newest.span.end_ms, newest.source), now_ms
         )
     )
+    touched = [entry for entry in entries if entry.is_provisional and inside([entry.span], check.spans)]
+    provisional = ProvisionalCandles.of(row.series.interval, ((entry.span, entry.rows) for entry in touched))
     return replace(
         check,
+        provisional=provisional,
+        is_audit_overdue=provisional.is_overdue(now_ms),
         covered_until_ms=newest.span.end_ms,
         last_fetched_ms=max(entry.fetched_ms for entry in entries),
         is_stale=stale,

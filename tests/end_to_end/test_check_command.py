@@ -326,6 +326,28 @@ def test_a_series_that_stands_still_is_not_complete_up_to_now(program: Program, 
     assert program.run("check").returncode == 0
 
 
+def test_streamed_candles_that_wait_for_their_audit_are_told_and_end_with_3_after_two_hours(
+    program: Program, exchange: ReplayExchange
+) -> None:
+    program.run_json("--symbols", "BTCUSDT", "--start", "2025-01-09T12:00", "--end", "2025-01-09T12:34")
+    program.query("update public.ohlcv_ledger set source = 'stream'")
+    found = check(program)
+    assert (found["provisional"], found["provisional_since"]) == (34, "2025-01-09T12:01:00Z")
+    assert "34 candles, 34 not audited yet" in " ".join(program.run("check").stdout.split())
+    assert "34 candles not audited yet" in " ".join(program.run("status").stdout.split())
+    assert program.query("select symbol, rows from public.ohlcv_provisional") == [("BTCUSDT", 34)]
+    program.query(f"update public.fetch_clock set ahead_ms = ahead_ms + {2 * MS_PER_HOUR}")
+    check(program, expect=3)
+    said = " ".join(program.run("check", "--quiet").stdout.split())
+    sentence = "BTCUSDT/1m: 34 streamed candles not audited yet, the oldest closed 2025-01-09T12:01Z; a running stream"
+    assert sentence in said and "UNAUDITED" in said
+    done = program.run("status")
+    assert done.returncode == 0 and sentence in " ".join(done.stdout.split())
+    assert program.run_json("status")["series"][0]["provisional"] == 34
+    program.run_json("verify", "--against", "rest")
+    assert check(program)["provisional"] == 0
+
+
 def test_many_series_that_stand_still_are_one_sentence(program: Program, exchange: ReplayExchange) -> None:
     codes = ["1m", "3m", "5m", "15m", "30m", "1h"]
     for code in codes[1:5]:

@@ -61,6 +61,7 @@ class Connection:
         self._pace = Window(rules.messages_per_second, MS_PER_SECOND)
         self._to_ask: dict[StreamKey, None] = {}
         self._to_leave: dict[StreamKey, None] = {}
+        self._notices = list(rules.notices)  # not asked for yet
         self._asked: dict[int, tuple[StreamKey, ...]] = {}  # by number, until the answer
         self._number = 0
         self._gaps_ms = deque([0, 0], maxlen=2)  # longest silence of the last whole minute and of this one
@@ -125,12 +126,19 @@ class Connection:
     @property
     def send_ms(self) -> int | None:
         """From when on the next message may be sent; None when there is nothing to send."""
-        return self._pace.free_ms if self.is_open and (self._to_ask or self._to_leave) else None
+        if not self.is_open or not (self._to_ask or self._to_leave or self._notices):
+            return None
+        return self._pace.free_ms
 
     def next_message(self, now_ms: int, most_names: int) -> str | None:
         """Return the next message when it is due, and note it as sent."""
         if self.send_ms is None or now_ms < self.send_ms:
             return None
+        self._pace.count(now_ms)
+        self._number += 1
+        if not self._to_leave and not self._to_ask:  # notices by themselves: refusing them must not touch a stream
+            names, self._notices = self._notices, []
+            return self._rules.request(True, names, self._number)
         wanted = not self._to_leave  # first those to leave: they count against the most streams of a connection
         waiting = self._to_ask if wanted else self._to_leave
         keys = tuple(islice(waiting, most_names))
@@ -138,8 +146,6 @@ class Connection:
             del waiting[key]
             if wanted:
                 self._note_asked(self.subscriptions[key], now_ms)
-        self._pace.count(now_ms)
-        self._number += 1
         if wanted:
             self._asked[self._number] = keys
         return self._rules.request(wanted, map(self._rules.name, keys), self._number)

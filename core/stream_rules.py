@@ -43,6 +43,10 @@ class StreamRules(Protocol):
     def busy(self) -> StreamKey:
         """A stream that always delivers while the market trades: its silence is the silence of the connection."""
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What is subscribed to on every connection beside streams: what the exchange announces there."""
+
     def name(self, key: StreamKey) -> str:
         """Return the exchange's name of a stream."""
 

@@ -66,7 +66,7 @@ class StreamSession:
         random: Callable[[], float],
     ) -> None:
         self._rules = rules
-        self._most_keys = min(max_per_connection, rules.most_streams - 1)  # and the busy stream
+        self._most_keys = min(max_per_connection, rules.most_streams - 1 - len(rules.notices))  # 1: the busy one
         self._stall_ms = stall_ms
         self._budget = budget
         self._random = random

@@ -50,6 +50,11 @@ class BinanceStreamRules:
         return _MESSAGES_PER_SECOND[self.market]
 
     @property
+    def notices(self) -> tuple[str, ...]:
+        """On spot the end of the server; it may come unasked too, the documents do not say."""
+        return ("!serverShutdown",) if self.market is Market.SPOT else ()
+
+    @property
     def busy(self) -> StreamKey:
         """Candles of the busiest symbol."""
         symbol, interval = _BUSY[self.market]

@@ -10,6 +10,7 @@ from core.streams import CandleUpdate, StreamKey
 from fetcher.stream_format import Answer, OfStream, Shutdown
 
 _LEAST_MICROSECONDS = 10**14  # as milliseconds it would be the year 5138
+_NO_NUMBER = -1
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -54,6 +55,8 @@ class _AnyFrame(msgspec.Struct):
     data: _Event | None = None
     id: int | None = None
     error: _Error | None = None
+    code: int | None = None
+    msg: str = ""
     e: str = ""
 
 
@@ -81,8 +84,9 @@ class BinanceStreamFormat:
             return Shutdown()
         if read.stream is not None and read.data is not None:
             return OfStream(read.stream.encode())
-        if read.error is not None:
-            return Answer(-1 if read.id is None else read.id, f"{read.error.msg} (code {read.error.code})")
+        refusal = read.error or (_Error(read.code, read.msg) if read.code is not None else None)
+        if refusal is not None:
+            return Answer(_NO_NUMBER if read.id is None else read.id, f"{refusal.msg} (code {refusal.code})")
         if read.id is not None:
             return Answer(read.id, "")
         raise UnusableFrame("neither data nor an answer")

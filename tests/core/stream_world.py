@@ -155,10 +155,10 @@ class World:
         self.tell(Tick())
 
     def acknowledge(self, error: str = "") -> None:
-        """Answer the last message of each connection."""
+        """Answer all messages so far."""
         for socket in list(self.sockets.values()):
-            if socket.texts:
-                self.tell(Answered(socket.connection.name, int(str(socket.texts[-1]["id"])), error))
+            for text in list(socket.texts):
+                self.tell(Answered(socket.connection.name, int(str(text["id"])), error))
 
     def seen(self, kind: type[Kind]) -> list[Kind]:
         """Return what was reported of one kind, in order."""

@@ -111,7 +111,8 @@ def test_an_open_candle_may_be_of_any_moment() -> None:
     [
         ('{"result":null,"id":7}', Answer(7, "")),
         ('{"error":{"code":2,"msg":"Invalid request"},"id":7}', Answer(7, "Invalid request (code 2)")),
-        ('{"code":0,"msg":"Unknown property"}', None),
+        ('{"code":2,"msg":"Invalid request","id":7}', Answer(7, "Invalid request (code 2)")),
+        ('{"code":0,"msg":"Unknown property"}', Answer(-1, "Unknown property (code 0)")),
         ('{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}', Shutdown()),
         ('{"e":"serverShutdown","E":1}', Shutdown()),
         ('{ "data": {"e":"kline"}, "stream": "btcusdt@kline_1m"}', OfStream(b"btcusdt@kline_1m")),

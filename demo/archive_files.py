@@ -20,22 +20,21 @@ _HEADER = (
 )
 _SPOT_MICROSECONDS_FROM_MS = parse_time("2025-01-01")
 _FUTURES_HEADER_FROM_MS = parse_time("2022-06-01")
-_FILES_KEPT = 16  # a zip of a month of 1m is about 2 MB
+_FILES_KEPT = 64  # a zip of a month of 1m is about 2 MB, one of a day 60 kB
 
 
 class ArchiveFiles:
-    """Zips and CHECKSUM texts by series and period. Made files are kept for a while, until the store changes."""
+    """Zips and CHECKSUM texts by series and period."""
 
     def __init__(self, store: CandleStore) -> None:
         self._store = store
-        self._made = lru_cache(maxsize=_FILES_KEPT)(self._make)
 
     def zip_bytes(self, series: Series, period: Period) -> bytes:
         """Return the zip: the recorded bytes where there are some, else one made of the candles."""
         recorded = self._store.file(archive_key(series, period))
         if recorded is not None:
             return recorded.zip_path.read_bytes()
-        return self._made(series, period, self._store.revision)
+        return _zip_of(self._store.candles(series), series, period)
 
     def checksum_bytes(self, series: Series, period: Period) -> bytes:
         """Return the CHECKSUM text: 64 hex digits, two spaces, the zip's name, no newline."""
@@ -50,16 +49,18 @@ class ArchiveFiles:
         recorded = self._store.file(archive_key(series, period))
         return recorded.zip_path.stat().st_size if recorded is not None else 0
 
-    def _make(self, series: Series, period: Period, _revision: int) -> bytes:
-        candles = self._store.candles(series)
-        content = csv_bytes(candles, series.market, period)
-        when = to_datetime(published_ms(period))
-        stamp = (when.year, when.month, when.day, when.hour, when.minute, when.second)
-        info = zipfile.ZipInfo(f"{file_stem(series, period)}.csv", stamp)
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w") as archive:
-            archive.writestr(info, content, zipfile.ZIP_DEFLATED, compresslevel=1)
-        return packed.getvalue()
+
+@lru_cache(maxsize=_FILES_KEPT)
+def _zip_of(candles: CandleRows, series: Series, period: Period) -> bytes:
+    """Return the zip of the candles that open in `period`. Kept for all stores: `candles` never change."""
+    content = csv_bytes(candles, series.market, period)
+    when = to_datetime(published_ms(period))
+    stamp = (when.year, when.month, when.day, when.hour, when.minute, when.second)
+    info = zipfile.ZipInfo(f"{file_stem(series, period)}.csv", stamp)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(info, content, zipfile.ZIP_DEFLATED, compresslevel=1)
+    return packed.getvalue()
 
 
 def csv_bytes(candles: CandleRows, market: Market, period: Period) -> bytes:

@@ -22,9 +22,12 @@ volume, taker buy quote volume (text), and an unused "0"."""
 ROW_LENGTH = 12
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class CandleRows:
-    """Rows sorted by open time, without doubles. Never changes: every operation returns a new one."""
+    """Rows sorted by open time, without doubles. Never changes: every operation returns a new one.
+
+    Equal to itself alone, so that what is made of it can be kept by it.
+    """
 
     times: array[int]  # open times, epoch ms, ascending
     ends: array[int]  # where each row's text ends, its trailing comma included

@@ -106,6 +106,7 @@ class Close:
     """Close a connection, or give up connecting. Nothing that comes from it later is looked at."""
 
     connection: str
+    is_dead: bool = False  # the exchange will not answer: drop it without a farewell
 
 
 Effect = Open | Send | Close | StreamEvent

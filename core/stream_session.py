@@ -139,6 +139,7 @@ class StreamSession:
         for key in wanted:
             if key not in self._shard_of:
                 self._assign(key, None)
+        self._close_empty()
 
     def _assign(self, key: StreamKey, not_to: Shard | None) -> None:
         """Put a stream on a connection with room, or on a new one."""
@@ -154,7 +155,7 @@ class StreamSession:
                 connection.subscribe(key, is_delivered=True, doubt=self._doubts.get(key, Doubt.NONE))
 
     def _leave(self, key: StreamKey) -> None:
-        """Take a stream off its connection; a connection that carries no other is closed."""
+        """Take a stream off its connection."""
         shard = self._shard_of.pop(key)
         del shard.keys[key]
         for connection in shard.connections:
@@ -162,7 +163,10 @@ class StreamSession:
                 connection.subscriptions[key].is_delivered = False
             else:
                 connection.unsubscribe(key)
-        if not shard.keys:
+
+    def _close_empty(self) -> None:
+        """Close the connections that carry no stream any more."""
+        for shard in [shard for shard in self._shards if not shard.keys]:
             self._shards.remove(shard)
             for connection in list(shard.connections):
                 self._close(connection, "it carries no stream any more", is_planned=True)
@@ -306,12 +310,12 @@ class StreamSession:
             if connection.is_open:
                 if connection.last_ms is not None:
                     connection.last_ms = min(connection.last_ms, since_ms)  # frames since then came from a buffer
-                self._effects.append(Close(connection.name))
+                self._effects.append(Close(connection.name, is_dead=True))
                 self._end(shard, connection, SeamReason.SILENT, why, now_ms)
 
     def _stalled(self, shard: Shard, connection: Connection, now_ms: int) -> None:
         silent_s = (now_ms - (connection.silent_from_ms() or now_ms)) / MS_PER_SECOND
-        self._effects.append(Close(connection.name))
+        self._effects.append(Close(connection.name, is_dead=True))
         self._end(shard, connection, SeamReason.SILENT, f"no data for {silent_s:.0f} s", now_ms)
         if connection.first_ms is None:
             self._count_silent(connection, now_ms)
@@ -365,6 +369,7 @@ class StreamSession:
     def _move(self, key: StreamKey, shard: Shard) -> None:
         self._leave(key)
         self._assign(key, shard)
+        self._close_empty()
 
 
 def _why_silent(stream: Subscription) -> str:

@@ -174,7 +174,7 @@ class StreamPool:
             case Send():
                 route.sockets[effect.connection].send(effect.text)
             case Close():
-                route.sockets.pop(effect.connection).close()
+                route.sockets.pop(effect.connection).close(is_dead=effect.is_dead)
             case Seam():
                 # A session's time is not the exchange's when a clock was set meanwhile.
                 ahead_ms = self._time.now_ms() - now_ms

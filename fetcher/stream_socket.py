@@ -57,9 +57,14 @@ class StreamSocket:
         """Send `text` after those before it."""
         self._to_send.put_nowait(text)
 
-    def close(self) -> None:
-        """Close the connection, or give up connecting; nothing is reported from now on."""
+    def close(self, *, is_dead: bool) -> None:
+        """Close the connection, or give up connecting; nothing is reported from now on.
+
+        One that is dead is dropped: it would not answer.
+        """
         self._is_closed.set()
+        if is_dead and self._connection is not None:
+            self._connection.transport.abort()
 
     async def run(self) -> None:
         """Connect and stay until the connection has ended. Raises nothing of the network."""

@@ -32,6 +32,7 @@ DATABASE_NAME = "ohlcv"
 _USER = "postgres"
 _PORT = 5432  # only the name of the socket
 _START_TIMEOUT_S = 300  # crash recovery of a large database may take minutes
+_BETWEEN_STARTS_S = 1.5
 _MAX_SOCKET_PATH = 100  # bytes; the system limit is 104 (macOS) or 108 (Linux)
 _SHORT_FOLDER = Path("/tmp")  # noqa: S108 - not TMPDIR, which a shell, cron and sudo set differently
 _LOG_BYTES = 10_000_000
@@ -202,7 +203,7 @@ class EmbeddedServer:
             # When the server's main process was killed, its children keep the shared memory for a moment.
             retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
             stop=tenacity.stop_after_attempt(4),
-            wait=tenacity.wait_fixed(1.5),
+            wait=tenacity.wait_fixed(_BETWEEN_STARTS_S),
             reraise=True,
         )
         start(

@@ -101,6 +101,7 @@ def test_variables_of_a_shell_change_neither_where_the_server_is_nor_who_finds_i
     assert pid_of(server) == pid
     assert user_of(server) == "postgres"
     Path(server.keywords()["host"]).rename(home / "away")  # as a run with a /tmp of its own sees it
+    monkeypatch.setattr(embedded, "_BETWEEN_STARTS_S", 0.05)
     with pytest.raises(DatabaseUnavailable, match=r"systemd's PrivateTmp.*set EMBEDDED_PG_DIR to a shorter path"):
         server.ensure_running()
     (home / "away").rename(server.keywords()["host"])

@@ -40,7 +40,7 @@ from fetcher.addresses import StreamAddresses
 from fetcher.source import StreamSink
 from fetcher.stream_feed import FeedTargets, FrameCounts, StreamFeed
 from fetcher.stream_format import StreamFormat
-from fetcher.stream_socket import SocketEvents, StreamSocket, tls_of
+from fetcher.stream_socket import SocketEvents, StreamSocket, trusted_certificates
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ class StreamPool:
         self._sink = sink
         self._time = passing
         self._random = random
+        self._certificates = trusted_certificates()
         self._clock = StreamClock(passing.now_ms(), time.monotonic_ns(), 1 / passing.seconds(MS_PER_SECOND))
         self._budgets: dict[str, ConnectBudget] = {}  # by address: its routes share the exchange's limit
         self._routes: dict[StreamRules, _Route] = {}
@@ -197,6 +198,6 @@ class StreamPool:
             tell(Closed(name, code, why))
 
         events = SocketEvents(lambda: tell(Opened(name)), refused, StreamFeed(connection, targets).take, closed)
-        socket = StreamSocket(route.url, tls_of(route.url), events)
+        socket = StreamSocket(route.url, self._certificates if route.url.startswith("wss:") else None, events)
         route.sockets[name] = socket
         self._tasks.create_task(socket.run())

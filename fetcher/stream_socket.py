@@ -7,11 +7,13 @@ import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from pathlib import Path
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from core.errors import ConfigurationError
 
 _OPEN_TIMEOUT_S = 10
 _CLOSE_TIMEOUT_S = 2  # for the closing handshake; then the socket is dropped
@@ -28,17 +30,22 @@ class SocketEvents:
     closed: Callable[[int | None, str], None]  # the code of the close frame, why
 
 
-def tls_of(url: str) -> ssl.SSLContext | None:
-    """Return how the host of `url` proves who it is, None for ws://.
+def trusted_certificates() -> ssl.SSLContext:
+    """Return whose certificates hosts may have: those that this machine trusts, and those that HTTP requests trust.
 
-    Trusted are this machine's certificates and those that HTTP requests trust: REQUESTS_CA_BUNDLE and the like hold.
+    REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE hold as they do for requests. Raises ConfigurationError.
     """
-    if urlsplit(url).scheme != "wss":
-        return None
     context = ssl.create_default_context()
     place = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
-    is_folder = os.path.isdir(place)  # noqa: PTH112 - the text of a setting
-    context.load_verify_locations(None if is_folder else place, place if is_folder else None)
+    try:
+        if Path(place).is_dir():
+            context.load_verify_locations(capath=place)
+        else:
+            context.load_verify_locations(cafile=place)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigurationError(
+            f"the certificates in {place} cannot be read ({error}): correct REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE"
+        ) from error
     return context
 
 

@@ -47,6 +47,7 @@ from fetcher.addresses import StreamAddresses
 from fetcher.binance.stream_messages import BinanceStreamFormat
 from fetcher.exchanges import open_live_streams
 from fetcher.stream_pool import StreamPool, StreamTime
+from fetcher.stream_socket import trusted_certificates
 
 BEGIN_MS, NOW = parse_time("2024-03-01"), "2024-03-01T00:10:30"
 PATIENCE_S = 20
@@ -392,6 +393,30 @@ def test_a_host_that_is_not_there_raises_nothing(store: CandleStore) -> None:
 
     play(bench, [ETH, key("um:ETHUSDT")], act)
     assert bench.events == []
+
+
+def test_after_three_hours_of_sleep_all_connections_are_made_anew(bench: Streaming) -> None:
+    one = bench()
+    asleep_ms: list[int] = []
+
+    async def act() -> None:
+        await one.until(lambda: len(one.live()) == 2)
+        asleep_ms.append(one.exchange.clock.now_ms())
+        one.exchange.clock.advance(3 * 60 * MS_PER_MINUTE)
+        await one.until(lambda: bool(one.seen(Seam)))
+
+    play(one, [ETH, key("um:BTCUSDT")], act)
+    assert {key for seam in one.seen(Seam) for key in seam.keys} == {ETH, key("um:BTCUSDT")}
+    for seam in one.seen(Seam):
+        assert seam.from_ms <= asleep_ms[0] + 1000
+        assert seam.to_ms >= asleep_ms[0] + 3 * 60 * MS_PER_MINUTE
+    assert len(one.exchange.streams.connections) >= 3
+
+
+def test_certificates_that_cannot_be_read_are_a_matter_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file.pem")
+    with pytest.raises(ConfigurationError, match=r"/no/such/file\.pem"):
+        trusted_certificates()
 
 
 def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

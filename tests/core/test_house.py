@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -110,6 +111,12 @@ def test_every_folder_of_the_project_has_its_rule() -> None:
     top_level = {path.parent.name for path in ROOT.glob("*/*.py")} | {path.stem for path in ROOT.glob("*.py")}
     assert {name for name in top_level if not name.startswith(".")} - {"tests"} <= set(MAY_IMPORT)
     assert {"core", "config", "fetcher", "db", "logic"} <= top_level
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """Each alone is found; both in one run end it before the first test: pytest imports them by their names."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,17 @@ from contextlib import contextmanager
 
 from commands.connections import database_address
 from commands.context import CommandContext
+from config.settings import Settings
 from core.instrument import ExchangeName
 from core.sources import AllowedSources
 from logic.backfill.run import BackfillOptions
-from logic.exchange_opening import ExchangeAddresses, ExchangeSource, open_exchange, share_budget
+from logic.exchange_opening import (
+    ExchangeAddresses,
+    ExchangeSource,
+    StreamAddresses,
+    open_exchange,
+    share_budget,
+)
 from logic.opening import Database, enable_timescale, open_database
 from logic.planning.series_plan import FetchPolicy
 
@@ -28,6 +35,12 @@ def make_exchange(context: CommandContext) -> ExchangeSource:
         state_dir=settings.state_dir,
     )
     return open_exchange(ExchangeName.BINANCE, addresses, context.interruption.sleep, context.now_ms)
+
+
+def stream_addresses(settings: Settings) -> StreamAddresses:
+    """Return where the live streams are, and the limits for their use."""
+    streams = settings.streams
+    return StreamAddresses(streams.urls, streams.max_per_connection, streams.stall_ms)
 
 
 @contextmanager

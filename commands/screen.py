@@ -72,9 +72,9 @@ class Report:
     shows_all_details: bool = False  # they were asked for
 
 
-def print_json(console: Console, document: object) -> None:
-    """Write `document` as the one JSON document."""
-    json.dump(document, console.file, indent=1)
+def print_json(console: Console, document: object, is_line: bool = False) -> None:
+    """Write `document` as the one JSON document, or as one line of many."""
+    json.dump(document, console.file, indent=None if is_line else 1)
     console.file.write("\n")
     console.file.flush()
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "backfill": "fetch every wanted series up to the last closed candle (the default)",
+    "stream": "fetch, then store candles live, the moment they close, until told to end",
     "check": "report what is missing, not at the exchange or damaged; reads only without --heal",
     "verify": "hold stored candles against the exchange, digit for digit",
     "status": "show each series, its candles, the newest of them, lag; reads only",

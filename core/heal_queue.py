@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-_GATHER_MS = 1_000  # a cut concerns many series, which are healed in one run
+from core.closing import CLOSE_SETTLE_MS
+
+# A cut concerns many series, which are healed in one run. And what closed before it was missed must count as closed.
+_GATHER_MS = CLOSE_SETTLE_MS + 1_000
 _FIRST_RETRY_MS = 5_000
 _LONGEST_RETRY_MS = 15 * 60_000
 
@@ -41,10 +44,14 @@ class HealQueue:
         """Return the series, at most `most`, whose heal begins now: those that have waited longest first."""
         due = sorted((one.since_ms, series_id) for series_id, one in self._waiting.items() if one.due_ms <= now_ms)
         taken = [series_id for _, series_id in due[:most]]
-        for series_id in taken:
-            del self._waiting[series_id]
-        self._running |= set(taken)
+        self.begin(taken)
         return taken
+
+    def begin(self, series_ids: Collection[int]) -> None:
+        """Note that these series are being healed now, whether or not they were wanted."""
+        for series_id in series_ids:
+            self._waiting.pop(series_id, None)
+        self._running |= set(series_ids)
 
     def done(self, series_id: int, is_whole: bool, now_ms: int) -> None:
         """Note the end of a heal; a series that still lacks something is tried again, ever more rarely."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # `status` says what is stored without loading what a run nee
     from db.aggregates import AggregateDifference
     from logic.backfill.results import RunSummary, SeriesResult
     from logic.gaps.series_check import SeriesCheck
+    from logic.live.results import LiveSummary
     from logic.planning.dry_run import PlannedSeries
     from logic.stored import StoredSeries
     from logic.verify.aggregate_check import AggregateResult
@@ -316,3 +317,34 @@ def undo_document(run_id: str, undone_run: str, undone: Sequence[UndoneSeries], 
 
 def _texts(values: Sequence[str] | None) -> list[str] | None:
     return None if values is None else list(values)
+
+
+def live_document(summary: LiveSummary) -> Document:
+    """Return what a live run has done so far, or did, for `stream`."""
+    done = summary.counters
+    return {
+        "run_id": summary.run_id,
+        "exit_code": summary.exit_code,
+        "seconds": round(summary.seconds, 3),
+        "streamed": summary.streamed,
+        "live": summary.live,
+        "frames": done.frames,
+        "finals": done.finals,
+        "stored": done.stored,
+        "already_there": done.already_there,
+        "conflicts": done.conflicts,
+        "unsaved": summary.unsaved,
+        "dropped": done.dropped,
+        "unusable_frames": dict(done.unusable),
+        "connections": done.connections,
+        "reconnects": dict(done.reconnects),
+        "heals": done.heals,
+        "healed": done.healed,
+        "unhealed": summary.unhealed,
+        "audited": done.audited,
+        "corrected": done.corrected,
+        "left_out": [_identity(series) | {"why": why} for series, why in summary.left_out.items()],
+        "silent": [_identity(series) | {"why": why} for series, why in summary.silent.items()],
+        "unusable_markets": summary.unusable_markets,
+        "backfill": None if summary.backfill is None else summary_document(summary.backfill),
+    }

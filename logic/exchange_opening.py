@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from db.connection import Database
 from db.shared_weight import SharedWeight
-from fetcher.addresses import ExchangeAddresses
-from fetcher.exchanges import open_exchange
-from fetcher.source import ExchangeSource
+from fetcher.addresses import ExchangeAddresses, StreamAddresses
+from fetcher.exchanges import open_exchange, open_live_streams
+from fetcher.source import ExchangeSource, LiveStreams, StreamSink
 
 # Includes the types that callers need for annotations.
-__all__ = ["ExchangeAddresses", "ExchangeSource", "open_exchange", "share_budget"]
+__all__ = [
+    "ExchangeAddresses",
+    "ExchangeSource",
+    "LiveStreams",
+    "StreamAddresses",
+    "StreamSink",
+    "open_exchange",
+    "open_live_streams",
+    "share_budget",
+]
 
 
 def share_budget(database: Database, exchange: ExchangeSource) -> None:

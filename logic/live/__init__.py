@@ -1,1 +1,1 @@
-"""What runs as long as a stream does."""
+"""Live: closed candles of streams into the database, holes healed, what was streamed audited."""

@@ -46,10 +46,10 @@ def test_series_of_one_cut_are_healed_together_the_longest_waiting_first() -> No
     queue = HealQueue()
     queue.want([3, 1], 0)
     queue.want([2], 500)
-    assert queue.take(999, 10) == []
-    assert queue.next_due_ms() == 1_000
-    assert queue.take(1_500, 2) == [1, 3]
-    assert queue.take(1_500, 2) == [2]
+    assert queue.take(3_999, 10) == []
+    assert queue.next_due_ms() == 4_000
+    assert queue.take(4_500, 2) == [1, 3]
+    assert queue.take(4_500, 2) == [2]
     assert len(queue) == 3  # under way
 
 
@@ -63,21 +63,21 @@ def test_a_heal_in_vain_is_tried_again_ever_more_rarely_until_it_succeeds() -> N
         now = due
         assert queue.take(now, 1) == [1]
         queue.done(1, is_whole=False, now_ms=now)
-    assert pauses[:4] == [1_000, 5_000, 10_000, 20_000]
+    assert pauses[:4] == [4_000, 5_000, 10_000, 20_000]
     assert max(pauses) == pauses[-1] == 15 * 60_000
     assert queue.take(now + 15 * 60_000, 1) == [1]
     queue.done(1, is_whole=True, now_ms=now)
     queue.want([1], now)
-    assert queue.next_due_ms() == now + 1_000
+    assert queue.next_due_ms() == now + 4_000
 
 
 def test_a_series_that_is_wanted_while_it_is_healed_is_healed_once_more() -> None:
     queue = HealQueue()
     queue.want([1], 0)
-    assert queue.take(1_000, 1) == [1]
-    queue.want([1], 1_000)
-    queue.done(1, is_whole=True, now_ms=1_100)
-    assert queue.take(2_000, 1) == [1]
+    assert queue.take(4_000, 1) == [1]
+    queue.want([1], 4_000)
+    queue.done(1, is_whole=True, now_ms=4_100)
+    assert queue.take(8_000, 1) == [1]
 
 
 @given(st.lists(st.floats(0.001, 1e7), min_size=1, max_size=200), st.sampled_from([0.5, 0.95, 0.99, 1.0]))

@@ -1,0 +1,220 @@
+"""`stream`: backfill to now, then store closed candles the moment they close, until it is told to end."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import re
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from commands.command import Command
+from commands.connections import database_address, writing
+from commands.context import CommandContext
+from commands.exchange_access import asking, backfill_options, stream_addresses
+from commands.options import OutputOptions, add_output_options, read_output
+from commands.progress import progress_bar
+from commands.screen import Tone, count_text, print_json, print_line
+from commands.wanted import WantedRequest, read_wanted, resolve_wanted
+from config.settings import Settings
+from core.errors import ConfigurationError, DatabaseUnavailable, Interrupted
+from core.instrument import ExchangeName, Market
+from core.series import Series, brief_list
+from logic.backfill.ohlcv_handler import run_ohlcv_backfill
+from logic.backfill.results import RunSummary
+from logic.documents import live_document
+from logic.exchange_opening import ExchangeSource, LiveStreams, StreamSink, open_live_streams
+from logic.live.market_clocks import MarketClocks
+from logic.live.preparing import History, LivePlan, plan_live
+from logic.live.results import LiveSummary, summarize
+from logic.live.service import LiveService
+from logic.live.tools import LiveOptions, LiveTools, seconds_of
+from logic.opening import open_database
+
+_log = logging.getLogger(__name__)
+
+_DRAIN_S = 7.0  # a signal ends the process after nine seconds, whatever it does
+_DRAIN_AT_LEISURE_S = 60.0
+_STEP_S = 1.0
+_SAID_EVERY_S = 60.0
+_DURATION = re.compile(r"(\d+)\s*([smhd])")
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRequest:
+    """What to stream, and for how long."""
+
+    wanted: WantedRequest
+    history: History = field(default_factory=History)
+    seconds: float | None = None  # None: until it is told to end
+    output: OutputOptions = field(default_factory=OutputOptions)
+
+    def log_dir(self, settings: Settings) -> Path | None:
+        """Return the folder of the log file, apart from that of cron's runs."""
+        return settings.log_dir / "market_data"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    series = "series instead of symbols.yml: BTCUSDT, BTCUSDT/1h, um:BTCUSDT/5m, '*USDT/1d'"
+    parser.add_argument("--symbols", nargs="+", metavar="S", help=series)
+    parser.add_argument("--interval", metavar="I", help="interval of series that do not say theirs")
+    history = parser.add_mutually_exclusive_group()
+    history.add_argument("--no-backfill", action="store_true", help="nothing older than the end of what is stored")
+    history.add_argument("--days", type=int, metavar="N", help="so many days of history instead of the list's")
+    parser.add_argument("--for", dest="duration", metavar="T", help="end after 90s, 55m, 12h or 7d")
+    add_output_options(parser)
+
+
+def read_request(arguments: argparse.Namespace, settings: Settings) -> StreamRequest:
+    """Return the checked request; reads symbols.yml. Raises ConfigurationError."""
+    if arguments.days is not None and arguments.days < 1:
+        raise ConfigurationError("--days: expected a whole number above 0")
+    arguments.start = arguments.end = None
+    wanted = read_wanted(arguments, settings)
+    history = History(is_wanted=not arguments.no_backfill, days=arguments.days)
+    return StreamRequest(wanted, history, _duration(arguments.duration), read_output(arguments))
+
+
+def _duration(text: str | None) -> float | None:
+    if text is None:
+        return None
+    found = _DURATION.fullmatch(text.strip())
+    if found is None or int(found[1]) == 0:
+        raise ConfigurationError(f"--for: expected a time such as 90s, 55m, 12h or 7d, not {text!r}")
+    return float(int(found[1]) * _UNITS_S[found[2]])
+
+
+def run(request: StreamRequest, context: CommandContext) -> int:
+    """Stream until told to end; return the exit code: 0 also after Ctrl-C and SIGTERM, when all is stored."""
+    # Connections only for the start: what runs for months opens its own, and opens them again.
+    with ExitStack() as start:
+        database = start.enter_context(writing(context))
+        exchange = start.enter_context(asking(context))
+        wanted = resolve_wanted(request.wanted, context.settings, database, exchange)
+        plan = plan_live(database, exchange, wanted.series, request.wanted.is_whole_list, request.history)
+        if not plan.series:
+            raise ConfigurationError(f"nothing to stream: {_left_out(plan)}")
+        backfill = backfill_options(context, database, heal_gaps=False)
+        options = LiveOptions(context.run_id, backfill, context.settings.streams.audit_ms)
+        service = LiveService(plan.series, _tools(context, exchange, plan.series[0].wanted.series.market), options)
+        live = _LiveRun(request, context, plan, service)
+        live.begin()
+        try:
+            with progress_bar(context, request.output, exchange.weight_used) as bar:
+                live.backfill = run_ohlcv_backfill(database, exchange, plan.wanted, backfill, bar, context.now_ms)
+        except Interrupted:
+            return live.end(_DRAIN_S)
+        except DatabaseUnavailable as error:
+            _log.error("the backfill ended early, the healer goes on with it: %s", error)
+    return live.wait_and_end()
+
+
+def _tools(context: CommandContext, exchange: ExchangeSource, market: Market) -> LiveTools:
+    """Return what the service works with; the clock of `market` has been read."""
+    address, cancelling = database_address(context.settings), context.interruption.cancelling
+    ahead_ms = exchange.now_ms(market) - context.now_ms()
+
+    def open_streams(sink: StreamSink) -> LiveStreams:
+        return open_live_streams(
+            ExchangeName.BINANCE,
+            stream_addresses(context.settings),
+            sink,
+            # By this machine's date, which goes on while it sleeps.
+            now_ms=lambda: context.now_ms() + ahead_ms,
+            seconds=seconds_of,
+            random=random.random,
+        )
+
+    return LiveTools(
+        open_database=lambda: open_database(address, cancelling),
+        open_exchange=lambda: asking(context),
+        open_streams=open_streams,
+        local_now_ms=context.now_ms,
+        clocks=MarketClocks(exchange),
+        seconds=seconds_of,
+    )
+
+
+class _LiveRun:
+    """One run of the command, from its first word to its last."""
+
+    def __init__(self, request: StreamRequest, context: CommandContext, plan: LivePlan, service: LiveService) -> None:
+        self._request, self._context, self._plan, self._service = request, context, plan, service
+        self._began = time.monotonic()
+        self.backfill: RunSummary | None = None
+
+    def begin(self) -> None:
+        """Start the service and say what is streamed."""
+        streamed = count_text(len(self._plan.series), "series", "series")
+        self._say(f"streaming {streamed}; Ctrl-C ends it when all that was received is stored")
+        if self._plan.left_out:
+            self._say(f"not streamed: {_left_out(self._plan)}", Tone.ATTENTION)
+        self._service.start()
+
+    def wait_and_end(self) -> int:
+        """Wait until the time is over or a signal comes; return the exit code."""
+        self._say(f"backfill done; {self._service.sink.live} of {len(self._plan.series)} series are live")
+        ends_s = None if self._request.seconds is None else self._began + self._request.seconds
+        said_s = time.monotonic()
+        try:
+            while (ends_s is None or time.monotonic() < ends_s) and not self._service.has_failed:
+                self._context.interruption.sleep(_STEP_S if ends_s is None else min(_STEP_S, ends_s - time.monotonic()))
+                if time.monotonic() >= said_s + _SAID_EVERY_S:
+                    said_s += _SAID_EVERY_S
+                    self._say_state()
+        except Interrupted:
+            return self.end(_DRAIN_S)
+        return self.end(_DRAIN_AT_LEISURE_S, is_in_time=True)
+
+    def end(self, longest_s: float, is_in_time: bool = False) -> int:
+        """Store what was received, say what was done; return the exit code.
+
+        In time, what is not healed or audited yet is done before; after a signal it is left to the next run.
+        """
+        self._service.stop(longest_s)
+        if is_in_time:
+            self._service.finish()
+        summary = self._summary()
+        if self._request.output.json:
+            print_json(self._context.stdout, live_document(summary))
+        else:
+            self._print(summary)
+        return summary.exit_code
+
+    def _summary(self) -> LiveSummary:
+        seconds = time.monotonic() - self._began
+        return summarize(self._service, self._context.run_id, seconds, self._plan.left_out, self.backfill)
+
+    def _say_state(self) -> None:
+        if self._request.output.json:
+            print_json(self._context.stdout, live_document(self._summary()), is_line=True)
+
+    def _print(self, summary: LiveSummary) -> None:
+        done = summary.counters
+        told = (
+            f"{count_text(done.stored, 'closed candle')} stored live, {done.healed:,} healed, "
+            f"{done.audited:,} audited, {done.corrected:,} corrected; exit code {summary.exit_code}"
+        )
+        if not self._request.output.is_quiet:
+            print_line(self._context.stdout, told, Tone.PLAIN if summary.exit_code else Tone.GOOD)
+        for text in summary.needs:
+            print_line(self._context.stdout, text, Tone.ATTENTION)
+
+    def _say(self, text: str, tone: Tone = Tone.PLAIN) -> None:
+        if not (self._request.output.json or self._request.output.is_quiet):
+            print_line(self._context.stdout, text, tone)
+
+
+def _left_out(plan: LivePlan) -> str:
+    by_reason: dict[str, list[Series]] = {}
+    for series, why in plan.left_out.items():
+        by_reason.setdefault(why, []).append(series)
+    return "; ".join(f"{brief_list(series)}: {why}" for why, series in by_reason.items())
+
+
+COMMAND = Command(add_options, read_request, run)

@@ -1,0 +1,104 @@
+"""Fetches by REST and archives what streams did not deliver: each heal is one ordinary backfill of those series."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Collection, Mapping, Sequence
+
+from core.closing import closed_end
+from core.errors import DatabaseUnavailable, FetcherError
+from core.heal_queue import HealQueue
+from db.connection import Database
+from logic.backfill.ohlcv_handler import run_ohlcv_backfill
+from logic.backfill.results import RunSummary, SeriesResult
+from logic.backfill.run import Observer
+from logic.live.counters import LiveCounters
+from logic.live.tools import LiveOptions, LiveSeries, LiveTools
+
+_log = logging.getLogger(__name__)
+
+_MOST_AT_ONCE = 500  # series of one heal, so that those which wait behind a long one do not wait long
+
+
+class Healer:
+    """Heals series one group at a time. `want` may be called from any thread; the rest from one."""
+
+    def __init__(
+        self, series: Mapping[int, LiveSeries], tools: LiveTools, options: LiveOptions, counters: LiveCounters
+    ) -> None:
+        self._series = series
+        self._tools = tools
+        self._counters = counters
+        # Witnesses and known gaps are for the runs of cron; a heal only closes holes.
+        self._options = dataclasses.replace(
+            options.backfill, heal_gaps=False, witness=False, replaces_catalog=False, patience=None
+        )
+        self._queue = HealQueue()
+        self._lock = threading.Lock()
+
+    def want(self, series_ids: Collection[int]) -> None:
+        """Have series healed soon."""
+        with self._lock:
+            self._queue.want([one for one in series_ids if one in self._series], self._tools.local_now_ms())
+
+    @property
+    def waiting(self) -> int:
+        """How many series wait for their heal or are being healed."""
+        with self._lock:
+            return len(self._queue)
+
+    def heal_due(self, database: Database) -> None:
+        """Heal what is due now, at most one group. Raises DatabaseUnavailable and Interrupted."""
+        with self._lock:
+            ids = self._queue.take(self._tools.local_now_ms(), _MOST_AT_ONCE)
+        if ids:
+            self.heal(database, ids)
+
+    def heal(self, database: Database, ids: Sequence[int]) -> None:
+        """Heal the series `ids` now. Raises DatabaseUnavailable and Interrupted; they are then wanted again."""
+        whole: set[int] = set()
+        with self._lock:
+            self._queue.begin(ids)
+        try:
+            whole = self._backfill(database, [self._series[one] for one in ids])
+        except DatabaseUnavailable:
+            raise
+        except FetcherError as error:
+            _log.error("the holes of %d series cannot be healed now, they are tried again: %s", len(ids), error)
+        finally:
+            with self._lock:
+                for one in ids:
+                    self._queue.done(one, one in whole, self._tools.local_now_ms())
+
+    def _backfill(self, database: Database, series: Sequence[LiveSeries]) -> set[int]:
+        """Run the backfill; return the ids of the series that lack nothing now."""
+        with self._tools.open_exchange() as exchange:
+            summary = run_ohlcv_backfill(
+                database,
+                exchange,
+                [one.wanted for one in series],
+                self._options,
+                Observer(),
+                self._tools.local_now_ms,
+            )
+            self._tools.clocks.take(exchange)
+            now_ms = {one.wanted.series.market: exchange.now_ms(one.wanted.series.market) for one in series}
+        ids = {one.wanted.series: one.id for one in series}
+        self._count(summary)
+        return {ids[result.series] for result in summary.results if _is_whole(result, now_ms[result.series.market])}
+
+    def _count(self, summary: RunSummary) -> None:
+        inserted = sum(result.saved.inserted for result in summary.results)
+        self._counters.heals += 1
+        self._counters.healed += inserted
+        if inserted:
+            names = [str(result.series) for result in summary.results if result.saved.inserted]
+            _log.info("%d candles healed in %d series: %s", inserted, len(names), ", ".join(names[:5]))
+
+
+def _is_whole(result: SeriesResult, now_ms: int) -> bool:
+    """Whether everything up to the last closed candle is there or known not to be at the exchange."""
+    end_ms = closed_end(result.series.interval, now_ms)
+    return result.outcome == "ok" and result.covered_until_ms is not None and result.covered_until_ms >= end_ms

@@ -1,0 +1,77 @@
+"""The result of a live run, and its exit code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from core.exit_codes import EXIT_EXCHANGE, EXIT_FAULT, EXIT_INCOMPLETE, EXIT_OK, worst
+from core.series import Series
+from logic.backfill.results import RunSummary
+from logic.live.counters import LiveCounters
+from logic.live.service import LiveService
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSummary:
+    """The result of a whole live run."""
+
+    run_id: str
+    seconds: float
+    counters: LiveCounters
+    streamed: int  # series
+    live: int  # of these, those that deliver now
+    left_out: dict[Series, str]  # not streamed, with why
+    silent: dict[Series, str]  # their stream delivered nothing at the end
+    unusable_markets: dict[str, str]
+    unsaved: int  # closed candles that were received and are not stored: the next run fetches them
+    unhealed: int  # series whose holes were not healed yet
+    backfill: RunSummary | None = field(default=None)  # None: none was made, or it was interrupted
+
+    @property
+    def needs(self) -> list[str]:
+        """What a person should know or do; empty when all is well."""
+        told = [f"streams of market {market} cannot be used: {why}" for market, why in self.unusable_markets.items()]
+        told += [f"{series}: its stream delivers nothing, {why}" for series, why in self.silent.items()]
+        if self.unsaved:
+            told.append(f"{self.unsaved:,} closed candles were received and not stored; the next run fetches them")
+        if self.unhealed:
+            told.append(f"{self.unhealed:,} series may lack candles; the next run fetches them")
+        if self.counters.conflicts:
+            told.append(
+                f"{self.counters.conflicts:,} streamed candles differ from stored ones, which stayed; "
+                "run verify to see which are right"
+            )
+        if self.counters.faults:
+            told.append("an unexpected fault ended the run, please report it; the log has it")
+        return told
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the run (docs/commands.md)."""
+        found = [] if self.backfill is None else list(self.backfill.exit_codes)
+        if self.counters.faults:
+            found.append(EXIT_FAULT)
+        if self.unusable_markets:
+            found.append(EXIT_EXCHANGE)
+        if self.silent or self.unsaved or self.unhealed or self.counters.conflicts:
+            found.append(EXIT_INCOMPLETE)
+        return worst(found) if found else EXIT_OK
+
+
+def summarize(
+    service: LiveService, run_id: str, seconds: float, left_out: dict[Series, str], backfill: RunSummary | None
+) -> LiveSummary:
+    """Return the result of a service that was stopped."""
+    return LiveSummary(
+        run_id=run_id,
+        seconds=seconds,
+        counters=service.counters,
+        streamed=service.streamed,
+        live=service.sink.live,
+        left_out=left_out,
+        silent=service.sink.silent,
+        unusable_markets={market.value: why for market, why in service.sink.unusable_markets.items()},
+        unsaved=len(service.waiting),
+        unhealed=service.healer.waiting,
+        backfill=backfill,
+    )

@@ -1,0 +1,146 @@
+"""Takes what the streams deliver, in the event loop's thread: closed candles to the writer, holes to the healer."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+
+from core.closed_round import ClosedCandle
+from core.errors import shortened
+from core.finals_due import FinalsDue
+from core.instrument import Market
+from core.series import Series, brief_list
+from core.streams import (
+    CandleUpdate,
+    ConnectionClosed,
+    ConnectionOpened,
+    MarketUnusable,
+    Seam,
+    StreamEvent,
+    StreamKey,
+    StreamLive,
+    StreamSilent,
+)
+from logic.live.counters import LiveCounters
+from logic.live.tools import LiveSeries
+from logic.live.waiting_candles import WaitingCandle, WaitingCandles
+
+_log = logging.getLogger(__name__)
+
+_SHOWN = 3  # frames of each reason that cannot be used
+
+
+class LiveSink:
+    """A `StreamSink` (fetcher/source.py). `heal` is called with series that may lack candles; it returns at once."""
+
+    def __init__(
+        self,
+        series: Collection[LiveSeries],
+        waiting: WaitingCandles,
+        heal: Callable[[Collection[int]], None],
+        market_now_ms: Callable[[Market], int],
+        counters: LiveCounters,
+    ) -> None:
+        self._ids: Mapping[Series, int] = {one.wanted.series: one.id for one in series}
+        self._waiting = waiting
+        self._heal = heal
+        self._market_now_ms = market_now_ms
+        self._counters = counters
+        self._lock = threading.Lock()  # around what other threads read
+        self._due = {market: FinalsDue() for market in Market}
+        for one in series:  # from now on, live or not: a stream that never delivers is replaced by REST
+            market = one.wanted.series.market
+            self._due[market].watch(one.id, one.wanted.series.interval, market_now_ms(market))
+        self._live: set[Series] = set()
+        self._cut: set[Series] = set()  # that may have lost frames and do not deliver again yet
+        self._silent: dict[Series, str] = {}
+        self._unusable_markets: dict[Market, str] = {}
+        self._shown: Counter[str] = Counter()
+
+    def candle(self, update: CandleUpdate, received_ns: int) -> None:
+        """Hand a closed candle to the writer; one that is still open is only counted."""
+        self._counters.frames += 1
+        series_id = self._ids.get(update.series)
+        if not update.is_closed or series_id is None:
+            return
+        self._counters.finals += 1
+        with self._lock:
+            self._due[update.series.market].came(series_id, update.open_ms)
+        candle = ClosedCandle(series_id, update.series, update.open_ms, update.values)
+        self._waiting.put(WaitingCandle(candle, received_ns))
+
+    def unusable(self, key: StreamKey | None, why: str, frame: bytes) -> None:
+        """Count a frame that cannot be read; show the first ones of each reason."""
+        self._counters.unusable[why] += 1
+        self._shown[why] += 1
+        if self._shown[why] <= _SHOWN:
+            told = shortened(frame[:2_000].decode("utf-8", errors="backslashreplace"))
+            _log.warning("a frame of %s cannot be used, %s: %s", key or "an unknown stream", why, told)
+
+    def event(self, event: StreamEvent) -> None:
+        """Note what happened to streams and connections."""
+        match event:
+            case StreamLive(key):
+                self._now_live(key)
+            case StreamSilent(key, why):
+                _log.warning("%s delivers nothing: %s", key, why)
+                with self._lock:
+                    self._live.discard(key.series)
+                    self._silent[key.series] = why
+            case Seam(keys, reason):
+                series = [key.series for key in keys if key.series in self._ids]
+                self._counters.reconnects[reason.value] += 1
+                _log.warning("%s may have lost frames (%s); healed by REST", brief_list(series), reason)
+                with self._lock:
+                    self._live -= set(series)
+                    self._cut |= set(series)
+                self._heal([self._ids[one] for one in series])
+            case ConnectionOpened(_, connection):
+                self._counters.connections += 1
+                _log.info("connection %s is open", connection)
+            case ConnectionClosed(_, connection, why):
+                _log.info("connection %s is closed: %s", connection, why)
+            case MarketUnusable(market, why):
+                _log.error("streams of market %s cannot be used: %s", market, why)
+                with self._lock:
+                    self._unusable_markets[market] = why
+
+    def late(self) -> list[int]:
+        """Return the series whose newest candle is late now; each is named once for each candle."""
+        with self._lock:
+            return [one for market, due in self._due.items() for one in due.late(self._market_now_ms(market))]
+
+    @property
+    def live(self) -> int:
+        """How many series deliver."""
+        with self._lock:
+            return len(self._live)
+
+    @property
+    def silent(self) -> dict[Series, str]:
+        """The series whose stream delivers nothing, with what was tried."""
+        with self._lock:
+            return dict(self._silent)
+
+    @property
+    def unusable_markets(self) -> dict[Market, str]:
+        """The markets whose streams cannot be used, with the reason."""
+        with self._lock:
+            return dict(self._unusable_markets)
+
+    def _now_live(self, key: StreamKey) -> None:
+        series_id = self._ids.get(key.series)
+        if series_id is None:
+            return
+        with self._lock:
+            self._unusable_markets.pop(key.market, None)
+            was_silent = self._silent.pop(key.series, None)
+            was_cut = key.series in self._cut
+            self._cut.discard(key.series)
+            self._live.add(key.series)
+        if was_silent is not None:
+            _log.info("%s delivers again", key)
+        if was_cut:  # candles may have closed between the cut and this first frame
+            self._heal([series_id])

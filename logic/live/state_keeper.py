@@ -1,0 +1,56 @@
+"""Keeps the state files of streamed series current, each at most once a minute."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from core.times import MS_PER_MINUTE
+from logic.live.tools import LiveSeries
+from logic.state_files import SeriesState, load_state, save_state
+
+_log = logging.getLogger(__name__)
+
+
+class StateKeeper:
+    """Notes what was stored and writes it to the state files later. Thread-safe."""
+
+    def __init__(self, series: Mapping[int, LiveSeries], folder: Path, run_id: str, now_ms: Callable[[], int]) -> None:
+        self._series, self._folder, self._run_id, self._now_ms = series, folder, run_id, now_ms
+        self._lock = threading.Lock()
+        self._newest: dict[int, int] = {}  # open time by series id, not written yet
+        self._next_ms = now_ms() + MS_PER_MINUTE
+
+    def stored(self, series_id: int, open_ms: int) -> None:
+        """Note that the candle of `open_ms` is committed."""
+        with self._lock:
+            self._newest[series_id] = max(open_ms, self._newest.get(series_id, open_ms))
+
+    def write_due(self) -> None:
+        """Write the files when a minute has passed."""
+        if self._now_ms() >= self._next_ms:
+            self._next_ms = self._now_ms() + MS_PER_MINUTE
+            self.write()
+
+    def write(self) -> None:
+        """Write the files of all series with news. A file that cannot be written is only logged."""
+        with self._lock:
+            newest, self._newest = self._newest, {}
+        for series_id, open_ms in newest.items():
+            series = self._series[series_id].wanted.series
+            known = load_state(self._folder, series) or SeriesState()
+            state = dataclasses.replace(
+                known,
+                covered_until_ms=max(series.interval.add(open_ms, 1), known.covered_until_ms or 0),
+                last_candle_ms=max(open_ms, known.last_candle_ms or 0),
+                last_run_id=self._run_id,
+                last_run_ms=self._now_ms(),
+                last_result="live",
+            )
+            try:
+                save_state(self._folder, series, state)
+            except OSError as error:
+                _log.warning("%s: the state file cannot be written: %s", series, error)

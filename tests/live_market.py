@@ -124,8 +124,8 @@ class LiveMarket:
                 found[str(one)] = f"{lacking} missing or different, {wrong} wrong, {len(stored)} of {len(truth)}"
         return found
 
-    def checks(self) -> list[SeriesCheck]:
-        """Return what `check` says of the series up to now."""
+    def checks(self, until_ms: int) -> list[SeriesCheck]:
+        """Return what `check` says of the series up to `until_ms`."""
         with self.database() as database, database.transaction("check") as tx:
             rows = [row for row in load_catalog(tx) if row.series in set(self.series)]
-            return [check_series(tx, row, TimeRange(), self.now_ms()) for row in rows]
+            return [check_series(tx, row, TimeRange(None, until_ms), self.now_ms()) for row in rows]

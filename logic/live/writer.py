@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 _MOST_OF_A_ROUND = 3_000
 _IDLE_S = 0.25
-_FIRST_BUSY_S, _LONGEST_BUSY_S = 0.25, 4.0
+_FIRST_BUSY_S, _LONGEST_BUSY_S = 0.05, 4.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 
 

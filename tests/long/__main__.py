@@ -12,7 +12,13 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-RUNS = (("suite.py",), ("crashes.py", "--runs", "200"), ("hostile.py", "--rounds", "10"), ("soak.py", "--days", "3"))
+RUNS = (
+    ("suite.py",),
+    ("crashes.py", "--runs", "200"),
+    ("hostile.py", "--rounds", "10"),
+    ("soak.py", "--days", "3"),
+    ("live.py", "--cuts", "50"),
+)
 
 
 def main() -> int:

@@ -6,6 +6,11 @@ TEST_POSTGRES_BIN, a folder with initdb, pg_ctl and postgres, makes them servers
 
 Without it they are the packaged one, as are always those that the program starts itself. As root the folder must be
 one that other users can read, because the server runs as another user.
+
+With TEST_TIMESCALE=on, of a version that has TimescaleDB, every database gets the extension, and tests that ask no
+kind of table of their own keep candles in hypertables:
+
+    TEST_TIMESCALE=on TEST_POSTGRES_BIN=FOLDER .venv/bin/python -m pytest tests/db tests/logic
 """
 
 from __future__ import annotations
@@ -24,6 +29,12 @@ from db.embedded import EmbeddedServer
 # The machine itself does not crash: fsync may rest.
 SERVER_OPTIONS = "-c fsync=off -c full_page_writes=off -c autovacuum=off -c max_connections=50"
 OTHER_BINARIES = os.environ.get("TEST_POSTGRES_BIN", "")
+HAS_TIMESCALE = os.environ.get("TEST_TIMESCALE", "") == "on"
+# Its jobs do not run: they would sit in a database that is copied, and compress what a test has just made.
+_TIMESCALE_OPTIONS = (
+    " -c shared_preload_libraries=timescaledb -c timescaledb.telemetry_level=off"
+    " -c timescaledb.max_background_workers=0"
+)
 
 
 @contextmanager
@@ -35,7 +46,9 @@ def database_server(prefix: str = "ohlcv-long-") -> Iterator[EmbeddedServer]:
     # Clients stay the packaged ones: they serve every version.
     server = EmbeddedServer(folder / "pg", Path(OTHER_BINARIES).absolute() if OTHER_BINARIES else None)
     try:
-        server.ensure_running(SERVER_OPTIONS)
+        server.ensure_running(SERVER_OPTIONS + (_TIMESCALE_OPTIONS if HAS_TIMESCALE else ""))
+        if HAS_TIMESCALE:
+            execute(server, "create extension timescaledb", database="template1")
         yield server
     finally:
         server.stop()
@@ -57,9 +70,9 @@ def url_of(server: EmbeddedServer, name: str) -> str:
     return f"postgresql://{where['user']}@/{name}?host={where['host']}"
 
 
-def execute(server: EmbeddedServer, statement: str) -> None:
-    """Run a statement in the server's own database, outside of any transaction."""
-    connection = psycopg2.connect(**server.keywords("postgres"))
+def execute(server: EmbeddedServer, statement: str, database: str = "postgres") -> None:
+    """Run a statement in a database, at first the server's own, outside of any transaction."""
+    connection = psycopg2.connect(**server.keywords(database))
     connection.autocommit = True
     try:
         with connection.cursor() as cursor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from candles import Row, batch_of, save_spans, stored_rows, truth_rows
+from servers import HAS_TIMESCALE
 
 from core.fetched import FetchedSpan
 from core.gaps import Gap
@@ -130,7 +131,7 @@ def backfill_options(run_id: str, folder: Path) -> BackfillOptions:
         heal_gaps=False,
         witness=False,
         replaces_catalog=True,
-        timescale=False,
+        timescale=HAS_TIMESCALE,
         compress_after_days=7,
         state_dir=folder,
     )
@@ -163,7 +164,7 @@ def stored_series(
     """Yield `series` stored as the exchange has it in `span`, a ledger entry for each of `pieces` (default: one)."""
     with database.transaction("prepare") as tx:
         series_id = sync_symbols(tx, [WantedSeries(series)], replaces_catalog=True)[series].id
-        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+        create_table_if_not_exists(tx, series, timescale=HAS_TIMESCALE, compress_after_days=0)
         for piece in pieces or [span]:
             batch = batch_of(store.rows(series, piece.start_ms, piece.end_ms))
             save_spans(tx, series_id, series.table_name, [FetchedSpan(piece, batch, source)], "run", now_ms)

@@ -1,4 +1,7 @@
-"""TimescaleDB for tests: TIMESCALE_TEST_URL names a server that has it and lets its user create databases."""
+"""TimescaleDB for tests: TIMESCALE_TEST_URL names a server that has it and lets its user create databases.
+
+TEST_TIMESCALE (tests/servers.py) is the other way: a server of its own that has it in every database.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,18 @@ from contextlib import contextmanager
 import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn
+from servers import HAS_TIMESCALE
 
 from db.connection import Transaction
 from db.external_changes import watch_table
 
-TIMESCALE_URL = os.environ.get("TIMESCALE_TEST_URL", "")
+TIMESCALE_URL = "" if HAS_TIMESCALE else os.environ.get("TIMESCALE_TEST_URL", "")
 needs_timescale = pytest.mark.skipif(
     not TIMESCALE_URL, reason="no TimescaleDB here: set TIMESCALE_TEST_URL to test that path"
+)
+
+of_plain_tables = pytest.mark.skipif(
+    HAS_TIMESCALE, reason="TimescaleDB refuses what this test does by hand, or reads the table otherwise"
 )
 
 # For tests of a table's behaviour that has to be the same with and without TimescaleDB.

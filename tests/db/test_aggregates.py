@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 from candles import batch_of
+from servers import HAS_TIMESCALE
 
 from core.columns import VALUE_NAMES
 from core.instrument import Market
@@ -54,7 +55,7 @@ def series_of(interval: Interval) -> Series:
 def store(database: Database, interval: Interval, rows: list[Row]) -> None:
     series = series_of(interval)
     with database.transaction("store") as tx:
-        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+        create_table_if_not_exists(tx, series, timescale=HAS_TIMESCALE, compress_after_days=0)
         insert_candles(tx, series.table_name, batch_of(rows))
 
 

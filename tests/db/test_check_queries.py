@@ -6,6 +6,8 @@ from random import Random
 import psycopg2
 import pytest
 from candles import batch_of
+from servers import HAS_TIMESCALE
+from timescale import of_plain_tables
 
 from core.intervals import INTERVALS, Interval
 from core.ranges import Span
@@ -46,7 +48,7 @@ def store(database: Database, series: Series, times: Sequence[int]) -> None:
     rows = [[ms, *row[1:]] for ms, row in zip(ordered, made, strict=False)]
     assert len(rows) == len(ordered)
     with database.transaction("store") as tx:
-        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+        create_table_if_not_exists(tx, series, timescale=HAS_TIMESCALE, compress_after_days=0)
         if rows:
             insert_candles(tx, series.table_name, batch_of(rows))
 
@@ -165,7 +167,7 @@ def test_doubles_are_the_rows_beyond_the_first_of_an_open_time(table: Database) 
 def test_a_table_as_it_was_created_has_no_faults(database: Database, text: str) -> None:
     series = parse_series(text)
     with database.transaction("create") as tx:
-        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+        create_table_if_not_exists(tx, series, timescale=HAS_TIMESCALE, compress_after_days=0)
         assert find_tables(tx, [series.table_name])[series.table_name].faults == []
         assert has_key(tx, series.table_name)
 
@@ -230,9 +232,12 @@ def test_a_dropped_key_is_a_fault(table: Database) -> None:
     [
         f"alter table public.{TABLE} add primary key (time, open)",
         f"alter table public.{TABLE} add primary key (open, time)",
-        f"create unique index on public.{TABLE} (quote_volume)",
+        pytest.param(f"create unique index on public.{TABLE} (quote_volume)", marks=of_plain_tables),
         f"create unique index on public.{TABLE} (time) where time > '2024-02-20 10:15Z'",
-        f"create unique index on public.{TABLE} (date_trunc('minute', time at time zone 'UTC'))",
+        pytest.param(
+            f"create unique index on public.{TABLE} (date_trunc('minute', time at time zone 'UTC'))",
+            marks=of_plain_tables,
+        ),
         f"create index on public.{TABLE} (time)",
     ],
     ids=["time first of two", "time second", "another column", "partial", "expression", "not unique"],
@@ -270,6 +275,7 @@ def test_further_indexes_beside_the_key_are_no_fault(table: Database) -> None:
     assert faults(table) == []
 
 
+@of_plain_tables
 def test_an_index_that_could_not_be_built_is_no_key(table: Database, database_url: str) -> None:
     execute(table, DROP_KEY, f"insert into public.{TABLE} select * from public.{TABLE} limit 1")
     hand = psycopg2.connect(database_url)
@@ -297,7 +303,10 @@ FURTHER = {
 }
 
 
-@pytest.mark.parametrize("column", FURTHER.values(), ids=FURTHER)
+@pytest.mark.parametrize(
+    "column",
+    [pytest.param(one, id=name, marks=of_plain_tables if name == "identity" else ()) for name, one in FURTHER.items()],
+)
 def test_a_further_column_that_fills_itself_is_no_fault(table: Database, column: str) -> None:
     execute(table, f"alter table public.{TABLE} add column {column}")
     assert faults(table) == []

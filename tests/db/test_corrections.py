@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 from candles import Row, batch_of, generated_batch, save_spans, stored_rows, truth_rows
+from servers import HAS_TIMESCALE
 
 from core.candles import CandleBatch
 from core.columns import VALUE_NAMES
@@ -53,7 +54,7 @@ def commit(database: Database, pieces: Sequence[Span] = (HALF_HOUR,), series: Se
     fetched = [FetchedSpan(one, batch.within(one), Source.ARCHIVE_DAILY) for one in pieces]
     with database.transaction("commit") as tx:
         row = sync_symbols(tx, [WantedSeries(series)], replaces_catalog=False)[series]
-        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+        create_table_if_not_exists(tx, series, timescale=HAS_TIMESCALE, compress_after_days=0)
         save_spans(tx, row.id, series.table_name, fetched, "first", NOW_MS)
     return row.id
 

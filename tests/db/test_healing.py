@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 from candles import batch_of, generated_batch, save_spans, stored_rows, truth_rows
+from servers import HAS_TIMESCALE
 
 from core.candles import CandleBatch, content_hash
 from core.fetched import FetchedSpan
@@ -49,7 +50,7 @@ def commit(
     fetched = [FetchedSpan(one, batch.within(one), Source.ARCHIVE_DAILY, "sum") for one in pieces]
     with database.transaction("commit") as tx:
         row = sync_symbols(tx, [WantedSeries(series)], replaces_catalog=False)[series]
-        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+        create_table_if_not_exists(tx, series, timescale=HAS_TIMESCALE, compress_after_days=0)
         save_spans(tx, row.id, series.table_name, fetched, "first", NOW_MS)
     return row.id
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from candles import generated_batch, save_spans
+from servers import HAS_TIMESCALE
 
 import db.migrate
 from core.errors import SeriesError
@@ -33,7 +34,7 @@ def enter(database: Database) -> dict[str, int]:
     with database.transaction("enter") as tx:
         rows = sync_symbols(tx, [WantedSeries(BTC), WantedSeries(ETH)], replaces_catalog=True)
         for series in (BTC, ETH):
-            create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+            create_table_if_not_exists(tx, series, timescale=HAS_TIMESCALE, compress_after_days=0)
     return {"BTC": rows[BTC].id, "ETH": rows[ETH].id}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import psycopg2
 import pytest
+from servers import HAS_TIMESCALE
 
 from core.errors import SeriesError
 from core.series import parse_series
@@ -65,9 +66,9 @@ def test_a_view_of_more_tables_than_the_server_has_room_for_stays_as_it_was(
     one, other = parse_series("BTCUSDT"), parse_series("ETHUSDT")
     with database.transaction("prepare") as tx:
         sync_symbols(tx, [WantedSeries(one), WantedSeries(other)], replaces_catalog=True)
-        create_table_if_not_exists(tx, one, timescale=False, compress_after_days=0)
+        create_table_if_not_exists(tx, one, timescale=HAS_TIMESCALE, compress_after_days=0)
         assert refresh_all_series_view(tx)
-        create_table_if_not_exists(tx, other, timescale=False, compress_after_days=0)
+        create_table_if_not_exists(tx, other, timescale=HAS_TIMESCALE, compress_after_days=0)
         tx.cursor.execute("select current_setting('max_locks_per_transaction')::integer")
         [(each,)] = tx.cursor.fetchall()
         tx.cursor.execute("select current_setting('max_connections')::integer")

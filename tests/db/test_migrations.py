@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from candles import batch_of, generated_batch, save_spans, stored_rows, truth_rows
+from servers import HAS_TIMESCALE
 
 import db.migrate
 from core.candles import content_hash
@@ -148,7 +149,7 @@ def test_version_1_and_an_empty_database_end_with_the_same_tables(first_version:
 
     migrate(first_version)
     with database.transaction("create") as tx:
-        create_table_if_not_exists(tx, BTC, timescale=False, compress_after_days=0)
+        create_table_if_not_exists(tx, BTC, timescale=HAS_TIMESCALE, compress_after_days=0)
     assert columns(first_version) == columns(database)
     with first_version.transaction("look") as tx:
         assert find_tables(tx, [BTC.table_name])[BTC.table_name].faults == []
@@ -160,7 +161,7 @@ def test_spans_of_version_1_are_not_proven_until_they_were_looked_at(first_versi
     later = Span(HALF_HOUR.end_ms, HALF_HOUR.end_ms + 10 * MS_PER_MINUTE)
     with first_version.transaction("continue") as tx:
         series_id = sync_symbols(tx, [WantedSeries(BTC)], replaces_catalog=True)[BTC].id
-        assert not create_table_if_not_exists(tx, BTC, timescale=False, compress_after_days=0)
+        assert not create_table_if_not_exists(tx, BTC, timescale=HAS_TIMESCALE, compress_after_days=0)
         fetched = FetchedSpan(later, generated_batch(BTC, later), Source.ARCHIVE_DAILY)
         save_spans(tx, series_id, BTC.table_name, [fetched], "new", later.end_ms)
         old, new = load_entries(tx, series_id, BTC.table_name)

@@ -5,6 +5,7 @@ import threading
 import psycopg2
 import pytest
 from candles import batch_of, generated_batch, save_spans, stored_rows, truth_rows
+from servers import HAS_TIMESCALE
 
 from core.candles import CandleBatch, content_hash
 from core.errors import SeriesError
@@ -28,7 +29,7 @@ BTC = parse_series("BTCUSDT")
 def enter(database: Database, series: Series = BTC) -> int:
     with database.transaction("enter") as tx:
         row = sync_symbols(tx, [WantedSeries(series)], replaces_catalog=True)[series]
-        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+        create_table_if_not_exists(tx, series, timescale=HAS_TIMESCALE, compress_after_days=0)
     return row.id
 
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import psycopg2
 import pytest
+from servers import HAS_TIMESCALE
+from timescale import of_plain_tables
 
 from core.errors import ConfigurationError, DatabaseUnavailable
 from core.listing import ListingPeriod
@@ -56,8 +58,8 @@ def test_a_schema_of_a_newer_program_is_refused(database: Database) -> None:
 
 def test_tables_have_the_documented_columns(database: Database) -> None:
     with database.transaction("create") as tx:
-        assert create_table_if_not_exists(tx, BTC, timescale=False, compress_after_days=0)
-        assert not create_table_if_not_exists(tx, BTC, timescale=False, compress_after_days=0)
+        assert create_table_if_not_exists(tx, BTC, timescale=HAS_TIMESCALE, compress_after_days=0)
+        assert not create_table_if_not_exists(tx, BTC, timescale=HAS_TIMESCALE, compress_after_days=0)
         tx.cursor.execute(
             "select column_name, data_type from information_schema.columns"
             " where table_name = 'ohlcv_btcusdt' order by ordinal_position"
@@ -77,11 +79,12 @@ def test_tables_have_the_documented_columns(database: Database) -> None:
     assert '("time")' in indexes[0][0]
 
 
+@of_plain_tables
 def test_the_view_shows_all_series_and_reads_only_the_symbol_asked_for(database: Database) -> None:
     with database.transaction("prepare") as tx:
         sync_symbols(tx, [WantedSeries(one) for one in (BTC, ETH, MONTHLY)], replaces_catalog=True)
         for series in (BTC, ETH, MONTHLY):
-            create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+            create_table_if_not_exists(tx, series, timescale=HAS_TIMESCALE, compress_after_days=0)
         assert refresh_all_series_view(tx)
         assert not refresh_all_series_view(tx)
         tx.cursor.execute("insert into public.ohlcv_um_ethusdt_1h values ('2024-01-01Z', 1, 2, 1, 2, 5, 6, 7, 8, 9)")
@@ -97,7 +100,7 @@ def test_a_table_dropped_with_the_view_comes_back_with_the_next_refresh(database
     with database.transaction("prepare") as tx:
         sync_symbols(tx, [WantedSeries(BTC), WantedSeries(ETH)], replaces_catalog=True)
         for series in (BTC, ETH):
-            create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+            create_table_if_not_exists(tx, series, timescale=HAS_TIMESCALE, compress_after_days=0)
         refresh_all_series_view(tx)
         tx.cursor.execute("drop table public.ohlcv_btcusdt cascade")
         assert refresh_all_series_view(tx)

@@ -6,6 +6,7 @@ import pytest
 from candles import batch_of, generated_batch, validate
 from hypothesis import given
 from hypothesis import strategies as st
+from servers import HAS_TIMESCALE
 
 from core.candles import CandleBatch, content_hash
 from core.intervals import INTERVALS
@@ -38,7 +39,7 @@ batches = st.lists(exchange_rows, max_size=8, unique_by=lambda row: row[0]).map(
 
 def create(database: Database, series: Series = BTC) -> None:
     with database.transaction("create") as tx:
-        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+        create_table_if_not_exists(tx, series, timescale=HAS_TIMESCALE, compress_after_days=0)
 
 
 def store(database: Database, batch: CandleBatch, series: Series = BTC) -> None:

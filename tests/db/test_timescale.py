@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from candles import generated_batch, save_spans, stored_rows
 from psycopg2.extensions import make_dsn
-from timescale import TIMESCALE_URL, can_compress, compress_chunks, needs_timescale
+from timescale import TIMESCALE_URL, can_compress, compress_chunks, needs_timescale, of_plain_tables
 
 from core.candles import content_hash
 from core.errors import DatabaseUnavailable
@@ -250,6 +250,7 @@ def count_locks(tx: Transaction) -> int:
     return int(count)
 
 
+@of_plain_tables
 def test_a_server_without_the_extension_is_used_as_plain_postgresql(database: Database) -> None:
     assert use_timescale(database, TimescaleUse.AUTO) is None
     with pytest.raises(DatabaseUnavailable, match="TIMESCALE=on, but the server at .* has not loaded TimescaleDB"):

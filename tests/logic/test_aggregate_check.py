@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 from candles import batch_of, save_spans
+from servers import HAS_TIMESCALE
 
 from core.exit_codes import EXIT_INCOMPLETE, EXIT_OK
 from core.fetched import FetchedSpan
@@ -54,7 +55,7 @@ def commit(database: Database, made: dict[str, list[Row]], span: Span = SPAN) ->
         rows = sync_symbols(tx, wanted, replaces_catalog=True)
         for code, candles in made.items():
             series = series_of(code)
-            create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+            create_table_if_not_exists(tx, series, timescale=HAS_TIMESCALE, compress_after_days=0)
             whole = Span(series.interval.floor(span.start_ms), series.interval.ceil(span.end_ms))
             fetched = FetchedSpan(whole, batch_of(candles), Source.REST)
             save_spans(tx, rows[series].id, series.table_name, [fetched], "run", NOW_MS)
@@ -115,7 +116,7 @@ def test_a_month_that_holds_the_listing_is_judged(database: Database) -> None:
     with database.transaction("commit") as tx:
         wanted = [WantedSeries(one) for one in (MINUTES, series_of("1M"))]
         minute_id = sync_symbols(tx, wanted, replaces_catalog=True)[MINUTES].id
-        create_table_if_not_exists(tx, MINUTES, timescale=False, compress_after_days=0)
+        create_table_if_not_exists(tx, MINUTES, timescale=HAS_TIMESCALE, compress_after_days=0)
         fetched = FetchedSpan(listed, batch_of(made["1m"]), Source.REST)
         save_spans(tx, minute_id, MINUTES.table_name, [fetched], "run", NOW_MS)
     assert rows["1M"].listing.first_ms is None
@@ -226,7 +227,7 @@ def test_where_1m_begins_later_the_rest_is_judged(database: Database) -> None:
     with database.transaction("commit") as tx:
         wanted = [WantedSeries(one) for one in (MINUTES, series_of("1h"))]
         minute_id = sync_symbols(tx, wanted, replaces_catalog=True)[MINUTES].id
-        create_table_if_not_exists(tx, MINUTES, timescale=False, compress_after_days=0)
+        create_table_if_not_exists(tx, MINUTES, timescale=HAS_TIMESCALE, compress_after_days=0)
         candles = [row for row in made["1m"] if row[0] >= late_ms]
         fetched = FetchedSpan(Span(late_ms, SPAN.end_ms), batch_of(candles), Source.REST)
         save_spans(tx, minute_id, MINUTES.table_name, [fetched], "run", NOW_MS)

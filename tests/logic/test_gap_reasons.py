@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 from candles import batch_of, save_spans
+from servers import HAS_TIMESCALE
 from stored_series import StoredSeries, stored_series
 
 from core.fetched import FetchedSpan
@@ -72,7 +73,7 @@ def store_other(stored: StoredSeries, series: Series, span: Span, halts: tuple[S
     with stored.database.transaction("commit") as tx:
         wanted = [WantedSeries(stored.series), WantedSeries(series)]
         series_id = sync_symbols(tx, wanted, replaces_catalog=True)[series].id
-        create_table_if_not_exists(tx, series, timescale=False, compress_after_days=0)
+        create_table_if_not_exists(tx, series, timescale=HAS_TIMESCALE, compress_after_days=0)
         batch = batch_of(list(generate_series(series, span, 3, halts=halts)))
         save_spans(tx, series_id, series.table_name, [FetchedSpan(span, batch, Source.REST)], "run", NOW_MS)
         absent = [Gap(halt, NOW_MS, NOW_MS, GapStatus.NOT_AT_EXCHANGE) for halt in halts]

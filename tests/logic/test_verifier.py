@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from candles import batch_of, save_spans, truth_rows
 from generated import generated_store
+from servers import HAS_TIMESCALE
 from stored_series import StoredSeries, stored_series
 
 from core.archives import Period, day_of, month_of
@@ -678,7 +679,7 @@ def test_a_span_that_grew_while_other_series_were_verified_is_verified_as_it_is_
             with database.transaction("commit") as tx:
                 wanted = [WantedSeries(BTC), WantedSeries(eth)]
                 eth_id = sync_symbols(tx, wanted, replaces_catalog=True)[eth].id
-                create_table_if_not_exists(tx, eth, timescale=False, compress_after_days=0)
+                create_table_if_not_exists(tx, eth, timescale=HAS_TIMESCALE, compress_after_days=0)
                 save_spans(tx, eth_id, eth.table_name, [rest_span(stored.replay.store, eth, hour)], "run", NOW_MS)
                 tx.cursor.execute(
                     f"update public.{eth.table_name} set close = 1 where time = %s", (to_datetime(hour.start_ms),)
@@ -745,7 +746,7 @@ def test_what_is_stored_twice_over_a_table_of_another_series_is_not_touched(data
     with committed(database, tmp_path) as stored:
         with database.transaction("commit") as tx:
             eth_id = sync_symbols(tx, [WantedSeries(BTC), WantedSeries(eth)], replaces_catalog=True)[eth].id
-            create_table_if_not_exists(tx, eth, timescale=False, compress_after_days=0)
+            create_table_if_not_exists(tx, eth, timescale=HAS_TIMESCALE, compress_after_days=0)
             rows = list(generate_series(eth, SPAN, 3))
             fetched = FetchedSpan(SPAN, batch_of(rows), Source.REST)
             save_spans(tx, eth_id, eth.table_name, [fetched], "run", NOW_MS)

@@ -27,7 +27,13 @@ spans = st.tuples(moments, st.integers(1, 10_000_000_000)).map(lambda pair: Span
 # PostgreSQL text holds every character but the null; lone surrogates are no characters.
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
 answers = st.builds(
-    Answer, st.sampled_from(Source), spans, moments, moments, st.integers(1, 2**31 - 1), st.none() | texts
+    Answer,
+    st.sampled_from([one for one in Source if one.gives_answers]),
+    spans,
+    moments,
+    moments,
+    st.integers(1, 2**31 - 1),
+    st.none() | texts,
 )
 events = st.builds(Event, moments, st.sampled_from(EventKind), texts)
 gaps_of_any_kind = st.builds(

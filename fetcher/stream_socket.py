@@ -11,7 +11,7 @@ from pathlib import Path
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus, WebSocketException
 
 from core.errors import ConfigurationError
 
@@ -96,8 +96,12 @@ class StreamSocket:
             seconds = _number(answer.headers.get("Retry-After"))
             self._report_refused(answer.status_code, seconds, f"HTTP {answer.status_code}")
             return
-        except (OSError, TimeoutError, WebSocketException, ImportError, ValueError) as error:
-            # ImportError: a SOCKS proxy needs python-socks. ValueError: a proxy's address that cannot be read.
+        except (InvalidProxy, ValueError) as error:  # their texts may have the proxy's password in them
+            why = error.msg if isinstance(error, InvalidProxy) else "its address cannot be read"
+            self._report_refused(None, None, f"the proxy that the environment names cannot be used: {why}")
+            return
+        except (OSError, TimeoutError, WebSocketException, ImportError) as error:
+            # ImportError: a SOCKS proxy needs python-socks.
             self._report_refused(None, None, f"{type(error).__name__}: {error}")
             return
         if self._is_closed.is_set():

@@ -3,7 +3,7 @@
     python benchmarks/stream_commit.py [--series 1 300 3000] [--rounds 40] [--at-a-time 5]
 
 Each round is one minute in which every series closes a candle. `round`: all of them in rounds of db/closed_candles.py
-(one transaction for 500 series). `save_ohlcv`: a transaction a series, as for a page of REST, with one candle and its
+(a transaction for 200 series). `save_ohlcv`: a transaction a series, as for a page of REST, with one candle and its
 ledger row, folded when it is due; taken for `--at-a-time` minutes only, because it is slow. `again`: the same finals
 once more, as after a turnover. Prints milliseconds: median, p99 and the longest round.
 """

@@ -25,9 +25,9 @@ from core.times import from_datetime, to_datetime
 from db.connection import Database, Transaction
 from db.locks import try_lock_each_for_transaction, wait_for_locks
 
-# A transaction locks each table and its key, of a hypertable some chunks as well. A server has room for
+# A transaction takes three locks a series, eight where tables are hypertables. A server has room for
 # max_locks_per_transaction (64) times max_connections of them, for all its users together.
-_SERIES_AT_ONCE = 500
+_SERIES_AT_ONCE = 200
 # A table that somebody holds back keeps the other series waiting no longer than this; its candles are given again.
 _WAIT_S = 0.1
 

@@ -13,7 +13,7 @@ from psycopg2.extras import NamedTupleCursor
 
 from core.errors import DatabaseUnavailable, FetcherError, SeriesError, StatementRefused
 from db.pooler import refuse_shared_sessions
-from db.session import LOCK_TIMEOUT_S, connection_settings, session_statement
+from db.session import connection_settings, session_statement
 
 MIN_SERVER_VERSION = 140_000  # range_agg and multiranges came with PostgreSQL 14
 
@@ -28,7 +28,7 @@ _HINTS = {
 _REFUSED = {
     "23P01": "another run has committed some of this range meanwhile; the next run goes on from there",
     "42501": "grant the user CREATE and USAGE on schema public and all rights on its tables, or let it own them",
-    "55P03": f"another session has locked it for {LOCK_TIMEOUT_S} s, see pg_stat_activity; the next run tries again",
+    "55P03": "another session has locked it, see pg_stat_activity; the next run tries again",
     "57014": "somebody cancelled the statement; the next run tries again",
     "53200": "the server has too little room for locks: raise max_locks_per_transaction",
     "53400": "a limit of the server's configuration; raise it",

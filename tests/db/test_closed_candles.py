@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
 import pytest
 from candles import batch_of, save_spans, truth_rows
 from stream_writer import BTC, ETH, RUN, SOL, START_MS, Writer
@@ -12,11 +15,12 @@ from core.closed_round import ClosedCandle, Fate
 from core.errors import DatabaseUnavailable
 from core.fetched import FetchedSpan
 from core.folding import FOLDED_ROWS
+from core.ranges import subtract
 from core.sources import Source
 from core.times import MS_PER_MINUTE
 from db.connection import Database
 from db.ledger import set_verified, snapshot_of
-from db.locks import try_lock_series
+from db.locks import try_lock_series, unlock_series
 
 
 @pytest.fixture(params=["database", pytest.param("timescale", marks=needs_timescale)])
@@ -186,6 +190,54 @@ def test_after_a_database_that_was_gone_the_round_is_given_again(database: Datab
     assert writer.stream(BTC, 0, 1) == [Fate.EQUAL, Fate.STORED]
     assert writer.ledger(BTC) == [("stream", 0, 2)]
     writer.database.close()
+
+
+def test_a_commit_of_which_nobody_heard_is_found_by_the_next_round(database: Database) -> None:
+    writer = Writer(database)
+    writer.stream(BTC, 0, 1)
+    remembered = dict(writer.open_rows)
+    writer.stream(BTC, 2)
+    writer.open_rows = remembered  # the connection broke at the commit: as far as the process knows nothing came of it
+    assert writer.stream(BTC, 2, 3) == [Fate.EQUAL, Fate.STORED]
+    assert writer.ledger(BTC) == [("stream", 0, 3), ("stream", 3, 4)]
+
+
+def test_two_writers_and_a_backfill_at_once_leave_one_truth(database: Database, database_url: str) -> None:
+    minutes, everything = 30, (BTC, ETH, SOL)
+    first = Writer(database)
+    others = [Writer(Database.connect(database_url, {}, name)) for name in ("second", "rest")]
+
+    def stream(writer: Writer) -> None:
+        for slot in range(minutes):
+            left = list(everything)
+            while left:  # what is busy is given again
+                outcomes = writer.round(*(writer.final(series, slot) for series in left))
+                left = [one.candle.series for one in outcomes if one.fate is Fate.BUSY]
+                assert {one.fate for one in outcomes} <= {Fate.STORED, Fate.EQUAL, Fate.BUSY}
+
+    def fetch(writer: Writer) -> None:
+        for end in range(5, minutes, 5):
+            for series in everything:
+                with writer.database.transaction("lock") as tx:
+                    if not try_lock_series(tx, [writer.ids[series]]):
+                        continue
+                covered = [entry.span for entry in writer.entries(series)]
+                for part in subtract([writer.span(series, 0, end)], covered):
+                    low, high = (series.interval.count(START_MS, ms) for ms in (part.start_ms, part.end_ms))
+                    writer.by_rest(series, low, high)
+                with writer.database.transaction("unlock") as tx:
+                    unlock_series(tx, [writer.ids[series]])
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(stream, first), pool.submit(stream, others[0]), pool.submit(fetch, others[1])]:
+            done.result(timeout=60)
+    for series in everything:
+        assert first.rows(series) == truth_rows(first.truth[series][:minutes])
+        ends = [(low, high) for _, low, high in first.ledger(series)]
+        assert ends[0][0] == 0 and ends[-1][1] == minutes
+        assert all(before[1] == after[0] for before, after in pairwise(ends))
+    for one in others:
+        one.database.close()
 
 
 def test_after_a_restart_a_new_row_begins(database: Database) -> None:

@@ -18,7 +18,7 @@ from db.catalog import load_catalog
 from db.connection import Database
 from db.corrections import load_corrected
 from db.witness import WitnessTotals
-from demo.archive_names import day_of
+from demo.archive_names import day_of, month_of
 from demo.faults import Answer
 from logic.gaps.series_check import check_series
 
@@ -40,6 +40,20 @@ def test_what_came_by_rest_is_witnessed_by_a_month_of_hours(bench: Bench) -> Non
     assert (result.exit_code, result.differing, bench.totals().witnessed) == (EXIT_OK, 0, CANDLES)
     assert bench.downloads("BTCUSDT-1h-2024-03.zip") == 2  # with its CHECKSUM
     assert bench.downloads("BTCUSDT-15m") == 0
+
+
+def test_what_came_by_a_stream_is_witnessed_as_rest_is_and_rest_is_no_other_voice(bench: Bench) -> None:
+    bench.backfill(allowed=AllowedSources.REST)
+    bench.execute("update public.ohlcv_ledger set source = 'stream'")
+    hours = BTC.of(bench.hour)
+    alter_archive(
+        bench.replay.store, hours, month_of(MARCH.start_ms), bench.folder, lambda rows: rows[9].__setitem__(VOLUME, "3")
+    )
+    bench.replay.clear_requests()
+    result = bench.verify()
+    assert (result.exit_code, result.differing, bench.totals().witnessed) == (EXIT_OK, 0, CANDLES)
+    assert bench.downloads("BTCUSDT-15m-2024-03") > 0  # the hour that differs was looked at by the archives' candles
+    assert bench.asked_for("15m") == bench.asked_for("1h") == 0
 
 
 def test_two_sources_against_the_table_are_repaired_and_the_old_value_is_kept(bench: Bench) -> None:

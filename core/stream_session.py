@@ -132,6 +132,8 @@ class StreamSession:
     # Which connection carries which streams
 
     def _want(self, keys: tuple[StreamKey, ...]) -> None:
+        if not self._shards:
+            self._swept_ms = None  # nobody looked while there was nothing to look at: the machine did not sleep
         wanted = dict.fromkeys(keys)
         for key in [key for key in self._shard_of if key not in wanted]:
             self._leave(key)

@@ -54,7 +54,7 @@ class BinanceExchange:
 
     def __init__(self, addresses: ExchangeAddresses, sleep: Sleep, local_now_ms: Callable[[], int]) -> None:
         bans = BanFile(addresses.state_dir / "exchange_bans.json", local_now_ms)
-        self._clocks = {pool: ExchangeClock(local_now_ms, time.monotonic) for pool in set(POOLS.values())}
+        self._clocks = {pool: ExchangeClock(local_now_ms, steady_s) for pool in set(POOLS.values())}
         self._budgets = {
             POOLS[market]: WeightBudget(
                 weight, addresses.weight_share, self._clocks[POOLS[market]].now_ms, time.monotonic, sleep

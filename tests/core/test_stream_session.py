@@ -289,6 +289,16 @@ def test_a_machine_that_slept_has_lost_all_connections_at_once() -> None:
     assert all(world.is_delivering(key) for key in many(4))
 
 
+def test_time_without_any_wanted_stream_is_no_sleep() -> None:
+    world = live((ETH,))
+    world.tell(Wanted(()))
+    world.now_ms += HOUR_S * 1000
+    world.forget()
+    world.tell(Wanted((ETH,)))
+    world.run(60)
+    assert [type(event) for _, event in world.events] == [ConnectionOpened, StreamLive]
+
+
 def test_frames_that_waited_while_the_machine_slept_do_not_hide_the_hole() -> None:
     world = live((ETH,))
     fell_asleep_ms = world.now_ms

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import time
+
+import pytest
 from fetcher_helpers import NOW_MS, FakeTime
 
 from fetcher.exchange_clock import ExchangeClock
+from fetcher.steady import steady_s
 
 
 def test_it_is_the_machines_time_until_it_has_been_set(fake_time: FakeTime) -> None:
@@ -39,3 +43,11 @@ def test_parts_of_a_millisecond_are_cut_off() -> None:
     seconds = iter([0.0, 1.0009])
     clock = ExchangeClock(lambda: 0, lambda: next(seconds))
     assert clock.now_ms() == 1000
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no clock that goes on in its sleep")
+def test_it_goes_on_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = ExchangeClock(lambda: NOW_MS, steady_s)
+    awake = time.clock_gettime
+    monkeypatch.setattr(time, "clock_gettime", lambda which: awake(which) + 3 * 3600 * (which == time.CLOCK_BOOTTIME))
+    assert 0 <= clock.now_ms() - NOW_MS - 3 * 3_600_000 < 60_000

@@ -26,6 +26,7 @@ from fetcher.exchange_clock import ExchangeClock
 from fetcher.gate import Gate
 from fetcher.http import Sleep
 from fetcher.source import SharedBudget
+from fetcher.steady import steady_s
 from fetcher.weight_budget import WeightBudget
 
 _log = logging.getLogger(__name__)

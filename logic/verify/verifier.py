@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.archives import month_of, period_of
 from core.candles import CandleBatch, content_hash
@@ -13,6 +13,7 @@ from core.errors import ArchiveUnavailable
 from core.expected import earlier_listing
 from core.gaps import Answer, GapStatus, Hole, apply_answers
 from core.ranges import Span, merge
+from core.series import Series
 from core.sources import AllowedSources, Source
 from core.withdrawn import credible_empty_answers, empty_twice, kept_answers, proven_empty, unproven_slots
 from db.checks import find_row_edges
@@ -111,23 +112,48 @@ class Verifier:
     def _judge_earlier(self, entry: LedgerEntry, is_intact: bool, seen: ServerSnapshot) -> bool:
         """Judge a span of an earlier contract under the same ticker; REST has another asset there now, or nothing.
 
-        Its archive can still be under the old name. Without one its hash alone tells that it is as it was committed:
-        it is left out, and said to be.
+        Its archive can still be under the ticker, or under the name that the old contract was given since. Without one
+        its hash alone tells that it is as it was committed: it is left out, and said to be.
         """
-        series, period = self.session.series, period_of(entry.source, entry.span.start_ms)
         if not is_intact:
             why = "altered, and of an earlier listing under the same ticker: the exchange no longer has its candles"
             self.result.unverifiable.append((entry.span, why))
             return False
-        if period is not None and self.against.archives:
-            try:
-                if self.session.exchange.archives.published_checksum(series, period) == entry.archive_checksum:
-                    keep_verified(self.session, entry.span, "archive", seen)
-                    return True
-            except ArchiveUnavailable as error:
-                _log.debug("%s: %s", series, error)
+        if self.against.archives and self._is_in_earlier_archive(entry):
+            keep_verified(self.session, entry.span, "archive", seen)
+            return True
         self.result.spans -= 1
         self.result.of_earlier_listing += 1
+        return False
+
+    def _is_in_earlier_archive(self, entry: LedgerEntry) -> bool:
+        """Whether the file that an earlier contract's span came from is there and says the same.
+
+        Under its new name (...SETTLED) it is another zip with another checksum, so its candles are compared.
+        """
+        archives, series = self.session.exchange.archives, self.session.series
+        period = period_of(entry.source, entry.span.start_ms)
+        if period is None:
+            return False
+        try:
+            if archives.published_checksum(series, period) == entry.archive_checksum:
+                return True
+        except ArchiveUnavailable as error:
+            _log.debug("%s: %s", series, error)
+        try:
+            names = archives.list_earlier_contracts(series)
+        except ArchiveUnavailable as error:
+            _log.info("%s: not known under which name its earlier contract is kept: %s", series, error)
+            return False
+        for name in names:
+            try:
+                batch, _ = archives.fetch(Series(replace(series.instrument, symbol=name), series.interval), period)
+            except ArchiveUnavailable as error:
+                _log.debug("%s: %s", series, error)
+                continue
+            found = batch.within(entry.span)
+            if (found.rows, content_hash(found)) == (entry.rows, entry.content_hash):
+                return True
         return False
 
     def _judge(self, entry: LedgerEntry, reference: Reference, is_intact: bool, seen: ServerSnapshot) -> bool:

@@ -343,6 +343,7 @@ def test_an_earlier_listing_of_a_reused_ticker_stays_provable_and_is_no_damage(
     assert program.run().returncode in (0, 3)
     before = program.stored(UM.table_name)
     again = Span(NOW_MS // MS_PER_DAY * MS_PER_DAY + MS_PER_DAY, NOW_MS + 20 * MS_PER_DAY)
+    old = list(exchange.store.rows(UM, LISTED_MS, ENDED_MS))
     exchange.store.remove(UM, Span(0, NOW_MS))  # the old contract's files now have another name
     exchange.store.add(UM, generated_rows(UM, again, 9))
     exchange.store.set_facts(UM.market, UM.symbol, SymbolFacts(onboard_ms=again.start_ms))
@@ -355,6 +356,12 @@ def test_an_earlier_listing_of_a_reused_ticker_stays_provable_and_is_no_damage(
     assert [one["end"] for one in document["earlier_listing_in"]] == [END]
     [verified] = program.run_json("verify", "--against", "rest")["series"]
     assert (verified["outcome"], verified["extra"]) == ("equal", 0) and verified["spans_of_earlier_listing"] > 0
+    settled = parse_series("um:BTCUSDTSETTLED/5m")
+    exchange.store.add(settled, old)
+    exchange.store.set_facts(settled.market, settled.symbol, SymbolFacts(listed=False))
+    [renamed] = program.run_json("verify")["series"]  # what came from files is compared with those of the new name
+    assert renamed["outcome"] == "equal"
+    assert renamed["spans_of_earlier_listing"] < verified["spans_of_earlier_listing"]
     assert program.run("verify", "--repair", "--quiet").returncode == 0
     assert program.stored(UM.table_name)[: len(before)] == before
     program.run_json("check", "--heal")

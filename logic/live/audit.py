@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from core.errors import ExchangeUnavailable, SeriesError
 from core.provisional import AUDITED_AFTER_MS
 from core.ranges import TimeRange
 from core.sources import AllowedSources
@@ -42,6 +43,7 @@ def audit_streamed(
     mine = [row for row in rows if row.id in provisional]
     if not mine:
         return VerifySummary(run_id, [])
+    _open_markets(exchange, mine)
     settled_ms = min(exchange.now_ms(row.series.market) for row in mine) - AUDITED_AFTER_MS
     for row in mine:
         _arrange(database, row, settled_ms)
@@ -71,6 +73,15 @@ def audit_streamed(
         for span, why in result.unverifiable:
             _log.warning("%s: streamed candles of %s stay provisional: %s", result.series, span, why)
     return summary
+
+
+def _open_markets(exchange: ExchangeSource, rows: Sequence[CatalogRow]) -> None:
+    """Ask for the clock and the symbols of each market at once, where that was not done before."""
+    for market in {row.series.market for row in rows}:
+        try:
+            exchange.open_market(market, {row.series.symbol for row in rows if row.series.market is market})
+        except (ExchangeUnavailable, SeriesError) as error:  # each of its series says so when it is verified
+            _log.debug("market %s: %s", market, error)
 
 
 def _arrange(database: Database, row: CatalogRow, settled_ms: int | None) -> None:

@@ -16,18 +16,19 @@ from core.binance.row import ROW_POSITIONS
 from core.closed_round import ClosedCandle, Fate, OpenRow
 from core.columns import VALUE_NAMES
 from core.gaps import GapStatus
-from core.ranges import Span
+from core.ranges import Span, TimeRange
 from core.series import parse_series
-from core.sources import Source
+from core.sources import AllowedSources, Source
 from core.times import MS_PER_DAY, MS_PER_HOUR, MS_PER_MINUTE, parse_time
 from db.closed_candles import RoundCommit, commit_round
 from db.connection import Database
 from db.ledger import LedgerEntry, load_entries
 from db.locks import try_lock_series
-from demo.faults import AlterRows
+from demo.faults import AlterRows, Answer
 from logic.live.audit import audit_streamed
 from logic.verify.undo import undo_repair
 from logic.verify.verification import SeriesVerification, VerifyObserver
+from logic.verify.verify_run import VerifyOptions, run_verify
 
 BTC = parse_series("BTCUSDT")
 BY_REST = Span(parse_time("2024-03-05"), parse_time("2024-03-05T01:00"))
@@ -222,6 +223,37 @@ def test_a_candle_that_rest_does_not_have_is_taken_out_when_it_says_so_again_hal
     [gap] = streamed.stored.gaps()
     assert gap.span == Span(HALT.start_ms, HALT.start_ms + MS_PER_MINUTE)
     assert gap.status in (GapStatus.MISSING, GapStatus.NOT_AT_EXCHANGE)
+
+
+@pytest.mark.parametrize("against", [AllowedSources.AUTO, AllowedSources.REST])
+def test_an_ordinary_verify_fetches_streamed_candles_again_as_it_does_those_of_rest(
+    streamed: Streamed, against: AllowedSources
+) -> None:
+    streamed.stream(0, 10, wrong=3)
+    stored = streamed.stored
+    stored.replay.clock.advance(MS_PER_MINUTE)
+    found = []
+    for may_repair in (False, True):
+        stored.begin_run()
+        options = VerifyOptions("verify", against, may_repair, False, None, None, TimeRange(BEGIN_MS), witness=False)
+        rows, now_ms = [stored.catalog_row()], stored.replay.clock.now_ms
+        [result] = run_verify(stored.database, stored.exchange, rows, options, now_ms, VerifyObserver()).results
+        found.append((result.exit_code, result.differing, result.repaired))
+        if not may_repair:
+            assert streamed.ledger() == [("stream", 0, 10, False)] and streamed.corrections() == []
+    assert found == [(3, 1, 0), (0, 1, 1)]
+    assert stored.rows() == streamed.truth(10)
+
+
+def test_an_exchange_that_is_away_leaves_all_to_the_next_audit(streamed: Streamed) -> None:
+    streamed.stream(0, 10)
+    streamed.stored.replay.faults.add("/klines", Answer(403), times=MANY)
+    result = streamed.audit()
+    assert result is not None and result.error is not None
+    assert streamed.ledger() == [("stream", 0, 10, False)]
+    streamed.stored.replay.faults.clear()
+    streamed.audit()
+    assert streamed.ledger() == [("stream", 0, 10, True)]
 
 
 def test_a_hole_between_two_rows_stays_a_hole_for_the_heal(streamed: Streamed) -> None:

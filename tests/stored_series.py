@@ -132,7 +132,7 @@ def backfill_options(run_id: str, folder: Path) -> BackfillOptions:
         witness=False,
         replaces_catalog=True,
         timescale=HAS_TIMESCALE,
-        compress_after_days=7,
+        compress_after_days=0,  # the Apache edition of TimescaleDB has no compression
         state_dir=folder,
     )
 

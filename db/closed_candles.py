@@ -64,13 +64,16 @@ def _commit(
     commit: RoundCommit,
 ) -> list[CandleOutcome]:
     """Commit these series together; where that fails, each half by itself, down to the series that is at fault."""
-    candles = [one for own in by_series for one in own]
+    candles, is_ledger_free = [one for own in by_series for one in own], False
     doing = str(candles[0].candle.series) if len(by_series) == 1 else f"{len(by_series)} series"
     try:
         with database.transaction(f"store the closed candles of {doing}") as tx:
+            wait_for_locks(tx, _WAIT_S)
+            tx.cursor.execute("lock table public.ohlcv_ledger in row exclusive mode")  # as writing to it does
+            is_ledger_free = True
             outcomes, written = _commit_in(tx, candles, open_rows, commit)
     except SeriesError as error:
-        if len(by_series) == 1:
+        if len(by_series) == 1 or not is_ledger_free:
             return [CandleOutcome(one.candle, Fate.FAILED, str(error)) for one in candles]
         middle = len(by_series) // 2
         return [
@@ -84,7 +87,6 @@ def _commit(
 def _commit_in(
     tx: Transaction, candles: Sequence[CheckedCandle], open_rows: MutableMapping[int, OpenRow], commit: RoundCommit
 ) -> tuple[list[CandleOutcome], dict[int, OpenRow]]:
-    wait_for_locks(tx, _WAIT_S)
     locked = try_lock_each_for_transaction(tx, sorted({one.candle.series_id for one in candles}))
     busy = "another run is working on the series"
     outcomes = [CandleOutcome(one.candle, Fate.BUSY, busy) for one in candles if one.candle.series_id not in locked]

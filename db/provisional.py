@@ -17,7 +17,8 @@ from db.stored_candles import load_candles
 
 PROVISIONAL = f"source = '{Source.STREAM}' and verified_at is null"
 """The condition on rows of `public.ohlcv_ledger`; the view `public.ohlcv_provisional` has it too."""
-_FOLD_AMONG = 64  # the newest rows of a series: an audit an hour leaves 24 a day, restarts and holes some more
+# Of the audited rows of a series the newest: an audit an hour leaves 24 a day, restarts and holes some more.
+_FOLD_AMONG = 64
 
 
 class _StreamedRow(NamedTuple):
@@ -92,9 +93,10 @@ def fold_streamed(tx: Transaction, series_id: int, table: str) -> None:
     newest_first = named_rows(
         tx,
         "select id, span_start, span_end, rows, content_hash, verified_at from public.ohlcv_ledger"
-        " where series_id = %s and source = %s and contradicted = 0 and content_hash is not null"
-        " order by span_start desc limit %s",
-        (series_id, Source.STREAM.value, _FOLD_AMONG),
+        " where series_id = %(series)s and source = %(source)s and contradicted = 0 and content_hash is not null"
+        " order by span_start desc limit %(audited)s + ("
+        f"select count(*) from public.ohlcv_ledger where series_id = %(series)s and {PROVISIONAL})",
+        {"series": series_id, "source": Source.STREAM.value, "audited": _FOLD_AMONG},
     )
     for run in _runs([_StreamedRow._make(row) for row in newest_first]):
         count = len(run) if run[0].verified_at is None else spans_to_fold([(row.span, row.rows) for row in run])
@@ -105,16 +107,18 @@ def fold_streamed(tx: Transaction, series_id: int, table: str) -> None:
 def _runs(newest_first: Sequence[_StreamedRow]) -> Iterator[list[_StreamedRow]]:
     """Yield rows that stand side by side, all audited or all provisional, and that together are not too long."""
     run: list[_StreamedRow] = []
+    candles = 0
     for row in newest_first:
         fits = run and (
             row.span_end == run[-1].span_start
             and (row.verified_at is None) == (run[0].verified_at is None)
-            and sum(one.rows for one in run) + row.rows <= FOLDED_ROWS
+            and candles + row.rows <= FOLDED_ROWS
         )
         if run and not fits:
             yield run
-            run = []
+            run, candles = [], 0
         run.append(row)
+        candles += row.rows
     if run:
         yield run
 

@@ -180,6 +180,18 @@ def test_a_table_that_somebody_holds_back_stops_no_other(database: Database, dat
     assert writer.stream(ETH, 0) == [Fate.STORED]
 
 
+def test_a_ledger_that_somebody_holds_back_fails_all_at_once(database: Database, database_url: str) -> None:
+    writer = Writer(database)
+    other = Database.connect(database_url, {}, "other")
+    with other.transaction("hold") as tx:
+        tx.cursor.execute("lock table public.ohlcv_ledger in share mode")
+        outcomes = writer.round(*(writer.final(one, 0) for one in writer.ids))
+    other.close()
+    assert {one.fate for one in outcomes} == {Fate.FAILED} and all("55P03" in one.why for one in outcomes)
+    assert {one.why.split(" in ")[0] for one in outcomes} == {"cannot store the closed candles of 3 series"}  # one wait
+    assert {one.fate for one in writer.round(*(writer.final(one, 0) for one in writer.ids))} == {Fate.STORED}
+
+
 def test_after_a_database_that_was_gone_the_round_is_given_again(database: Database, database_url: str) -> None:
     writer = Writer(database)
     writer.stream(BTC, 0)

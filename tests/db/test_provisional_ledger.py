@@ -88,6 +88,14 @@ def test_provisional_rows_side_by_side_become_one_page_of_an_audit(database: Dat
     assert writer.ledger(BTC) == [("stream", 0, 20), ("stream", 20, 21), ("stream", 25, 26)]
 
 
+def test_however_many_provisional_rows_there_are_they_become_one(database: Database) -> None:
+    """Two streams that were started by mistake leave a row a candle."""
+    writer = Writer(database)
+    stream_in_rows(writer, *range(151))
+    fold(writer)
+    assert writer.ledger(BTC) == [("stream", 0, 150)]
+
+
 def test_audited_rows_are_folded_into_days_and_keep_the_oldest_verification(database: Database) -> None:
     writer = Writer(database)
     hours = range(0, 24 * HOUR + 1, HOUR)

@@ -78,6 +78,11 @@ class Connection:
         if last_ms is not None and now_ms - last_ms > self._gaps_ms[1]:
             self._gaps_ms[1] = now_ms - last_ms
 
+    @property
+    def longest_gap_ms(self) -> int:
+        """The longest silence between two frames in the last minute or two."""
+        return max(self._gaps_ms)
+
     def silent_from_ms(self) -> int | None:
         """Return since when it has said nothing; None before SUBSCRIBE was sent."""
         return self.last_ms if self.last_ms is not None else self.asked_ms
@@ -97,7 +102,7 @@ class Connection:
             self._gaps_ms.append(0)
         if now_ms - self.first_ms < MS_PER_MINUTE:
             return stall_ms
-        return min(max(_STALL_FACTOR * max(self._gaps_ms), _SHORTEST_STALL_MS), stall_ms)
+        return min(max(_STALL_FACTOR * self.longest_gap_ms, _SHORTEST_STALL_MS), stall_ms)
 
     def subscribe(self, key: StreamKey, *, is_delivered: bool, doubt: Doubt = Doubt.NONE) -> None:
         """Ask for a stream, once more if it is here, as soon as the pace allows; its next frame is its first."""
@@ -176,6 +181,14 @@ class Connection:
         subscription.refusal = ""
         subscription.check_ms = now_ms + self._rules.patience_ms(key)
         return subscription
+
+    def forget_data_after(self, ms: int) -> None:
+        """Let no frame count as later than `ms`."""
+        if self.last_ms is not None:
+            self.last_ms = min(self.last_ms, ms)
+        for subscription in self.subscriptions.values():
+            if subscription.last_ms is not None:
+                subscription.last_ms = min(subscription.last_ms, ms)
 
     def is_live(self, key: StreamKey) -> bool:
         """Whether a stream delivers here."""

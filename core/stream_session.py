@@ -238,7 +238,7 @@ class StreamSession:
         """A connection has ended, or counts as ended: say which streams may have lost frames."""
         lost = shard.lost_by_end(connection)
         if lost and connection.is_open:
-            self._effects.append(Seam(lost, reason, shard.lost_from_ms(connection), now_ms))
+            self._effects.append(Seam(lost, reason, shard.lost_from_ms(connection, lost), now_ms))
         is_planned = connection is shard.current and not lost
         del self._connections[connection.name]
         shard.remove(connection, now_ms)
@@ -310,8 +310,7 @@ class StreamSession:
         why = f"this program did not run for {(now_ms - since_ms) // MS_PER_SECOND} s"
         for shard, connection in list(self._connections.values()):
             if connection.is_open:
-                if connection.last_ms is not None:
-                    connection.last_ms = min(connection.last_ms, since_ms)  # frames since then came from a buffer
+                connection.forget_data_after(since_ms)  # it came from a buffer
                 self._effects.append(Close(connection.name, is_dead=True))
                 self._end(shard, connection, SeamReason.SILENT, why, now_ms)
 
@@ -342,7 +341,8 @@ class StreamSession:
         old, new = shard.current, shard.successor
         assert old is not None and new is not None  # noqa: S101 - just seen
         if lost := shard.lost_by_takeover():
-            self._effects.append(Seam(lost, old.ends or SeamReason.TURNOVER, old.last_ms or now_ms, now_ms))
+            from_ms = shard.lost_from_ms(old, lost)
+            self._effects.append(Seam(lost, old.ends or SeamReason.TURNOVER, from_ms, now_ms))
         shard.current, shard.successor = new, None
         self._close(old, f"{new.name} has taken over", is_planned=not lost)
 

@@ -15,6 +15,8 @@ TAKEOVER_MS = MS_PER_MINUTE
 _OVERLAP_MS = 5 * MS_PER_SECOND
 # So long the old connection stays when all streams deliver on the new one: its frames may come later.
 _LINGER_MS = 3 * MS_PER_SECOND
+# A shorter silence before the new connection delivers is nothing unusual.
+_SHORTEST_HOLE_MS = 3 * MS_PER_SECOND
 # A connection that has had data for so long was a good one.
 _GOOD_MS = MS_PER_MINUTE
 
@@ -71,25 +73,35 @@ class Shard:
         return self._all_live_ms is not None and now_ms >= self._all_live_ms + _LINGER_MS
 
     def lost_by_takeover(self) -> tuple[StreamKey, ...]:
-        """Return the streams that deliver on the current connection and not on the next one.
+        """Return the streams that may have lost frames when the next connection takes over now.
 
         A quiet stream that has delivered on neither since it was asked for on the next one has lost nothing.
         """
         old, new = self.current, self.successor
         assert old is not None and new is not None, "only while one takes over"  # noqa: S101 - a fault of the caller
+        if not _overlap(old, new):
+            return tuple(self.keys)
         return tuple(key for key in self.keys if not new.is_live(key) and _delivers_alone(old, new, key))
 
     def lost_by_end(self, connection: Connection) -> tuple[StreamKey, ...]:
-        """Return the streams that no connection delivers any more when this one has ended."""
+        """Return the streams that may have lost frames now that this connection has ended."""
         if connection is not self.current:
             return ()
         heir = self.successor
-        return tuple(key for key in self.keys if heir is None or not heir.is_live(key))
+        if heir is None or not _overlap(connection, heir):
+            return tuple(self.keys)
+        return tuple(key for key in self.keys if not heir.is_live(key))
 
-    def lost_from_ms(self, connection: Connection) -> int:
-        """Return the time of the last frame before the end of `connection`, or of its beginning when none ever came."""
-        if connection.last_ms is not None:
-            return connection.last_ms
+    def lost_from_ms(self, connection: Connection, lost: tuple[StreamKey, ...]) -> int:
+        """Return the time of the last frame that surely came: of the stream among `lost` that was silent longest.
+
+        When none came on `connection`, of the last one before it, or when it was opened.
+        """
+        streams = [stream for key in lost if (stream := connection.subscriptions.get(key)) is not None]
+        times = [stream.last_ms for stream in streams if stream.is_live and stream.last_ms is not None]
+        times += [connection.last_ms] if connection.last_ms is not None else []
+        if times:
+            return min(times)
         return self._last_ms if self._last_ms is not None else connection.opened_ms or 0
 
     def remove(self, connection: Connection, now_ms: int) -> None:
@@ -109,6 +121,13 @@ class Shard:
     def send_fewer(self, than: int) -> None:
         """Put half as many names as `than` into a message from now on, at least one."""
         self.names_per_message = max(1, min(self.names_per_message, than) // 2)
+
+
+def _overlap(old: Connection, new: Connection) -> bool:
+    """Whether the old connection still delivered when the new one began to."""
+    if old.last_ms is None or new.first_ms is None:
+        return False
+    return new.first_ms - old.last_ms <= max(2 * old.longest_gap_ms, _SHORTEST_HOLE_MS)
 
 
 def _delivers_alone(old: Connection, new: Connection, key: StreamKey) -> bool:

@@ -86,11 +86,14 @@ class StreamSilent:
 
 @dataclass(frozen=True, slots=True)
 class Seam:
-    """Streams may have lost frames: the time from the last frame to now was not, or not surely, delivered."""
+    """Streams may have lost frames: the time from the last frame to now was not, or not surely, delivered.
+
+    A stream that does not deliver on another connection already is silent until StreamLive names it again.
+    """
 
     keys: tuple[StreamKey, ...]
     reason: SeamReason
-    from_ms: int  # the last frame of the connection
+    from_ms: int  # the last frame, of the stream among them that was silent longest
     to_ms: int  # when its end was noticed
 
 

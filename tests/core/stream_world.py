@@ -73,6 +73,7 @@ class World:
         self.silent_names: set[str] = set()  # accepted, never delivered
         self.refusal: Callable[[str], Refused] | None = None  # of every attempt
         self.are_born_mute = False
+        self.delivered: dict[StreamKey, set[int]] = {}  # when frames were handed on
         self.answers_itself = True  # attempts are answered at once
         if keys:
             self.tell(Wanted(keys))
@@ -135,6 +136,8 @@ class World:
             stream.last_ms = self.now_ms
         else:
             self.tell(FirstData(connection.name, stream.key))
+        if stream.is_delivered:
+            self.delivered.setdefault(stream.key, set()).add(self.now_ms)
 
     def run(self, seconds: float, *, delivers: bool = True) -> None:
         """Let time pass; frames come once a second."""

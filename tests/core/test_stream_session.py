@@ -117,6 +117,15 @@ def test_a_cut_is_one_seam_from_the_last_frame_and_the_next_connection_follows_a
     assert {event.key for event in world.seen(StreamLive)} == {ETH, BNB}
 
 
+def test_a_seam_reaches_back_to_the_last_frame_of_each_of_its_streams() -> None:
+    world = live()
+    last_ms = world.now_ms
+    world.silent_names = {"bnbusdt@kline_1m"}
+    world.run(20)
+    world.cut(only(world))
+    assert world.seen(Seam)[0].from_ms == last_ms
+
+
 def test_connections_that_do_not_last_are_followed_after_growing_waits_and_never_too_many() -> None:
     world = World((ETH,))
     for _ in range(2000):

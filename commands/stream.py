@@ -29,7 +29,7 @@ from logic.documents import live_document
 from logic.exchange_opening import ExchangeSource, LiveStreams, StreamSink, open_live_streams
 from logic.live.market_clocks import MarketClocks
 from logic.live.preparing import History, LivePlan, plan_live
-from logic.live.results import LiveSummary, summarize
+from logic.live.results import LiveSummary, is_left_to_heal, summarize
 from logic.live.service import LiveService
 from logic.live.tools import LiveOptions, LiveTools, seconds_of
 from logic.opening import open_database
@@ -106,11 +106,13 @@ def run(request: StreamRequest, context: CommandContext) -> int:
         live.begin()
         try:
             with progress_bar(context, request.output, exchange.weight_used) as bar:
-                live.backfill = run_ohlcv_backfill(database, exchange, plan.wanted, backfill, bar, context.now_ms)
+                live.backfilled(run_ohlcv_backfill(database, exchange, plan.wanted, backfill, bar, context.now_ms))
         except Interrupted:
+            live.is_backfill_interrupted = True
             return live.end(_DRAIN_S)
         except DatabaseUnavailable as error:
-            _log.error("the backfill ended early, the healer goes on with it: %s", error)
+            _log.error("the backfill ended early and is made up for when the database is back: %s", error)
+            service.heal([one.series for one in plan.wanted])
     return live.wait_and_end()
 
 
@@ -146,7 +148,8 @@ class _LiveRun:
     def __init__(self, request: StreamRequest, context: CommandContext, plan: LivePlan, service: LiveService) -> None:
         self._request, self._context, self._plan, self._service = request, context, plan, service
         self._began = time.monotonic()
-        self.backfill: RunSummary | None = None
+        self._backfill: RunSummary | None = None
+        self.is_backfill_interrupted = False
 
     def begin(self) -> None:
         """Start the service and say what is streamed."""
@@ -155,6 +158,11 @@ class _LiveRun:
         if self._plan.left_out:
             self._say(f"not streamed: {_left_out(self._plan)}", Tone.ATTENTION)
         self._service.start()
+
+    def backfilled(self, summary: RunSummary) -> None:
+        """Take the result of the backfill; what it could not finish is healed."""
+        self._backfill = summary
+        self._service.heal([result.series for result in summary.results if is_left_to_heal(result)])
 
     def wait_and_end(self) -> int:
         """Wait until the time is over or a signal comes; return the exit code."""
@@ -188,7 +196,8 @@ class _LiveRun:
 
     def _summary(self) -> LiveSummary:
         seconds = time.monotonic() - self._began
-        return summarize(self._service, self._context.run_id, seconds, self._plan.left_out, self.backfill)
+        left_out, interrupted = self._plan.left_out, self.is_backfill_interrupted
+        return summarize(self._service, self._context.run_id, seconds, left_out, self._backfill, interrupted)
 
     def _say_state(self) -> None:
         if self._request.output.json:

@@ -43,22 +43,30 @@ def plan_live(
     replaces_catalog: bool,
     history: History,
 ) -> LivePlan:
-    """Enter `wanted` into the catalog and return what is to be done. Raises DatabaseUnavailable."""
+    """Enter `wanted` into the catalog and return what is to be done.
+
+    Raises DatabaseUnavailable, and ExchangeUnavailable when nothing can be streamed because of that.
+    """
     with database.transaction("enter the series into the catalog") as tx:
         rows = sync_symbols(tx, wanted, replaces_catalog)
         totals = load_totals(tx, [row.id for row in rows.values()])
     active = [one for one in wanted if one.active]
     left_out: dict[Series, str] = {}
+    unavailable: ExchangeUnavailable | None = None
     for market in sorted({one.series.market for one in active}):
         of_market = [one for one in active if one.series.market is market]
         try:
             symbols = exchange.open_market(market, {one.series.symbol for one in of_market})
         except (ExchangeUnavailable, SeriesError) as error:
             left_out |= {one.series: str(error) for one in of_market}
+            if isinstance(error, ExchangeUnavailable):
+                unavailable = error
             continue
         now_ms = exchange.now_ms(market)
         reasons = {one.series: _why_not(one, symbols, now_ms) for one in of_market}
         left_out |= {series: why for series, why in reasons.items() if why is not None}
+    if unavailable is not None and left_out.keys() >= {one.series for one in active}:
+        raise unavailable
     # Now the clocks are the exchange's.
     begun = []
     for one in active:

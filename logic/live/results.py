@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from core.exit_codes import EXIT_EXCHANGE, EXIT_FAULT, EXIT_INCOMPLETE, EXIT_OK, worst
+from core.exit_codes import EXIT_EXCHANGE, EXIT_FAULT, EXIT_INCOMPLETE, EXIT_LOCKED, EXIT_OK, worst
 from core.series import Series
-from logic.backfill.results import RunSummary
+from logic.backfill.results import RunSummary, SeriesResult
 from logic.live.counters import LiveCounters
 from logic.live.service import LiveService
 
@@ -25,7 +25,8 @@ class LiveSummary:
     unusable_markets: dict[str, str]
     unsaved: int  # closed candles that were received and are not stored: the next run fetches them
     unhealed: int  # series whose holes were not healed yet
-    backfill: RunSummary | None = field(default=None)  # None: none was made, or it was interrupted
+    backfill: RunSummary | None = field(default=None)  # None: it ended early
+    is_backfill_interrupted: bool = False
 
     @property
     def needs(self) -> list[str]:
@@ -36,6 +37,8 @@ class LiveSummary:
             told.append(f"{self.unsaved:,} closed candles were received and not stored; the next run fetches them")
         if self.unhealed:
             told.append(f"{self.unhealed:,} series may lack candles; the next run fetches them")
+        if self.is_backfill_interrupted:
+            told.append("the backfill was not finished; the next run goes on with it")
         if self.counters.conflicts:
             told.append(
                 f"{self.counters.conflicts:,} streamed candles differ from stored ones, which stayed; "
@@ -48,18 +51,47 @@ class LiveSummary:
     @property
     def exit_code(self) -> int:
         """The exit code of the run (docs/commands.md)."""
-        found = [] if self.backfill is None else list(self.backfill.exit_codes)
+        found = self._codes_of_backfill()
         if self.counters.faults:
             found.append(EXIT_FAULT)
         if self.unusable_markets:
             found.append(EXIT_EXCHANGE)
-        if self.silent or self.unsaved or self.unhealed or self.counters.conflicts:
+        if self.silent or self.unsaved or self.unhealed or self.counters.conflicts or self.is_backfill_interrupted:
             found.append(EXIT_INCOMPLETE)
         return worst(found) if found else EXIT_OK
 
+    def _codes_of_backfill(self) -> list[int]:
+        """Return the exit codes of what the first backfill left undone and nobody has done since.
+
+        A streamed series that it could not finish is healed: `unhealed` has those that still wait.
+        """
+        if self.backfill is None:
+            return []
+        codes = [
+            result.exit_code
+            for result in self.backfill.results
+            if result.series in self.left_out or not is_left_to_heal(result)
+        ]
+        lasting = {series.market.value for series in self.left_out}
+        if lasting & self.backfill.unusable_markets.keys():
+            codes.append(EXIT_EXCHANGE)
+        if self.backfill.unusable_rows:
+            codes.append(EXIT_INCOMPLETE)
+        return codes
+
+
+def is_left_to_heal(result: SeriesResult) -> bool:
+    """Whether a backfill could not finish a series, and a later try may."""
+    return result.exit_code == EXIT_LOCKED or (result.error is not None and not result.is_fault)
+
 
 def summarize(
-    service: LiveService, run_id: str, seconds: float, left_out: dict[Series, str], backfill: RunSummary | None
+    service: LiveService,
+    run_id: str,
+    seconds: float,
+    left_out: dict[Series, str],
+    backfill: RunSummary | None,
+    is_backfill_interrupted: bool,
 ) -> LiveSummary:
     """Return the result of a service that was stopped."""
     return LiveSummary(
@@ -74,4 +106,5 @@ def summarize(
         unsaved=len(service.waiting),
         unhealed=service.healer.waiting,
         backfill=backfill,
+        is_backfill_interrupted=is_backfill_interrupted,
     )

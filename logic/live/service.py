@@ -6,9 +6,10 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from core.errors import DatabaseUnavailable, Interrupted
+from core.series import Series
 from core.streams import StreamKey
 from db.connection import Database
 from logic.live.auditing import Auditor
@@ -71,6 +72,11 @@ class LiveService:
     def streamed(self) -> int:
         """How many series are streamed."""
         return len(self._series)
+
+    def heal(self, series: Collection[Series]) -> None:
+        """Have those of `series` that are streamed healed soon."""
+        wanted = set(series)
+        self.healer.want([one.id for one in self._series if one.wanted.series in wanted])
 
     def finish(self) -> None:
         """After `stop`: heal and audit all series once more. Raises Interrupted."""

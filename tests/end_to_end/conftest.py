@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 from crash_engine import Bench, open_bench
+from live_program import live
 from small_market import exchange, program
 
-__all__ = ["exchange", "program"]
+__all__ = ["exchange", "live", "program"]
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,11 @@ class ForkedRun:
             raise subprocess.TimeoutExpired(self._arguments, timeout_s)
         return self._process.exitcode
 
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
+        if self._process.pid is not None:
+            os.kill(self._process.pid, number)
+
     def kill(self) -> None:
         """Kill it where it still runs."""
         self._process.kill()

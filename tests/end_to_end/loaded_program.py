@@ -14,5 +14,6 @@ import commands.command_line  # noqa: E402
 import commands.demo  # noqa: E402
 import commands.run_log  # noqa: E402
 import commands.status  # noqa: E402
+import commands.stream  # noqa: E402
 import commands.verify  # noqa: E402, F401
 import config.yaml_file  # noqa: E402, F401

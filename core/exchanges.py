@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import assert_never
 
 from core.binance.intervals import offered_intervals as binance_intervals
+from core.binance.kinds import offered_kinds as binance_kinds
 from core.binance.publishing import BinancePublishing
 from core.exchange_rules import PublishingRules
 from core.instrument import ExchangeName, Market
 from core.intervals import Interval
+from core.stream_kinds import StreamKind
 
 
 def offered_intervals(exchange: ExchangeName, market: Market) -> list[str]:
@@ -25,5 +27,14 @@ def publishing_rules(exchange: ExchangeName, interval: Interval) -> PublishingRu
     match exchange:
         case ExchangeName.BINANCE:
             return BinancePublishing(interval)
+        case _:
+            assert_never(exchange)
+
+
+def offered_kinds(exchange: ExchangeName, market: Market) -> tuple[StreamKind, ...]:
+    """Return the kinds of live data that `exchange` offers on `market`."""
+    match exchange:
+        case ExchangeName.BINANCE:
+            return binance_kinds(market)
         case _:
             assert_never(exchange)

@@ -11,12 +11,7 @@ from enum import StrEnum
 from core.instrument import Instrument, Market
 from core.intervals import Interval
 from core.series import Series
-
-
-class StreamKind(StrEnum):
-    """The kinds of live data, as users write them."""
-
-    KLINE = "kline"
+from core.stream_kinds import StreamKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,14 @@ OWN_TABLES = (
     "ohlcv_external_changes",
     "ohlcv_weight",
     "fetch_clock",
+    "market_instruments",
+    "market_agg_trades",
+    "market_trades",
+    "market_depth",
+    "market_tickers",
+    "market_mark_prices",
+    "market_funding_rates",
+    "stream_gaps",
     "ohlcv_migrations",
 )
 _FOLDER = Path(__file__).parent / "migrations"

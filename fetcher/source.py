@@ -18,6 +18,7 @@ from core.candles import CandleBatch
 from core.errors import ExchangeUnavailable
 from core.exchange_rules import SeriesRules
 from core.instrument import Market
+from core.market_data import Record
 from core.ranges import Span
 from core.series import Series
 from core.streams import CandleUpdate, StreamEvent, StreamKey
@@ -118,6 +119,9 @@ class StreamSink(Protocol):
 
     def candle(self, update: CandleUpdate, received_ns: int) -> None:
         """Take one frame of a stream of candles. `received_ns`: time.monotonic_ns() when it was read."""
+
+    def record(self, key: StreamKey, record: Record, received_ns: int) -> None:
+        """Take one frame of a stream of any other kind, checked. `received_ns` as above."""
 
     def unusable(self, key: StreamKey | None, why: str, frame: bytes) -> None:
         """Take a frame that cannot be read; `key` is its stream where that is known."""

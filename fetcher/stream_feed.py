@@ -10,6 +10,8 @@ from core.errors import UnusableFrame
 from core.stream_clock import StreamClock
 from core.stream_connection import Connection, Subscription
 from core.stream_events import Answered, FirstData, SessionEvent, ShutdownNotice
+from core.stream_kinds import StreamKind
+from core.streams import StreamKey
 from fetcher.source import StreamSink
 from fetcher.stream_format import Answer, OfStream, Shutdown, StreamFormat
 
@@ -68,6 +70,9 @@ class StreamFeed:
             to.tell(FirstData(self._connection.name, stream.key))
         if not stream.is_delivered:
             return
+        if stream.key.kind is not StreamKind.KLINE:
+            self._record(stream.key, frame, received_ns)
+            return
         if self._open_mark in frame and name not in to.updates:
             to.counts.not_read += 1
             return
@@ -77,6 +82,14 @@ class StreamFeed:
             to.sink.unusable(stream.key, str(error), frame)
             return
         to.sink.candle(update, received_ns)
+
+    def _record(self, key: StreamKey, frame: bytes, received_ns: int) -> None:
+        try:
+            record = self._to.format.read_record(key, frame)
+        except UnusableFrame as error:
+            self._to.sink.unusable(key, str(error), frame)
+            return
+        self._to.sink.record(key, record, received_ns)
 
     def _other(self, frame: bytes, received_ns: int) -> None:
         to, name = self._to, self._connection.name

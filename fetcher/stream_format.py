@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from core.market_data import Record
 from core.stream_rules import StreamRules
 from core.streams import CandleUpdate, StreamKey
 
@@ -48,3 +49,6 @@ class StreamFormat(Protocol):
 
     def read_candle(self, key: StreamKey, frame: bytes) -> CandleUpdate:
         """Return what a frame of a stream of candles says. Raises UnusableFrame."""
+
+    def read_record(self, key: StreamKey, frame: bytes) -> Record:
+        """Return what a frame of a stream of any other kind says. Raises UnusableFrame."""

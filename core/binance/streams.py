@@ -8,8 +8,9 @@ from typing import assert_never
 
 from core.instrument import ExchangeName, Instrument, Market
 from core.intervals import INTERVALS
-from core.streams import StreamKey, StreamKind
-from core.times import MS_PER_SECOND
+from core.stream_kinds import StreamKind
+from core.streams import StreamKey
+from core.times import MS_PER_MINUTE, MS_PER_SECOND
 
 CANDLE_EVENT = "kline"
 SHUTDOWN_EVENT = "serverShutdown"
@@ -20,17 +21,17 @@ _MOST_STREAMS = 1024
 _NAMES_PER_MESSAGE = 100
 # A quiet symbol sends no frame before its candle closes, and that one up to a few seconds late.
 _LATE_MS = 10 * MS_PER_SECOND
+# Nothing tells a symbol without trades from a stream that is silent; most symbols trade within so long.
+_TRADE_PATIENCE_MS = 10 * MS_PER_MINUTE
+# Frames come every second (spot, mark prices) or every two (tickers of futures).
+_PRICE_PATIENCE_MS = 2 * 2 * MS_PER_SECOND + _LATE_MS
 # 1s candles are sent every second and exist on spot only; on futures any candle is sent every 250 ms.
 _BUSY = {Market.SPOT: ("BTCUSDT", "1s"), Market.UM: ("BTCUSDT", "1m"), Market.CM: ("BTCUSD_PERP", "1m")}
 
 
 def route_of(key: StreamKey) -> str:
     """Return the route of a stream: on USD-M an address without it connects and delivers no candles."""
-    match key.kind:
-        case StreamKind.KLINE:
-            return "/market" if key.market is Market.UM else ""
-        case _:
-            assert_never(key.kind)
+    return "/market" if key.market is Market.UM else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +63,34 @@ class BinanceStreamRules:
 
     def name(self, key: StreamKey) -> str:
         """Return the name; only the symbol is in lower case: 1m is a minute, 1M a month."""
-        return f"{key.instrument.symbol.lower()}@kline_{key.series.interval.code}"
+        symbol = key.instrument.symbol.lower()
+        match key.kind:
+            case StreamKind.KLINE:
+                return f"{symbol}@kline_{key.series.interval.code}"
+            case StreamKind.AGG_TRADE:
+                return f"{symbol}@aggTrade"
+            case StreamKind.TRADE:
+                return f"{symbol}@trade"
+            case StreamKind.TICKER:
+                return f"{symbol}@ticker"
+            case StreamKind.MARK_PRICE:
+                return f"{symbol}@markPrice@1s"
+            case StreamKind.FUNDING_RATE:
+                raise ValueError("no stream has settled funding rates")
+            case _:
+                assert_never(key.kind)
 
     def patience_ms(self, key: StreamKey) -> int:
-        """Return the interval and ten seconds."""
-        return key.series.interval.typical_ms + _LATE_MS
+        """Return how long: of candles the interval and ten seconds."""
+        match key.kind:
+            case StreamKind.KLINE:
+                return key.series.interval.typical_ms + _LATE_MS
+            case StreamKind.AGG_TRADE | StreamKind.TRADE:
+                return _TRADE_PATIENCE_MS
+            case StreamKind.TICKER | StreamKind.MARK_PRICE | StreamKind.FUNDING_RATE:
+                return _PRICE_PATIENCE_MS
+            case _:
+                assert_never(key.kind)
 
     def request(self, wanted: bool, names: Iterable[str], number: int) -> str:
         """Return the text that subscribes to `names`, or ends their subscriptions."""

@@ -6,7 +6,9 @@ import msgspec
 
 from core.binance.streams import CANDLE_EVENT, SHUTDOWN_EVENT, BinanceStreamRules, route_of
 from core.errors import UnusableFrame
+from core.market_data import Record
 from core.streams import CandleUpdate, StreamKey
+from fetcher.binance.stream_records import read_record
 from fetcher.stream_format import Answer, OfStream, Shutdown
 
 _LEAST_MICROSECONDS = 10**14  # as milliseconds it would be the year 5138
@@ -108,6 +110,10 @@ class BinanceStreamFormat:
             raise UnusableFrame(f"the candle of {open_ms} was called closed at {event_ms}, before its end")
         values = (candle.o, candle.h, candle.l, candle.c, candle.v, candle.q, candle.n, candle.V, candle.Q)
         return CandleUpdate(series, open_ms, values, candle.x, event_ms)
+
+    def read_record(self, key: StreamKey, frame: bytes) -> Record:
+        """Return what a frame of a stream of any other kind says. Raises UnusableFrame."""
+        return read_record(key, frame)
 
 
 def _ms(time: int) -> int:

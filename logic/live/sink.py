@@ -11,6 +11,7 @@ from core.closed_round import ClosedCandle
 from core.errors import shortened
 from core.finals_due import FinalsDue
 from core.instrument import Market
+from core.market_data import Record
 from core.series import Series, brief_list
 from core.streams import (
     CandleUpdate,
@@ -70,6 +71,9 @@ class LiveSink:
             self._due[update.series.market].came(series_id, update.open_ms)
         candle = ClosedCandle(series_id, update.series, update.open_ms, update.values)
         self._waiting.put(WaitingCandle(candle, received_ns))
+
+    def record(self, key: StreamKey, record: Record, received_ns: int) -> None:
+        """Streams of other kinds than candles are not asked for yet."""
 
     def unusable(self, key: StreamKey | None, why: str, frame: bytes) -> None:
         """Count a frame that cannot be read; show the first ones of each reason."""

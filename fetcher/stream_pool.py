@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -85,6 +86,7 @@ class StreamPool:
         self._routes: dict[StreamRules, _Route] = {}
         self._wanted: tuple[StreamKey, ...] = ()
         self._with_updates: tuple[StreamKey, ...] = ()
+        self._told: deque[tuple[_Route, SessionEvent]] = deque()  # the first is at work
         self._tasks: asyncio.TaskGroup | None = None
         self._changed = asyncio.Event()
         self._is_stopped = False
@@ -97,9 +99,9 @@ class StreamPool:
             self._tell_wanted()
             while not self._is_stopped:
                 await self._until_due()
-                for route in self._routes.values():
+                for route in list(self._routes.values()):
                     self._tell(route, Tick())
-            for route in self._routes.values():
+            for route in list(self._routes.values()):
                 self._tell(route, Stop())
 
     def want(self, keys: Iterable[StreamKey]) -> None:
@@ -114,7 +116,7 @@ class StreamPool:
 
     def reconnect(self, market: Market | None = None) -> None:
         """Replace all connections, of one market or of all, without a hole."""
-        for rules, route in self._routes.items():
+        for rules, route in list(self._routes.items()):
             if market is None or rules.market is market:
                 self._tell(route, Reconnect())
 
@@ -162,11 +164,18 @@ class StreamPool:
         return self._clock.read(self._time.now_ms(), time.monotonic_ns())
 
     def _tell(self, route: _Route, event: SessionEvent) -> None:
-        now_ms = self._now_ms()
-        for effect in route.session.handle(event, now_ms):
-            self._do(route, effect, now_ms)
-        if not isinstance(event, Tick | FirstData):  # frequent, and what they change is looked at soon enough
-            self._changed.set()
+        """Tell a session, and do what it wants. What is told from within the sink waits until that is done."""
+        self._told.append((route, event))
+        if len(self._told) > 1:
+            return
+        while self._told:
+            route, event = self._told[0]
+            now_ms = self._now_ms()
+            for effect in route.session.handle(event, now_ms):
+                self._do(route, effect, now_ms)
+            if not isinstance(event, Tick | FirstData):  # frequent, and what they change is looked at soon enough
+                self._changed.set()
+            self._told.popleft()
 
     def _do(self, route: _Route, effect: Effect, now_ms: int) -> None:
         match effect:

@@ -81,6 +81,11 @@ class Bench:
     unusable: list[tuple[StreamKey | None, str]]
     events: list[StreamEvent]
     pool: StreamPool
+    on_event: Callable[[StreamEvent], None] = lambda event: None
+
+    def take_event(self, event: StreamEvent) -> None:
+        self.events.append(event)
+        self.on_event(event)
 
     def candle(self, update: CandleUpdate, received_ns: int) -> None:
         self.candles.append(update)
@@ -113,7 +118,7 @@ class _Sink:
     def __init__(self, bench: Bench) -> None:
         self.candle = bench.candle
         self.unusable = bench.unusable_frame
-        self.event = bench.events.append
+        self.event = bench.take_event
 
 
 Streaming = Callable[..., Bench]
@@ -381,6 +386,38 @@ def test_streams_may_be_wanted_and_left_while_it_runs(bench: Streaming) -> None:
 
     play(one, [ETH], act)
     assert one.seen(Seam) == []
+
+
+def test_streams_may_be_wanted_from_within_an_event(bench: Streaming) -> None:
+    one = bench()
+    futures = key("um:BTCUSDT")
+
+    def want_more(event: StreamEvent) -> None:
+        if isinstance(event, ConnectionClosed):  # told while all sessions are told that time has passed
+            one.pool.want([ETH, futures])
+
+    one.on_event = want_more
+
+    async def act() -> None:
+        await one.until(lambda: ETH in one.live())
+        one.pool.reconnect()
+        await one.until(lambda: futures in one.live())
+
+    play(one, [ETH], act)
+
+
+def test_a_stream_that_is_left_when_its_connection_ends_is_not_connected_to_again(bench: Streaming) -> None:
+    one = bench()
+    one.on_event = lambda event: one.pool.want([]) if isinstance(event, Seam) else None
+
+    async def act() -> None:
+        await one.until(lambda: ETH in one.live())
+        one.exchange.streams.abort()
+        await one.until(lambda: bool(one.seen(Seam)))
+        await one.pass_s(5)
+        assert one.exchange.streams.open_connections == []
+
+    play(one, [ETH], act)
 
 
 def test_a_host_that_is_not_there_raises_nothing(store: CandleStore) -> None:

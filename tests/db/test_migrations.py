@@ -228,7 +228,7 @@ def test_a_program_from_before_streams_refuses_the_schema(database: Database, mo
     known = db.migrate._known_migrations()
     before = {version: path for version, path in known.items() if version < 10}
     monkeypatch.setattr(db.migrate, "_known_migrations", lambda: before)
-    with pytest.raises(DatabaseUnavailable, match=f"version {max(known)}, this program knows up to [89]: update the program"):
+    with pytest.raises(DatabaseUnavailable, match=f"version {max(known)}, this program knows up to [89]"):
         migrate(database)
     with (
         pytest.raises(DatabaseUnavailable, match=f"has version {max(known)}.*update the program"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import psycopg2
@@ -92,25 +93,41 @@ def find_hypertables(tx: Transaction, tables: Sequence[str]) -> set[str]:
 def make_hypertable(tx: Transaction, table: str, interval: Interval, compress_after_days: int) -> None:
     """Turn the new, empty `table` into a hypertable; compress chunks after `compress_after_days` (0: never)."""
     chunk_ms = max(_SHORTEST_CHUNK_MS, _CANDLES_PER_CHUNK * interval.typical_ms)
-    chunk = timedelta(milliseconds=chunk_ms)
+    make_hypertable_of(tx, HypertableShape(table, "time", timedelta(milliseconds=chunk_ms)), compress_after_days)
+
+
+@dataclass(frozen=True, slots=True)
+class HypertableShape:
+    """How a table is cut into chunks, and which rows are compressed together."""
+
+    table: str
+    time: str
+    chunk: timedelta
+    segment: str | None = None  # a column; None: rows are told apart by their time alone
+
+
+def make_hypertable_of(tx: Transaction, shape: HypertableShape, compress_after_days: int) -> None:
+    """Turn an empty table into a hypertable; compress chunks after `compress_after_days` (0: never)."""
     # The extension may be in any schema, and the database's search_path may leave that out.
     tx.cursor.execute("select extnamespace::regnamespace::text from pg_extension where extname = 'timescaledb'")
     functions = sql.SQL(fetch_one(tx)[0])  # quoted already where need be
     tx.cursor.execute(
         sql.SQL(
-            "select {}.create_hypertable(('public.' || quote_ident(%s))::regclass, 'time', chunk_time_interval => %s)"
+            "select {}.create_hypertable(('public.' || quote_ident(%s))::regclass, %s, chunk_time_interval => %s)"
         ).format(functions),
-        (table, chunk),
+        (shape.table, shape.time, shape.chunk),
     )
     if compress_after_days:
+        segment = "" if shape.segment is None else f", timescaledb.compress_segmentby = '{shape.segment}'"
         tx.cursor.execute(
-            sql.SQL("alter table public.{} set (timescaledb.compress, timescaledb.compress_orderby = 'time')").format(
-                sql.Identifier(table)
-            )
+            sql.SQL(
+                f"alter table public.{{}} set (timescaledb.compress, timescaledb.compress_orderby = '{shape.time}'"
+                f"{segment})"
+            ).format(sql.Identifier(shape.table))
         )
         tx.cursor.execute(
             sql.SQL("select {}.add_compression_policy(('public.' || quote_ident(%s))::regclass, %s)").format(functions),
-            (table, timedelta(days=compress_after_days)),
+            (shape.table, timedelta(days=compress_after_days)),
         )
 
 

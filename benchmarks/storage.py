@@ -64,6 +64,7 @@ INDEXES = {
     "ohlcv_external_changes_by_table": "load_entries (does its hash still hold?), last_external_change",
     "ohlcv_weight_pkey": "reserve_weight",
     "fetch_clock_pkey": "save_clock, on conflict; load_exchange_now_ms",
+    "fetch_environment_pkey": "require_environment",
     "ohlcv_migrations_pkey": "no query: two runs at once never apply a migration twice",
 }
 """Every index of the schema `public` with one candle table, and the query of the program that needs it."""

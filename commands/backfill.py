@@ -23,6 +23,7 @@ from logic.backfill.ohlcv_handler import run_ohlcv_backfill
 from logic.backfill.results import RunSummary, SeriesResult
 from logic.backfill.series_gaps import young_gaps_text
 from logic.documents import summary_document
+from logic.live.audit import audit_left_behind
 from logic.series_locks import left_to_another_run
 
 
@@ -77,6 +78,8 @@ def run(request: BackfillRequest, context: CommandContext) -> int:
             wanted = resolve_wanted(request.wanted, context.settings, database, exchange)
             with progress_bar(context, request.output, exchange.weight_used) as bar:
                 summary = run_ohlcv_backfill(database, exchange, wanted.series, options, bar, context.now_ms)
+            if request.sources.rest:
+                audit_left_behind(database, exchange, context.run_id, context.now_ms)
         summary.unusable_rows = wanted.unusable
     if request.output.json:
         print_json(context.stdout, summary_document(summary))

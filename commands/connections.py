@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 
 from commands.context import CommandContext
 from config.settings import Settings
+from core.instrument import ExchangeName
 from logic.opening import Database, DatabaseAddress, open_for_reading, open_for_writing
 
 
@@ -23,4 +24,6 @@ def reading(context: CommandContext) -> AbstractContextManager[Database | None]:
 
 def writing(context: CommandContext) -> AbstractContextManager[Database]:
     """Open the database with its schema up to date."""
-    return open_for_writing(database_address(context.settings), context.interruption.cancelling)
+    settings = context.settings
+    address, cancelling = database_address(settings), context.interruption.cancelling
+    return open_for_writing(address, cancelling, ExchangeName.BINANCE, settings.is_testnet)

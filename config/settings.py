@@ -54,8 +54,9 @@ class Settings:
     database: DatabaseTarget | None
     embedded_pg_dir: Path
     api_urls: Mapping[str, str]  # by market
-    archive_url: str
-    archive_list_url: str
+    archive_url: str | None  # None: there are none, on the test network
+    archive_list_url: str | None
+    is_testnet: bool
     weight_share: float
     default_interval: str
     default_limit: int | None
@@ -171,6 +172,12 @@ SETTINGS = (
         _url,
     ),
     Setting(
+        "BINANCE_TESTNET",
+        "false",
+        "Ask the exchange's test network, made-up prices, instead: true or false",
+        _one_of("true", "false"),
+    ),
+    Setting(
         "BINANCE_WEIGHT_SHARE", "0.8", "Share of the exchange's request-weight budget to use, above 0 to 1", _share
     ),
     Setting("DEFAULT_INTERVAL", "1m", "Interval of series that do not say theirs", _one_of(*INTERVALS)),
@@ -233,10 +240,15 @@ def load_settings(environment: Mapping[str, str], env_file: Path | None = PROJEC
     """
     from_file = _read_env_file(env_file)
     values: dict[str, Any] = {}
+    by_hand: set[str] = set()
     for setting in SETTINGS:
         given = environment[setting.name] if setting.name in environment else from_file.get(setting.name)
+        if given is not None and given.strip():
+            by_hand.add(setting.name)
         text = given if given is not None and given.strip() else setting.default
         values[setting.name] = _read(setting, text) if text else None
+    if values["BINANCE_TESTNET"] == "true":
+        values |= _test_network(by_hand)
     start_ms, end_ms = values["START_DATE"], values["END_DATE"]
     if start_ms is not None and end_ms is not None and end_ms <= start_ms:
         raise ConfigurationError(
@@ -252,6 +264,7 @@ def load_settings(environment: Mapping[str, str], env_file: Path | None = PROJEC
         },
         archive_url=values["BINANCE_ARCHIVE_URL"],
         archive_list_url=values["BINANCE_ARCHIVE_LIST_URL"],
+        is_testnet=values["BINANCE_TESTNET"] == "true",
         weight_share=values["BINANCE_WEIGHT_SHARE"],
         default_interval=values["DEFAULT_INTERVAL"],
         default_limit=values["DEFAULT_LIMIT"],
@@ -269,6 +282,27 @@ def load_settings(environment: Mapping[str, str], env_file: Path | None = PROJEC
         compress_after_days=values["TIMESCALE_COMPRESS_AFTER_DAYS"],
         secrets=_secrets(values, environment),
     )
+
+
+_TEST_NETWORK = {
+    "BINANCE_API_URL": "https://testnet.binance.vision",
+    "BINANCE_UM_API_URL": "https://demo-fapi.binance.com",
+    "BINANCE_CM_API_URL": "https://testnet.binancefuture.com",
+    "BINANCE_STREAM_URL": "wss://stream.testnet.binance.vision",
+    "BINANCE_UM_STREAM_URL": "wss://fstream.binancefuture.com",
+    "BINANCE_CM_STREAM_URL": "wss://dstream.binancefuture.com",
+}
+_ARCHIVES = {"BINANCE_ARCHIVE_URL": None, "BINANCE_ARCHIVE_LIST_URL": None}
+
+
+def _test_network(by_hand: set[str]) -> dict[str, str | None]:
+    """Return the addresses of the test network (docs/binance.md, Markets and addresses), which has no archives."""
+    if clashing := sorted(by_hand & (_TEST_NETWORK.keys() | _ARCHIVES.keys())):
+        raise ConfigurationError(
+            f"BINANCE_TESTNET=true sets all addresses itself, and {', '.join(clashing)} is set by hand too: "
+            "leave one of the two out"
+        )
+    return _TEST_NETWORK | _ARCHIVES
 
 
 def _read_env_file(path: Path | None) -> Mapping[str, str | None]:

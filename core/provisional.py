@@ -14,6 +14,9 @@ AUDITED_AFTER_MS = MS_PER_MINUTE
 OVERDUE_MS = 2 * MS_PER_HOUR
 """A stream audits once an hour: a candle that has waited twice as long since its end is not looked at any more."""
 
+LEFT_BEHIND_MS = 90 * MS_PER_MINUTE
+"""What has waited so long was left by a stream that no longer runs: a backfill audits it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProvisionalCandles:

@@ -28,6 +28,7 @@ OWN_TABLES = (
     "market_mark_prices",
     "market_funding_rates",
     "stream_gaps",
+    "fetch_environment",
     "ohlcv_migrations",
 )
 _FOLDER = Path(__file__).parent / "migrations"

@@ -12,8 +12,8 @@ class ExchangeAddresses:
     """Addresses and limits of one exchange, from the operator's settings."""
 
     api_urls: Mapping[str, str]  # by market
-    archive_url: str
-    archive_list_url: str
+    archive_url: str | None  # None: it publishes no archives
+    archive_list_url: str | None
     weight_share: float  # part of the weight limit that may be used, above 0 to 1
     page_limit: int | None  # rows of a REST page; None: the most rows per weight
     workers: int

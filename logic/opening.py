@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.errors import DatabaseUnavailable
+from core.instrument import ExchangeName
 from core.timescale import TimescaleEdition, TimescaleUse
 from db.connection import Database
 from db.embedded import EmbeddedServer
+from db.environment import require_environment
 from db.migrate import is_migrated, migrate
 from db.rights import require_rights
 from db.timescale import use_timescale
@@ -73,11 +75,18 @@ def open_database(address: DatabaseAddress, cancel_on_stop: CancelOnStop) -> Ite
 
 
 @contextmanager
-def open_for_writing(address: DatabaseAddress, cancel_on_stop: CancelOnStop) -> Iterator[Database]:
-    """Yield a connection to a database whose schema is up to date. Raises DatabaseUnavailable."""
+def open_for_writing(
+    address: DatabaseAddress, cancel_on_stop: CancelOnStop, exchange: ExchangeName, is_testnet: bool
+) -> Iterator[Database]:
+    """Yield a connection to a database whose schema is up to date.
+
+    Raises DatabaseUnavailable, and ConfigurationError when it holds candles of the real exchange and those of its test
+    network are asked for, or the other way round.
+    """
     with open_database(address, cancel_on_stop) as database:
         migrate(database)
         require_rights(database)
+        require_environment(database, exchange, is_testnet)
         yield database
 
 

@@ -25,7 +25,8 @@ from fetcher.binance.rest_client import RestClient
 from fetcher.exchange_clock import ExchangeClock
 from fetcher.gate import Gate
 from fetcher.http import Sleep
-from fetcher.source import SharedBudget
+from fetcher.no_archives import NoArchives
+from fetcher.source import Archives, SharedBudget
 from fetcher.steady import steady_s
 from fetcher.weight_budget import WeightBudget
 
@@ -62,14 +63,16 @@ class BinanceExchange:
             )
             for market, weight in PUBLISHED_WEIGHT_PER_MINUTE.items()
         }
-        self.archives = ArchiveClient(
-            addresses.archive_url,
-            addresses.archive_list_url,
-            addresses.state_dir / "downloads",
-            connections=2 * addresses.workers,  # a zip and its CHECKSUM at the same time
-            sleep=sleep,
-            monotonic_s=time.monotonic,
-        )
+        self.archives: Archives = NoArchives()
+        if addresses.archive_url is not None and addresses.archive_list_url is not None:
+            self.archives = ArchiveClient(
+                addresses.archive_url,
+                addresses.archive_list_url,
+                addresses.state_dir / "downloads",
+                connections=2 * addresses.workers,  # a zip and its CHECKSUM at the same time
+                sleep=sleep,
+                monotonic_s=time.monotonic,
+            )
 
         def rest(market: Market) -> BinanceRest:
             pool = POOLS[market]

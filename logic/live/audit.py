@@ -9,10 +9,10 @@ import logging
 from collections.abc import Callable, Sequence
 
 from core.errors import ExchangeUnavailable, SeriesError
-from core.provisional import AUDITED_AFTER_MS
+from core.provisional import AUDITED_AFTER_MS, LEFT_BEHIND_MS
 from core.ranges import TimeRange
 from core.sources import AllowedSources
-from db.catalog import CatalogRow
+from db.catalog import CatalogRow, load_catalog
 from db.connection import Database
 from db.locks import try_lock_series_for_transaction
 from db.provisional import find_provisional, fold_streamed, split_provisional
@@ -82,6 +82,22 @@ def _open_markets(exchange: ExchangeSource, rows: Sequence[CatalogRow]) -> None:
             exchange.open_market(market, {row.series.symbol for row in rows if row.series.market is market})
         except (ExchangeUnavailable, SeriesError) as error:  # each of its series says so when it is verified
             _log.debug("market %s: %s", market, error)
+
+
+def audit_left_behind(
+    database: Database, exchange: ExchangeSource, run_id: str, local_now_ms: Callable[[], int]
+) -> None:
+    """Audit what streams that no longer run have left provisional. Raises DatabaseUnavailable and Interrupted."""
+    with database.transaction("look for provisional candles") as tx:
+        rows = load_catalog(tx)
+        provisional = find_provisional(tx, [row.id for row in rows])
+    left = [
+        row
+        for row in rows
+        if row.id in provisional
+        and provisional[row.id][0][0].start_ms < exchange.now_ms(row.series.market) - LEFT_BEHIND_MS
+    ]
+    audit_streamed(database, exchange, left, run_id, local_now_ms, VerifyObserver())
 
 
 def _arrange(database: Database, row: CatalogRow, settled_ms: int | None) -> None:

@@ -297,3 +297,21 @@ def test_any_text_is_a_setting_or_a_configuration_error(environment: dict[str, s
     assert found.chunk_days in range(1, 32)
     assert 0 < found.weight_share <= 1
     assert all(found.api_urls.values())
+
+
+def test_the_test_network_has_addresses_of_its_own_and_no_archives() -> None:
+    found = load_settings({"BINANCE_TESTNET": "true"}, None)
+    assert found.is_testnet
+    assert found.archive_url is None
+    real = load_settings({}, None)
+    assert not real.is_testnet
+    for market in ("spot", "um", "cm"):
+        assert found.api_urls[market] != real.api_urls[market]
+        assert found.streams.urls[market] != real.streams.urls[market]
+
+
+@pytest.mark.parametrize("name", ["BINANCE_API_URL", "BINANCE_CM_STREAM_URL", "BINANCE_ARCHIVE_URL"])
+def test_the_test_network_and_an_address_by_hand_exclude_each_other(name: str) -> None:
+    scheme = "wss" if "STREAM" in name else "https"
+    with pytest.raises(ConfigurationError, match=name):
+        load_settings({"BINANCE_TESTNET": "true", name: f"{scheme}://example.org"}, None)

@@ -50,6 +50,7 @@ TABLES = {
     "market_mark_prices",
     "market_funding_rates",
     "stream_gaps",
+    "fetch_environment",
     "ohlcv_migrations",
     "ohlcv_provisional",
 }

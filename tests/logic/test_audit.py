@@ -25,7 +25,7 @@ from db.connection import Database
 from db.ledger import LedgerEntry, load_entries
 from db.locks import try_lock_series
 from demo.faults import AlterRows, Answer
-from logic.live.audit import audit_streamed
+from logic.live.audit import audit_left_behind, audit_streamed
 from logic.verify.undo import undo_repair
 from logic.verify.verification import SeriesVerification, VerifyObserver
 from logic.verify.verify_run import VerifyOptions, run_verify
@@ -306,3 +306,18 @@ def test_rows_that_no_run_has_fetched_are_none_of_the_audit_s(streamed: Streamed
     result = streamed.audit()
     assert result is not None and (result.exit_code, result.repaired) == (0, 0)
     assert streamed.stored.rows() == before
+
+
+def test_what_a_stream_that_is_gone_has_left_is_audited_by_a_backfill_later(streamed: Streamed) -> None:
+    stored, clock = streamed.stored, streamed.stored.replay.clock
+    streamed.stream(0, 3)
+
+    def provisional_after(ms: int) -> int:
+        clock.advance(ms)
+        stored.begin_run()
+        audit_left_behind(stored.database, stored.exchange, "backfill", clock.now_ms)
+        with stored.database.transaction("read") as tx:
+            return sum(entry.is_provisional for entry in load_entries(tx, stored.series_id, stored.table))
+
+    assert provisional_after(60 * MS_PER_MINUTE) == 1  # a stream that runs would audit it itself about now
+    assert provisional_after(40 * MS_PER_MINUTE) == 0

@@ -238,12 +238,20 @@ class StreamSession:
         """A connection has ended, or counts as ended: say which streams may have lost frames."""
         lost = shard.lost_by_end(connection)
         if lost and connection.is_open:
-            self._effects.append(Seam(lost, reason, shard.lost_from_ms(connection, lost), now_ms))
+            self._seam(shard, connection, lost, reason, now_ms)
         is_planned = connection is shard.current and not lost
         del self._connections[connection.name]
         shard.remove(connection, now_ms)
         if connection.is_open:
             self._effects.append(ConnectionClosed(self._rules.market, connection.name, why, is_planned))
+
+    def _seam(
+        self, shard: Shard, ended: Connection, lost: tuple[StreamKey, ...], reason: SeamReason, now_ms: int
+    ) -> None:
+        """Say that streams may have lost frames, and which of them deliver on the next connection already."""
+        self._effects.append(Seam(lost, reason, shard.lost_from_ms(ended, lost), now_ms))
+        heir = shard.successor
+        self._effects += [StreamLive(key) for key in lost if heir is not None and heir.is_live(key)]
 
     def _close(self, connection: Connection, why: str, *, is_planned: bool) -> None:
         del self._connections[connection.name]
@@ -341,8 +349,7 @@ class StreamSession:
         old, new = shard.current, shard.successor
         assert old is not None and new is not None  # noqa: S101 - just seen
         if lost := shard.lost_by_takeover():
-            from_ms = shard.lost_from_ms(old, lost)
-            self._effects.append(Seam(lost, old.ends or SeamReason.TURNOVER, from_ms, now_ms))
+            self._seam(shard, old, lost, old.ends or SeamReason.TURNOVER, now_ms)
         shard.current, shard.successor = new, None
         self._close(old, f"{new.name} has taken over", is_planned=not lost)
 

@@ -83,7 +83,7 @@ class StreamSilent:
 class Seam:
     """Streams may have lost frames: the time from the last frame to now was not, or not surely, delivered.
 
-    A stream that does not deliver on another connection already is silent until StreamLive names it again.
+    StreamLive names each of them again when it delivers: at once where it does on the next connection already.
     """
 
     keys: tuple[StreamKey, ...]

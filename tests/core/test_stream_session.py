@@ -357,6 +357,21 @@ def test_an_end_before_the_takeover_is_a_seam_of_what_does_not_deliver_on_the_ne
     assert list(world.sockets) == ["spot#2"]
 
 
+def test_a_takeover_after_a_silence_is_a_seam_and_the_streams_are_named_live_again() -> None:
+    world = live()
+    last_ms = world.now_ms
+    world.sockets["spot#1"].is_mute = True
+    world.run(5)
+    world.tell(Reconnect())
+    world.run(5)
+    assert list(world.sockets) == ["spot#2"]
+    seams = [at for at, (_, event) in enumerate(world.events) if isinstance(event, Seam)]
+    assert len(seams) == 1
+    [seam] = world.seen(Seam)
+    assert (set(seam.keys), seam.from_ms) == ({ETH, BNB}, last_ms)
+    assert {event.key for _, event in world.events[seams[0] :] if isinstance(event, StreamLive)} == {ETH, BNB}
+
+
 def test_a_quiet_stream_does_not_hold_up_a_takeover_for_ever_and_has_lost_nothing() -> None:
     world = live()
     world.silent_names = {"bnbusdt@kline_1m"}

@@ -9,7 +9,7 @@ import pytest
 from stream_world import World, many
 
 from core.stream_events import Reconnect, Refused, ShutdownNotice
-from core.streams import Seam, StreamKey
+from core.streams import Seam, StreamKey, StreamLive
 
 KEYS = many(5)
 FAULTS = 60
@@ -103,6 +103,8 @@ def test_every_lost_frame_lies_in_a_seam(seed: int) -> None:
     world.run(300)
     assert all(world.is_delivering(key) for key in KEYS)
     for key in KEYS:
+        named = [event for _, event in world.events if event == StreamLive(key) or key in getattr(event, "keys", ())]
+        assert named[-1] == StreamLive(key)  # also where it was live already when the seam was told
         delivered = sorted(world.delivered[key])
         for early_ms, late_ms in pairwise(delivered):
             if early_ms >= begin_ms and late_ms - early_ms > LONGEST_UNNOTICED_MS:

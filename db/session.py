@@ -24,6 +24,7 @@ _SETTINGS = {
     "intervalstyle": "postgres",
     "default_transaction_isolation": "read committed",
     "lock_timeout": f"{LOCK_TIMEOUT_S}s",
+    "jit": "off",  # compiles a plan over thousands of chunks for minutes that then runs for seconds
     "statement_timeout": "0",  # of the role or the provider: counting or hashing years may take longer
     "idle_session_timeout": "0",
     "idle_in_transaction_session_timeout": "10min",

@@ -131,6 +131,12 @@ def make_hypertable_of(tx: Transaction, shape: HypertableShape, compress_after_d
         )
 
 
+def lock_chunks_once(tx: Transaction, table: str) -> None:
+    """Let no parallel worker of this transaction lock the chunks of a hypertable too: the server has room for few."""
+    if find_hypertables(tx, [table]):
+        tx.cursor.execute("set local max_parallel_workers_per_gather = 0")
+
+
 def find_dropped_before(tx: Transaction, tables: Sequence[str]) -> dict[str, int]:
     """Return by table before when (epoch ms) candles are dropped by somebody's retention policy; most have none."""
     tx.cursor.execute("select to_regclass('timescaledb_information.jobs') is not null")

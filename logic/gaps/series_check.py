@@ -26,7 +26,7 @@ from db.external_changes import is_watched, last_external_change
 from db.gaps import load_open_gaps
 from db.ledger import LedgerEntry, hash_stored, is_as_recorded, load_entries
 from db.schema import ShapeFaultKind, find_tables, has_key
-from db.timescale import find_dropped_before
+from db.timescale import find_dropped_before, lock_chunks_once
 from logic.gaps.checker import survey_table
 
 _ALL_TIME = Span(0, END_OF_TIME_MS)
@@ -126,6 +126,7 @@ def _check(
 ) -> SeriesCheck:
     series, table = row.series, row.series.table_name
     shape = find_tables(tx, [table]).get(table)
+    lock_chunks_once(tx, table)
     covered = merge(entry.span for entry in entries)
     wanted = row.wanted if row.active else None
     spans = expected_spans(series.interval, row.listing, wanted, covered, asked, now_ms)

@@ -62,6 +62,7 @@ def test_limits_of_database_and_role_do_not_end_a_long_statement(database: Datab
         tx.cursor.execute("select pg_sleep(0.4)")
     time.sleep(0.4)
     assert setting(limited, "statement_timeout") == setting(limited, "idle_session_timeout") == "0"
+    assert setting(limited, "jit") == "off"
     limited.close()
 
 

@@ -25,7 +25,7 @@ from db.external_changes import find_unwatched, is_watched
 from db.ledger import hash_stored
 from db.operations import SaveResult, get_first_timestamp, get_last_timestamp
 from db.schema import create_table_if_not_exists, find_tables
-from db.timescale import find_hypertables, use_timescale
+from db.timescale import find_hypertables, lock_chunks_once, use_timescale
 from logic.gaps.series_check import check_series
 
 BTC = parse_series("BTCUSDT")
@@ -238,6 +238,18 @@ def test_the_newest_and_oldest_candles_of_many_chunks_are_found_with_few_locks(t
         assert get_last_timestamp(tx, [hourly.table_name]) == {hourly.table_name: as_ms("2024-02-19T23:00")}
         tx.cursor.execute("truncate public.ohlcv_btcusdt_1h")
         assert get_first_timestamp(tx, [hourly.table_name]) == {hourly.table_name: None}
+
+
+@needs_timescale
+def test_no_worker_of_a_check_locks_the_chunks_once_more(timescale: Database) -> None:
+    use_timescale(timescale, TimescaleUse.ON)
+    with timescale.transaction("look") as tx:
+        create_table_if_not_exists(tx, BTC, timescale=True, compress_after_days=0)
+        for table, workers in (("ohlcv_series", "2"), (BTC.table_name, "0")):
+            tx.cursor.execute("set local max_parallel_workers_per_gather = 2")
+            lock_chunks_once(tx, table)
+            tx.cursor.execute("show max_parallel_workers_per_gather")
+            assert tx.cursor.fetchall() == [(workers,)]
 
 
 def as_ms(moment: int | str) -> int:

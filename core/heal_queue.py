@@ -30,6 +30,11 @@ class HealQueue:
     def __len__(self) -> int:
         return len(self._waiting) + len(self._running)
 
+    @property
+    def series_ids(self) -> set[int]:
+        """The series that wait for their heal or are being healed."""
+        return {*self._waiting, *self._running}
+
     def want(self, series_ids: Collection[int], now_ms: int) -> None:
         """Have series healed soon; one that was tried in vain waits out its time."""
         for series_id in series_ids:

@@ -29,6 +29,8 @@ OWN_TABLES = (
     "market_funding_rates",
     "stream_gaps",
     "fetch_environment",
+    "stream_sessions",
+    "stream_status",
     "ohlcv_migrations",
 )
 _FOLDER = Path(__file__).parent / "migrations"

@@ -21,6 +21,7 @@ from core.instrument import Market
 from core.market_data import Record
 from core.ranges import Span
 from core.series import Series
+from core.stream_activity import StreamActivity
 from core.streams import CandleUpdate, StreamEvent, StreamKey
 from core.symbol_info import SymbolInfo
 
@@ -131,7 +132,7 @@ class StreamSink(Protocol):
 
 
 class LiveStreams(Protocol):
-    """The live streams of one exchange. All methods but `run` are called in the thread of the event loop."""
+    """The live streams of one exchange. All methods but `run` and `activity` are called in the event loop's thread."""
 
     async def run(self) -> None:
         """Keep every wanted stream alive until `stop` was called and all connections are closed.
@@ -147,6 +148,9 @@ class LiveStreams(Protocol):
 
     def reconnect(self, market: Market | None = None) -> None:
         """Replace all connections, of one market or of all, as at their age: without a hole."""
+
+    def activity(self) -> Mapping[StreamKey, StreamActivity]:
+        """Return what each stream has delivered since the start; may be called from any thread."""
 
     def stop(self) -> None:
         """Close all connections; `run` returns soon."""

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.errors import UnusableFrame
+from core.stream_activity import StreamActivity
 from core.stream_clock import StreamClock
 from core.stream_connection import Connection, Subscription
 from core.stream_events import Answered, FirstData, SessionEvent, ShutdownNotice
 from core.stream_kinds import StreamKind
-from core.streams import StreamKey
 from fetcher.source import StreamSink
 from fetcher.stream_format import Answer, OfStream, Shutdown, StreamFormat
 
@@ -35,6 +35,7 @@ class FeedTargets:
     tell: Callable[[SessionEvent], None]  # the session
     counts: FrameCounts
     updates: set[bytes]  # names of the streams whose candles are wanted before they close
+    activity: dict[bytes, StreamActivity]  # by name, over all connections
 
 
 class StreamFeed:
@@ -62,16 +63,22 @@ class StreamFeed:
 
     def _data(self, stream: Subscription, name: bytes, frame: bytes, received_ns: int) -> None:
         to = self._to
+        now_ms = to.clock.at(received_ns)
         if stream.is_live:
-            now_ms = to.clock.at(received_ns)
             self._connection.beat(now_ms)
             stream.last_ms = now_ms
         else:
             to.tell(FirstData(self._connection.name, stream.key))
         if not stream.is_delivered:
             return
+        heard = to.activity.get(name)
+        if heard is None:
+            heard = to.activity[name] = StreamActivity(stream.key)
+        heard.frames += 1
+        heard.bytes += len(frame)
+        heard.last_ms = now_ms
         if stream.key.kind is not StreamKind.KLINE:
-            self._record(stream.key, frame, received_ns)
+            self._record(heard, frame, received_ns, now_ms)
             return
         if self._open_mark in frame and name not in to.updates:
             to.counts.not_read += 1
@@ -81,15 +88,17 @@ class StreamFeed:
         except UnusableFrame as error:
             to.sink.unusable(stream.key, str(error), frame)
             return
+        heard.latencies.add(now_ms - update.event_ms)
         to.sink.candle(update, received_ns)
 
-    def _record(self, key: StreamKey, frame: bytes, received_ns: int) -> None:
+    def _record(self, heard: StreamActivity, frame: bytes, received_ns: int, now_ms: int) -> None:
         try:
-            record = self._to.format.read_record(key, frame)
+            record = self._to.format.read_record(heard.key, frame)
         except UnusableFrame as error:
-            self._to.sink.unusable(key, str(error), frame)
+            self._to.sink.unusable(heard.key, str(error), frame)
             return
-        self._to.sink.record(key, record, received_ns)
+        heard.latencies.add(now_ms - record.time_ms)
+        self._to.sink.record(heard.key, record, received_ns)
 
     def _other(self, frame: bytes, received_ns: int) -> None:
         to, name = self._to, self._connection.name

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from core.instrument import Market
+from core.stream_activity import StreamActivity
 from core.stream_clock import StreamClock
 from core.stream_connection import Connection
 from core.stream_events import (
@@ -61,6 +62,7 @@ class _Route:
     session: StreamSession
     url: str
     updates: set[bytes] = field(default_factory=set)
+    activity: dict[bytes, StreamActivity] = field(default_factory=dict)
     sockets: dict[str, StreamSocket] = field(default_factory=dict)
 
 
@@ -119,6 +121,10 @@ class StreamPool:
         for rules, route in list(self._routes.items()):
             if market is None or rules.market is market:
                 self._tell(route, Reconnect())
+
+    def activity(self) -> dict[StreamKey, StreamActivity]:
+        """Return what each stream has delivered since the start; may be called from any thread."""
+        return {one.key: one for route in self._routes.copy().values() for one in route.activity.copy().values()}
 
     def stop(self) -> None:
         """Close all connections; `run` returns soon."""
@@ -195,7 +201,7 @@ class StreamPool:
     def _open(self, route: _Route, connection: Connection) -> None:
         assert self._tasks is not None, "sessions are told of streams while `run` runs"  # noqa: S101
         name, tell = connection.name, partial(self._tell, route)
-        targets = FeedTargets(self._format, self._clock, self._sink, tell, self.counts, route.updates)
+        targets = FeedTargets(self._format, self._clock, self._sink, tell, self.counts, route.updates, route.activity)
 
         def refused(status: int | None, retry_after_s: float | None, why: str) -> None:
             _log.warning("connection %s was not made: %s", name, why)

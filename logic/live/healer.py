@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from core.closing import closed_end
@@ -37,6 +38,7 @@ class Healer:
         )
         self._queue = HealQueue()
         self._lock = threading.Lock()
+        self._heals: Counter[int] = Counter()  # by series id
 
     def want(self, series_ids: Collection[int]) -> None:
         """Have series healed soon."""
@@ -48,6 +50,16 @@ class Healer:
         """How many series wait for their heal or are being healed."""
         with self._lock:
             return len(self._queue)
+
+    @property
+    def series_ids(self) -> set[int]:
+        """The series that wait for their heal or are being healed."""
+        with self._lock:
+            return self._queue.series_ids
+
+    def heals_of(self, series_id: int) -> int:
+        """Return how often a series was healed."""
+        return self._heals[series_id]
 
     def heal_due(self, database: Database) -> None:
         """Heal what is due now, at most one group. Raises DatabaseUnavailable and Interrupted."""
@@ -69,6 +81,7 @@ class Healer:
             _log.error("the holes of %d series cannot be healed now, they are tried again: %s", len(ids), error)
         finally:
             with self._lock:
+                self._heals.update(ids)
                 for one in ids:
                     self._queue.done(one, one in whole, self._tools.local_now_ms())
 

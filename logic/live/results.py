@@ -9,6 +9,7 @@ from core.series import Series
 from logic.backfill.results import RunSummary, SeriesResult
 from logic.live.counters import LiveCounters
 from logic.live.service import LiveService
+from logic.live.statistics import LiveStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class LiveSummary:
     unhealed: int  # series whose holes were not healed yet
     backfill: RunSummary | None = field(default=None)  # None: it ended early
     is_backfill_interrupted: bool = False
+    statistics: LiveStatistics = field(default_factory=LiveStatistics)
 
     @property
     def needs(self) -> list[str]:
@@ -104,6 +106,7 @@ def summarize(
         silent=service.sink.silent,
         unusable_markets={market.value: why for market, why in service.sink.unusable_markets.items()},
         unsaved=len(service.waiting),
+        statistics=service.statistics,
         unhealed=service.healer.waiting,
         backfill=backfill,
         is_backfill_interrupted=is_backfill_interrupted,

@@ -11,12 +11,15 @@ from collections.abc import Callable, Collection, Sequence
 from core.errors import DatabaseUnavailable, Interrupted
 from core.series import Series
 from core.streams import StreamKey
+from core.times import MS_PER_MINUTE
 from db.connection import Database
 from logic.live.auditing import Auditor
 from logic.live.counters import LiveCounters
 from logic.live.healer import Healer
+from logic.live.reporter import Reporter
 from logic.live.sink import LiveSink
 from logic.live.state_keeper import StateKeeper
+from logic.live.statistics import LiveStatistics, Statistics, Watched
 from logic.live.tools import LiveOptions, LiveSeries, LiveTools
 from logic.live.waiting_candles import WaitingCandles
 from logic.live.writer import LiveWriter
@@ -42,12 +45,28 @@ class LiveService:
         self._states = states
         self._writer = LiveWriter(self.waiting, tools, options.run_id, self.healer.want, states.stored, self.counters)
         self._streams = tools.open_streams(self.sink)
+        watched = Watched(
+            series,
+            self._streams.activity,
+            self.sink.states,
+            self.healer,
+            self.counters,
+            lambda: len(self.waiting),
+            tools.local_now_ms,
+            tools.clocks.now_ms,
+        )
+        self._statistics = Statistics(watched)
+        session = {"series": len(series), "audit_minutes": options.audit_ms // MS_PER_MINUTE}
+        self._reporter = Reporter(options.run_id, session, self._statistics, tools)
         self._loop = asyncio.new_event_loop()
         self._stopping = threading.Event()
         self._threads = {
             "streams": threading.Thread(target=self._run_streams, name="streams", daemon=True),
             "writer": threading.Thread(target=self._guarded, args=(self._writer.run,), name="writer", daemon=True),
             "healer": threading.Thread(target=self._guarded, args=(self._heal,), name="healer", daemon=True),
+            "reporter": threading.Thread(
+                target=self._guarded, args=(self._reporter.run,), name="reporter", daemon=True
+            ),
         }
 
     def start(self) -> None:
@@ -66,6 +85,8 @@ class LiveService:
         self._join("writer", ends_s)
         self._join("healer", ends_s)
         self._states.write()
+        self._reporter.stop()
+        self._join("reporter", ends_s)
         return len(self.waiting) == 0 and not self._threads["writer"].is_alive()
 
     @property
@@ -77,6 +98,11 @@ class LiveService:
         """Have those of `series` that are streamed healed soon."""
         wanted = set(series)
         self.healer.want([one.id for one in self._series if one.wanted.series in wanted])
+
+    @property
+    def statistics(self) -> LiveStatistics:
+        """The newest figures, at most ten seconds old."""
+        return self._statistics.newest
 
     def finish(self) -> None:
         """After `stop`: heal and audit all series once more. Raises Interrupted."""

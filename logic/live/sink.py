@@ -8,11 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
 from core.closed_round import ClosedCandle
+from core.columns import VALUE_COLUMNS
 from core.errors import shortened
 from core.finals_due import FinalsDue
 from core.instrument import Market
 from core.market_data import Record
 from core.series import Series, brief_list
+from core.stream_activity import StreamState
+from core.stream_kinds import StreamKind
 from core.streams import (
     CandleUpdate,
     ConnectionClosed,
@@ -25,11 +28,13 @@ from core.streams import (
     StreamSilent,
 )
 from logic.live.counters import LiveCounters
+from logic.live.stream_states import StreamStates
 from logic.live.tools import LiveSeries
 from logic.live.waiting_candles import WaitingCandle, WaitingCandles
 
 _log = logging.getLogger(__name__)
 
+CLOSE = [column.name for column in VALUE_COLUMNS].index("close")
 _SHOWN = 3  # frames of each reason that cannot be used
 
 
@@ -54,9 +59,7 @@ class LiveSink:
         for one in series:  # from now on, live or not: a stream that never delivers is replaced by REST
             market = one.wanted.series.market
             self._due[market].watch(one.id, one.wanted.series.interval, market_now_ms(market))
-        self._live: set[Series] = set()
-        self._cut: set[Series] = set()  # that may have lost frames and do not deliver again yet
-        self._silent: dict[Series, str] = {}
+        self.states = StreamStates()
         self._unusable_markets: dict[Market, str] = {}
         self._shown: Counter[str] = Counter()
 
@@ -69,6 +72,7 @@ class LiveSink:
         self._counters.finals += 1
         with self._lock:
             self._due[update.series.market].came(series_id, update.open_ms)
+        self.states.closed(StreamKey.candles_of(update.series), update.open_ms, str(update.values[CLOSE]))
         candle = ClosedCandle(series_id, update.series, update.open_ms, update.values)
         self._waiting.put(WaitingCandle(candle, received_ns))
 
@@ -78,6 +82,8 @@ class LiveSink:
     def unusable(self, key: StreamKey | None, why: str, frame: bytes) -> None:
         """Count a frame that cannot be read; show the first ones of each reason."""
         self._counters.unusable[why] += 1
+        if key is not None:
+            self.states.unusable(key)
         self._shown[why] += 1
         if self._shown[why] <= _SHOWN:
             told = shortened(frame[:2_000].decode("utf-8", errors="backslashreplace"))
@@ -90,16 +96,12 @@ class LiveSink:
                 self._now_live(key)
             case StreamSilent(key, why):
                 _log.warning("%s delivers nothing: %s", key, why)
-                with self._lock:
-                    self._live.discard(key.series)
-                    self._silent[key.series] = why
+                self.states.went_silent(key, why, self._market_now_ms(key.market))
             case Seam(keys, reason):
-                series = [key.series for key in keys if key.series in self._ids]
+                series = [key.series for key in keys if key.kind is StreamKind.KLINE and key.series in self._ids]
                 self._counters.reconnects[reason.value] += 1
                 _log.warning("%s may have lost frames (%s); healed by REST", brief_list(series), reason)
-                with self._lock:
-                    self._live -= set(series)
-                    self._cut |= set(series)
+                self.states.were_cut(keys)
                 self._heal([self._ids[one] for one in series])
             case ConnectionOpened(_, connection):
                 self._counters.connections += 1
@@ -119,14 +121,14 @@ class LiveSink:
     @property
     def live(self) -> int:
         """How many series deliver."""
-        with self._lock:
-            return len(self._live)
+        known = self.states.all().items()
+        return sum(key.kind is StreamKind.KLINE and one.state is StreamState.LIVE for key, one in known)
 
     @property
     def silent(self) -> dict[Series, str]:
         """The series whose stream delivers nothing, with what was tried."""
-        with self._lock:
-            return dict(self._silent)
+        known = [(key, one) for key, one in self.states.all().items() if one.state is StreamState.SILENT]
+        return {key.series: one.why_silent for key, one in known if key.kind is StreamKind.KLINE}
 
     @property
     def unusable_markets(self) -> dict[Market, str]:
@@ -135,16 +137,10 @@ class LiveSink:
             return dict(self._unusable_markets)
 
     def _now_live(self, key: StreamKey) -> None:
-        series_id = self._ids.get(key.series)
-        if series_id is None:
-            return
         with self._lock:
             self._unusable_markets.pop(key.market, None)
-            was_silent = self._silent.pop(key.series, None)
-            was_cut = key.series in self._cut
-            self._cut.discard(key.series)
-            self._live.add(key.series)
-        if was_silent is not None:
+        before = self.states.went_live(key)
+        if before.state is StreamState.SILENT:
             _log.info("%s delivers again", key)
-        if was_cut:  # candles may have closed between the cut and this first frame
-            self._heal([series_id])
+        if before.is_cut and key.kind is StreamKind.KLINE and key.series in self._ids:
+            self._heal([self._ids[key.series]])  # candles may have closed between the cut and this first frame

@@ -53,6 +53,10 @@ TABLES = {
     "fetch_environment",
     "ohlcv_migrations",
     "ohlcv_provisional",
+    "stream_sessions",
+    "stream_status",
+    "sync_state",
+    "backfill_state",
 }
 
 

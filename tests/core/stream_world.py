@@ -139,6 +139,13 @@ class World:
         if stream.is_delivered:
             self.delivered.setdefault(stream.key, set()).add(self.now_ms)
 
+    def pass_hours(self, hours: float) -> None:
+        """Let much time pass in steps of ten seconds, with a frame of each stream in each."""
+        for _ in range(int(hours * 360)):
+            self.now_ms += 10_000
+            self.deliver()
+            self.tell(Tick())
+
     def run(self, seconds: float, *, delivers: bool = True) -> None:
         """Let time pass; frames come once a second."""
         end_ms = self.now_ms + int(seconds * 1000)

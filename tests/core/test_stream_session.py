@@ -324,9 +324,9 @@ def test_frames_that_waited_while_the_machine_slept_do_not_hide_the_hole() -> No
 def test_at_its_age_a_connection_is_replaced_without_a_hole() -> None:
     world = live()
     old = only(world)
-    world.run(22.9 * HOUR_S)
+    world.pass_hours(22.9)
     assert world.events == []
-    world.run(0.7 * HOUR_S)
+    world.pass_hours(0.7)
     assert old not in world.sockets
     assert world.seen(Seam) == []
     assert [event.is_planned for event in world.seen(ConnectionClosed)] == [True]

@@ -19,10 +19,10 @@ from demo.bucket_listing import MAX_KEYS
 from demo.candle_store import CandleStore
 from demo.clock import ReplayClock
 from demo.faults import Action, AlterArchive, AlterBody, AlterRows, Answer, CutBody, FaultScript, Reset, Stall
+from demo.market_data import MarketData
 from demo.reply import Reply
 from demo.routes import BUCKET_PATH, Routes
 from demo.sockets import SocketServer
-from demo.trade_ids import TradeIds
 from demo.weights import USED_WEIGHT_HEADER, WeightLimits
 
 if TYPE_CHECKING:
@@ -66,14 +66,14 @@ class ReplayExchange:
         self.clock = clock
         self.faults = FaultScript()
         archive_rules = ArchiveRules(store, list_page_size) if archives else None
-        self._routes = Routes(store, clock, weight_limits or WeightLimits(), archive_rules)
+        self._data = MarketData(store)
+        self._routes = Routes(self._data, clock, weight_limits or WeightLimits(), archive_rules)
         self._latency_s = latency_s
         self._lock = threading.Lock()
         self._requests: list[RequestRecord] = []
         self._stopping = threading.Event()
         self._server: SocketServer | None = None
         self._port = 0
-        self._ids = TradeIds(store)
         self._streams: StreamServer | None = None
 
     def start(self) -> ReplayExchange:
@@ -117,11 +117,12 @@ class ReplayExchange:
     def streams(self) -> StreamServer:
         """The live streams of the three markets, with their faults and counters. Needs requirements-live.txt."""
         if self._streams is None:
-            from demo.stream_server import StreamServer  # who wants no streams needs no websockets
+            from demo.stream_channels import Channels  # who wants no streams needs no websockets
+            from demo.stream_server import StreamServer
 
             if self._server is None:
                 raise RuntimeError("the replay exchange has no streams before it is started")
-            self._streams = StreamServer(self.store, self.clock, self._ids).start()
+            self._streams = StreamServer(self.clock, Channels(self._data)).start()
         return self._streams
 
     @property

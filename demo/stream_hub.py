@@ -17,7 +17,7 @@ from demo.stream_names import StreamName, is_served, read_name
 from demo.stream_paths import Asked
 from demo.stream_records import ConnectionRecord, RefusedHandshake
 
-MakeChannel = Callable[[Market, StreamName], Channel | None]
+MakeChannel = Callable[[Market, StreamName], Channel]
 _Key = tuple[Market, str]
 
 
@@ -107,8 +107,7 @@ class StreamHub:
             if name is None or not is_served(connection.market, delivery.route, name.kind):
                 continue
             live = self._live.get(key) or self._begin(key, name)
-            if live is not None:
-                live.takers[delivery] = None
+            live.takers[delivery] = None
         self._taken[delivery] = wanted
 
     def put_off(self, due_ms: int, act: Callable[[], None]) -> None:
@@ -141,10 +140,8 @@ class StreamHub:
             delivery.meet_fault(now_ms)
             connection.beat(now_ms, delivery.record.opened_ms)
 
-    def _begin(self, key: _Key, name: StreamName) -> _Live | None:
+    def _begin(self, key: _Key, name: StreamName) -> _Live:
         channel = self._make_channel(key[0], name)
-        if channel is None:
-            return None
         channel.restart(self.now_ms())
         live = self._live[key] = _Live(key, channel)
         self._wait(live)

@@ -15,17 +15,11 @@ from functools import partial
 from typing import TypeVar
 
 from core.instrument import Market
-from core.series import make_series
-from demo.candle_store import CandleStore
 from demo.clock import ReplayClock
-from demo.kline_frames import KlineChannel
 from demo.stream_connection import StreamConnection
 from demo.stream_faults import StreamFaultScript
-from demo.stream_frames import Channel
-from demo.stream_hub import StreamHub
-from demo.stream_names import Kind, StreamName
+from demo.stream_hub import MakeChannel, StreamHub
 from demo.stream_records import ConnectionRecord, RefusedHandshake
-from demo.trade_ids import TradeIds
 
 _POLL_S = 0.005
 _BEAT_EVERY = 20  # polls
@@ -35,16 +29,14 @@ T = TypeVar("T")
 
 
 class StreamServer:
-    """Speaks the exchange's WebSocket protocol about the candles of `store`, by `clock`.
+    """Speaks the exchange's WebSocket protocol by `clock`, about what `make_channel` has.
 
     `faults` makes chosen connections and frames go wrong; `connections` and `refused` tell what happened.
     """
 
-    def __init__(self, store: CandleStore, clock: ReplayClock, ids: TradeIds) -> None:
+    def __init__(self, clock: ReplayClock, make_channel: MakeChannel) -> None:
         self.faults = StreamFaultScript()
-        self._store = store
-        self._ids = ids
-        self._hub = StreamHub(clock, self.faults, self._channel)
+        self._hub = StreamHub(clock, self.faults, make_channel)
         self._ports = dict.fromkeys(Market, 0)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -127,13 +119,6 @@ class StreamServer:
 
         loop.call_soon_threadsafe(give)
         return answer.result(_START_S)
-
-    def _channel(self, market: Market, name: StreamName) -> Channel | None:
-        symbol = name.symbol.upper()
-        if name.kind is Kind.KLINE:
-            series = make_series(market, symbol, name.interval)
-            return KlineChannel(name.text, series, self._store, self._ids, name.every_ms)
-        return None
 
     def _run(self, is_ready: threading.Event) -> None:
         try:

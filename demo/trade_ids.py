@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from array import array
+from bisect import bisect_right
 from itertools import accumulate
 
 from core.instrument import Market
@@ -49,6 +50,11 @@ class TradeIds:
         candles, _, aggregates = self._counted(market, symbol)
         return FIRST_AGGREGATE_ID + _before(aggregates, candles.first_at_or_after(ms))
 
+    def candle_of_aggregate(self, market: Market, symbol: str, aggregate_id: int) -> int:
+        """Return the position of the finest candle that holds the aggregate trade, or the first after all there are."""
+        _, _, aggregates = self._counted(market, symbol)
+        return bisect_right(aggregates, aggregate_id - FIRST_AGGREGATE_ID)
+
     def _longest_first(self) -> list[Series]:
         return sorted(self._store.series(), key=lambda one: -_SHORTEST_FIRST.index(one.interval.code))
 
@@ -76,6 +82,11 @@ def aggregates_of(trades: int) -> int:
 def doubles_of(trades: int) -> int:
     """Return how many aggregate trades of a candle hold two trades: numbers 1, 5, 9 ..., never the last."""
     return max(0, trades + 1) // 5 if trades > 2 else 0
+
+
+def is_double(place: int, trades: int) -> bool:
+    """Whether aggregate trade `place` (from 0) of a candle with `trades` trades holds two of them."""
+    return place % 4 == 1 and place // 4 < doubles_of(trades)
 
 
 def _before(counts: array[int], position: int) -> int:

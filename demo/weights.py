@@ -13,6 +13,8 @@ from demo.reply import Reply, error_body
 BAN_MS = 2 * MS_PER_MINUTE
 """The shortest ban that is published."""
 
+_FUNDING_WINDOW_MS = 5 * MS_PER_MINUTE
+
 USED_WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 
 
@@ -71,6 +73,27 @@ class WeightCounter:
                 return budget.used, _too_much(now_ms, limit, weight)
             budget.banned_until_ms = now_ms + BAN_MS
             return budget.used, _banned(now_ms, budget.banned_until_ms, weight)
+
+
+class FundingCalls:
+    """USD-M fundingRate and fundingInfo: calls of an address in five minutes of the clock. Thread-safe."""
+
+    most = 500
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._window, self._calls = -1, 0
+
+    def refusal(self, now_ms: int) -> Reply | None:
+        """Count a call and return the refusal where it is one too many."""
+        with self._lock:
+            window = now_ms // _FUNDING_WINDOW_MS
+            self._window, self._calls = window, 1 + (self._calls if window == self._window else 0)
+            if self._calls <= self.most:
+                return None
+        wait_ms = _FUNDING_WINDOW_MS - now_ms % _FUNDING_WINDOW_MS
+        message = f"Too many requests; current limit is {self.most} requests per 5 MINUTE."
+        return Reply(429, error_body(-1003, message), headers=_retry_after(wait_ms))
 
 
 def _too_much(now_ms: int, limit: int, weight: int) -> Reply:

@@ -75,5 +75,5 @@ def test_coin_m_calls_the_status_contract_status(ask: Callable[..., requests.Res
 
 
 def test_other_paths_do_not_exist(ask: Callable[..., requests.Response]) -> None:
-    for path in ("/", "/api/v3/depth", "/api/v1/klines", "/eapi/v1/klines"):
+    for path in ("/", "/api/v3/avgPrice", "/api/v3/premiumIndex", "/api/v1/klines", "/eapi/v1/klines"):
         assert ask(path).status_code == 404

@@ -50,7 +50,7 @@ def names(count: int, first: int = 0) -> list[str]:
         ("spot", f"/ws/{KLINE}", False),
         ("spot", f"/ws/nix@depth/{KLINE}", False),
         ("spot", f"/stream?streams={KLINE}", True),
-        ("spot", f"/stream?streams=ethusdt@trade/{KLINE}&x=y", True),
+        ("spot", f"/stream?streams=ethusdt@nix/{KLINE}&x=y", True),
         ("spot", "/ws/%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9Fusdt@kline_1m", False),
         ("um", f"/market/ws/{KLINE}", False),
         ("um", f"/market/stream?streams={KLINE}", True),

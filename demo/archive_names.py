@@ -15,7 +15,7 @@ from core.series import Series
 from core.times import MS_PER_DAY, add_months, first_of_month, parse_time, to_datetime
 from demo.grids import grid_of
 
-_MARKET_FOLDERS = {Market.SPOT: "data/spot", Market.UM: "data/futures/um", Market.CM: "data/futures/cm"}
+MARKET_FOLDERS = {Market.SPOT: "data/spot", Market.UM: "data/futures/um", Market.CM: "data/futures/cm"}
 _WITHOUT_DAILY_FILES = ("3d", "1w", "1M")
 _DATE_AND_ENDING = re.compile(r"-(\d{4}-\d{2})(-\d{2})?\.zip\Z", re.ASCII)
 
@@ -54,7 +54,7 @@ def has_daily_files(series: Series) -> bool:
 
 def folder(series: Series, cadence: Cadence) -> str:
     """Return the path of the series' files below the host, such as `data/spot/daily/klines/BTCUSDT/1m/`."""
-    return f"{_MARKET_FOLDERS[series.market]}/{cadence}/klines/{series.symbol}/{grid_of(series.interval).archive_name}/"
+    return f"{MARKET_FOLDERS[series.market]}/{cadence}/klines/{series.symbol}/{grid_of(series.interval).archive_name}/"
 
 
 def file_stem(series: Series, period: Period) -> str:

@@ -11,7 +11,8 @@ from demo.archive_calendar import is_published, published_ms, published_periods
 from demo.archive_files import ArchiveFiles
 from demo.archive_names import Cadence, Period, archive_key, folder, period_of_key
 from demo.bucket_listing import MAX_KEYS, BucketObject, listing_xml, no_such_key_xml
-from demo.candle_store import CandleStore
+from demo.data_archives import DataArchives, checksum_text
+from demo.market_data import MarketData
 from demo.reply import XML_TYPE, ZIP_TYPE, Reply
 
 _CHECKSUM = ".CHECKSUM"
@@ -22,21 +23,21 @@ _CHECKSUM_SPACES = 2
 class ArchiveRules:
     """Answers for files and listings. The clock is an argument of each."""
 
-    def __init__(self, store: CandleStore, list_page_size: int = MAX_KEYS) -> None:
-        self._store = store
-        self._files = ArchiveFiles(store)
+    def __init__(self, data: MarketData, list_page_size: int = MAX_KEYS) -> None:
+        self._store = data.store
+        self._files = ArchiveFiles(data.store)
+        self._others = DataArchives(data)
         self._page_size = list_page_size
 
     def answer_file(self, key: str, now_ms: int) -> Reply:
         """Return the zip or CHECKSUM at `key` (no leading slash), or 404 when it is not published at `now_ms`."""
         zip_key = key.removesuffix(_CHECKSUM)
-        found = self._find(zip_key)
-        if found is None or not is_published(self._store, *found, now_ms):
-            return Reply(404, no_such_key_xml(key), XML_TYPE)
         is_checksum = key != zip_key
-        body = self._files.checksum_bytes(*found) if is_checksum else self._files.zip_bytes(*found)
+        body, period = self._body(zip_key, is_checksum, now_ms), period_of_key(zip_key)
+        if body is None or period is None:
+            return Reply(404, no_such_key_xml(key), XML_TYPE)
         headers = {
-            "Last-Modified": formatdate(published_ms(found[1]) / 1000, usegmt=True),
+            "Last-Modified": formatdate(published_ms(period) / 1000, usegmt=True),
             "ETag": f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"',
         }
         return Reply(200, body, "binary/octet-stream" if is_checksum else ZIP_TYPE, headers)
@@ -53,6 +54,16 @@ class ArchiveRules:
         )
         return Reply(200, body, XML_TYPE)
 
+    def _body(self, zip_key: str, is_checksum: bool, now_ms: int) -> bytes | None:
+        """Return the zip or its CHECKSUM, None when it is not published."""
+        found = self._find(zip_key)
+        if found is None:
+            content = self._others.zip_bytes(zip_key, now_ms)
+            return checksum_text(content, zip_key) if is_checksum and content is not None else content
+        if not is_published(self._store, *found, now_ms):
+            return None
+        return self._files.checksum_bytes(*found) if is_checksum else self._files.zip_bytes(*found)
+
     def _find(self, zip_key: str) -> tuple[Series, Period] | None:
         period = period_of_key(zip_key)
         if period is None:
@@ -63,6 +74,7 @@ class ArchiveRules:
         return None
 
     def _objects(self, prefix: str, now_ms: int) -> Iterator[BucketObject]:
+        yield from self._others.objects(prefix, now_ms)
         for series in self._store.series():
             for cadence in Cadence:
                 place = folder(series, cadence)

@@ -34,6 +34,7 @@ class FundingRate:
     """One settled funding."""
 
     at_ms: int
+    hours: int  # since the one before
     rate: str
     mark: str
 
@@ -79,7 +80,9 @@ class Funding:
             at_ms = due_ms + zlib.crc32(f"{market}:{symbol}/{due_ms}".encode()) % 9
             price = self._units(market, symbol, due_ms) if start_ms <= at_ms < end_ms else None
             if price is not None:
-                rates.append(FundingRate(at_ms, _rate(market, symbol, due_ms), units_text(price, _DECIMALS)))
+                rates.append(
+                    FundingRate(at_ms, hours_of(symbol), _rate(market, symbol, due_ms), units_text(price, _DECIMALS))
+                )
         return rates
 
     def _units(self, market: Market, symbol: str, at_ms: int) -> int | None:

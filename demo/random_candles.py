@@ -10,8 +10,9 @@ from demo.decimal_text import SCALES, Ticks
 from demo.sessions import Slot
 
 _CONTRACT_VALUE = 100  # quote currency per COIN-M contract
-_LEAST_TRADES = 8
-_LEAST_VOLUME = 8 * (1023 + _LEAST_TRADES)  # enough for every trade to be of some lots, also those of one side
+# Fewer trades or smaller volumes than these could not have made the candle.
+_LEAST_TRADES = 7
+_LEAST_LOTS_OF_A_TRADE = 4
 
 
 def random_candles(
@@ -20,8 +21,7 @@ def random_candles(
     """Yield one candle per slot. `price` is in whole quote units; `quiet_share` of the candles have no trade.
 
     Every candle opens at the close of the one before, as candles without a trade between them do. A
-    candle with trades can be made of trades in whole lots: one lot each at open, high, low and close, sold
-    by takers, and all others at the mean price.
+    candle with trades can have been made by so many trades in whole lots.
     """
     scale = SCALES[market]
     base = last = price * scale.price_unit
@@ -38,13 +38,13 @@ def random_candles(
         close = last + (last * move >> 18) + (base - last >> 12)
         high = max(last, close) + (last * (bits >> 32 & 255) >> 20)
         low = min(last, close) - (last * (bits >> 40 & 255) >> 20)
-        volume = _LEAST_VOLUME + (bits >> 48 & 65_535) * (bits >> 64 & 255) // 8
+        trades = max(_LEAST_TRADES, 1 + (bits >> 80 & 1023))
+        volume = max(_LEAST_LOTS_OF_A_TRADE * trades, 1 + (bits >> 48 & 65_535) * (bits >> 64 & 255) // 8)
         taker_volume = volume * (bits >> 72 & 255) >> 8
         mean = high + low + last + close >> 2
         if coin_quote:
             quote, taker_quote = volume * coin_quote // mean, taker_volume * coin_quote // mean
         else:
-            quote, taker_quote = (volume - 4) * mean + high + low + last + close, taker_volume * mean
-        trades = _LEAST_TRADES + (bits >> 80 & 1023)
+            quote, taker_quote = volume * mean, taker_volume * mean
         yield slot.open_ms, last, high, low, close, volume, slot.close_ms, quote, trades, taker_volume, taker_quote
         last = close

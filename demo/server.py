@@ -65,8 +65,8 @@ class ReplayExchange:
         self.store = store
         self.clock = clock
         self.faults = FaultScript()
-        archive_rules = ArchiveRules(store, list_page_size) if archives else None
         self._data = MarketData(store)
+        archive_rules = ArchiveRules(self._data, list_page_size) if archives else None
         self._routes = Routes(self._data, clock, weight_limits or WeightLimits(), archive_rules)
         self._latency_s = latency_s
         self._lock = threading.Lock()

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
+from types import TracebackType
 from typing import TypeVar
 
 from core.instrument import Market
@@ -61,6 +62,14 @@ class StreamServer:
                 loop.call_soon_threadsafe(stop.set)
             self._thread.join(_START_S)
             self._thread = self._loop = None
+
+    def __enter__(self) -> StreamServer:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
     @property
     def urls(self) -> dict[str, str]:

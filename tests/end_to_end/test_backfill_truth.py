@@ -91,7 +91,7 @@ def test_a_range_is_half_open(program: Program, exchange: ReplayExchange) -> Non
 def test_a_start_before_the_listing_begins_with_the_first_candle(program: Program, exchange: ReplayExchange) -> None:
     program.run_json("--symbols", "ETHUSDT", "--start", "2017-01-01", "--end", "2024-12-02")
     assert program.stored("ohlcv_ethusdt")[0][0] == LISTED_MS
-    assert exchange.count("klines") < 10
+    assert exchange.count("klines") <= 10  # not a page for each empty month
 
 
 def test_ranges_that_overlap_are_fetched_once(program: Program, exchange: ReplayExchange) -> None:

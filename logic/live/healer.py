@@ -20,7 +20,8 @@ from logic.live.tools import LiveOptions, LiveSeries, LiveTools
 
 _log = logging.getLogger(__name__)
 
-_MOST_AT_ONCE = 500  # series of one heal, so that those which wait behind a long one do not wait long
+# Series of one heal: those that wait behind it, and the streamed candles of its own, must not wait long.
+_MOST_AT_ONCE = 100
 
 
 class Healer:

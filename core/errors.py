@@ -89,6 +89,10 @@ class UnusableAnswer(SeriesError):
     """The exchange's answer is invalid (not JSON, wrong fields, unsorted, impossible values)."""
 
 
+class NoLongerKept(SeriesError):
+    """The exchange answers requests about this only for some time, which is over. Use the archives."""
+
+
 class UnusableFrame(FetcherError):
     """One frame of a live stream cannot be read, or is not what its stream delivers. Leave it out and say so."""
 

@@ -169,8 +169,8 @@ def parse_series(text: str, default_interval: str = "1m") -> Series:
     return make_series(notation.market or Market.SPOT, notation.symbol, notation.interval or default_interval)
 
 
-def brief_list(series: Sequence[Series]) -> str:
-    """Return the names of many series for a message: the first ones, and how many more."""
+def brief_list(series: Sequence[object]) -> str:
+    """Return the names of many series, or of their streams, for a message: the first ones, and how many more."""
     more = f" and {len(series) - _NAMED:,} more" if len(series) > _NAMED else ""
     return ", ".join(map(str, series[:_NAMED])) + more
 

@@ -108,5 +108,14 @@ def newest_trades(tx: Transaction, kind: StreamKind, instrument_ids: Sequence[in
     return {instrument: Mark(number, from_datetime(time)) for instrument, number, time in tx.cursor.fetchall()}
 
 
+def newest_funding(tx: Transaction, instrument_id: int) -> int | None:
+    """Return the time (epoch ms) of an instrument's newest stored funding, or None."""
+    tx.cursor.execute(
+        "select max(funding_time) from public.market_funding_rates where instrument_id = %s", (instrument_id,)
+    )
+    newest = fetch_one(tx)[0]
+    return None if newest is None else from_datetime(newest)
+
+
 def _names(columns: Iterable[str], of: str | None = None) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(of, name) if of is not None else sql.Identifier(name) for name in columns)

@@ -17,8 +17,8 @@ from core.archives import NO_ARCHIVES, ArchiveIndex, Period
 from core.candles import CandleBatch
 from core.errors import ExchangeUnavailable
 from core.exchange_rules import SeriesRules
-from core.instrument import Market
-from core.market_data import Record
+from core.instrument import Instrument, Market
+from core.market_data import AggTrade, FundingRate, Record
 from core.ranges import Span
 from core.series import Series
 from core.stream_activity import StreamActivity
@@ -61,12 +61,35 @@ class Archives(Protocol):
         """Delete files that killed runs left on the disk."""
 
 
+class MarketDataSource(Protocol):
+    """Market data other than candles. Values are checked, pages ascending and without doubles."""
+
+    def agg_trades_from(self, instrument: Instrument, first_id: int) -> list[AggTrade]:
+        """Return a page of aggregate trades from the id `first_id` on; empty when there are none yet.
+
+        Raises NoLongerKept when they are too old.
+        """
+
+    def agg_trades_at(self, instrument: Instrument, start_ms: int) -> list[AggTrade]:
+        """Return a page of aggregate trades from `start_ms` on. Raises NoLongerKept when that is too long ago."""
+
+    def funding_rates(self, instrument: Instrument, start_ms: int) -> list[FundingRate]:
+        """Return a page of settled fundings from `start_ms` on; a contract with delivery has none."""
+
+    def funding_hours(self, market: Market) -> Mapping[str, int]:
+        """Return the hours between fundings by symbol, of those whose interval is not the usual one."""
+
+
 class ExchangeSource(Protocol):
     """One exchange during one run."""
 
     @property
     def archives(self) -> Archives:
         """The exchange's published files."""
+
+    @property
+    def market_data(self) -> MarketDataSource:
+        """Trades and fundings."""
 
     def rules(self, series: Series) -> SeriesRules:
         """Return the exchange's rules for fetching `series`."""

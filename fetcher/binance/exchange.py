@@ -20,6 +20,7 @@ from core.symbol_info import SymbolInfo
 from fetcher.addresses import ExchangeAddresses
 from fetcher.ban_file import BanFile
 from fetcher.binance.archive import ArchiveClient
+from fetcher.binance.market_data import BinanceMarketData
 from fetcher.binance.rest import BinanceRest
 from fetcher.binance.rest_client import RestClient
 from fetcher.exchange_clock import ExchangeClock
@@ -74,14 +75,18 @@ class BinanceExchange:
                 monotonic_s=time.monotonic,
             )
 
-        def rest(market: Market) -> BinanceRest:
+        def client(market: Market) -> RestClient:
             pool = POOLS[market]
             url = addresses.api_urls[market] + _PATHS[market]
             gate = Gate(pool, self._budgets[pool], bans, sleep)
-            client = RestClient(url, gate, self._clocks[pool], sleep, addresses.workers)
-            return BinanceRest(market, client, self._clocks[pool], addresses.page_limit, quorum_at_once=True)
+            return RestClient(url, gate, self._clocks[pool], sleep, addresses.workers)
 
-        self._rest = {market: rest(market) for market in Market}
+        self._clients = {market: client(market) for market in Market}
+        self._rest = {
+            market: BinanceRest(market, client, self._clocks[POOLS[market]], addresses.page_limit, quorum_at_once=True)
+            for market, client in self._clients.items()
+        }
+        self.market_data = BinanceMarketData(self._usable_client, sleep)
         self._markets = {market: _MarketState() for market in Market}
         self._lock = threading.Lock()
 
@@ -192,6 +197,12 @@ class BinanceExchange:
                     state.failure = failure
             raise
         state.unanswered.clear()
+
+    @contextmanager
+    def _usable_client(self, market: Market, symbol: str | None) -> Iterator[RestClient]:
+        """Yield the market's REST client for requests of other kinds, with the same care."""
+        with self._usable(market, symbol):
+            yield self._clients[market]
 
     def _answers_others(self, market: Market, unanswered: str) -> bool:
         """Whether the market is there: it answers `/time`, and few symbols in a row got no answer."""

@@ -26,5 +26,12 @@ class LiveCounters:
     audits: int = 0
     audited: int = 0  # candles found equal, or corrected
     corrected: int = 0  # candles
+    records_stored: Counter[str] = field(default_factory=Counter)  # trades and prices, by kind
+    records_already_there: int = 0
+    record_conflicts: int = 0  # a stored record of the same key has other values, and stays
+    records_lost: int = 0  # prices or trades that could not be stored; of trades the gap is healed
+    id_gaps: int = 0  # of trades, that were found
+    trades_healed: int = 0
+    fundings: int = 0  # settled rates that were stored
     faults: int = 0  # unexpected faults of this program
     to_commit: Latencies = field(default_factory=Latencies)  # from reading a final frame to its committed row

@@ -16,6 +16,7 @@ from db.connection import Database
 from logic.live.auditing import Auditor
 from logic.live.counters import LiveCounters
 from logic.live.healer import Healer
+from logic.live.records import LiveRecords
 from logic.live.reporter import Reporter
 from logic.live.sink import LiveSink
 from logic.live.state_keeper import StateKeeper
@@ -39,7 +40,11 @@ class LiveService:
         self._series, self._tools = series, tools
         self.healer = Healer(by_id, tools, options, self.counters)
         self.waiting = WaitingCandles(self._dropped)
-        self.sink = LiveSink(series, self.waiting, self.healer.want, tools.clocks.now_ms, self.counters)
+        self._stopping = threading.Event()
+        self.records = LiveRecords(options.records, tools, self.counters, self._stopping)
+        self.sink = LiveSink(
+            series, self.waiting, self.records.waiting, self.healer.want, tools.clocks.now_ms, self.counters
+        )
         states = StateKeeper(by_id, options.backfill.state_dir, options.run_id, tools.local_now_ms)
         self.auditor = Auditor(by_id, tools, options, self.counters)
         self._states = states
@@ -59,15 +64,10 @@ class LiveService:
         session = {"series": len(series), "audit_minutes": options.audit_ms // MS_PER_MINUTE}
         self._reporter = Reporter(options.run_id, session, self._statistics, tools)
         self._loop = asyncio.new_event_loop()
-        self._stopping = threading.Event()
-        self._threads = {
-            "streams": threading.Thread(target=self._run_streams, name="streams", daemon=True),
-            "writer": threading.Thread(target=self._guarded, args=(self._writer.run,), name="writer", daemon=True),
-            "healer": threading.Thread(target=self._guarded, args=(self._heal,), name="healer", daemon=True),
-            "reporter": threading.Thread(
-                target=self._guarded, args=(self._reporter.run,), name="reporter", daemon=True
-            ),
-        }
+        work = {"writer": self._writer.run, "healer": self._heal, "reporter": self._reporter.run}
+        self._threads = {"streams": threading.Thread(target=self._run_streams, name="streams", daemon=True)}
+        for name, run in (work | dict(self.records.threads)).items():
+            self._threads[name] = threading.Thread(target=self._guarded, args=(run,), name=name, daemon=True)
 
     def start(self) -> None:
         """Begin to receive and to store. A series that is being backfilled takes its candles when it is done."""
@@ -82,12 +82,13 @@ class LiveService:
             self._loop.call_soon_threadsafe(self._streams.stop)
         self._join("streams", ends_s)
         self.waiting.close()
-        self._join("writer", ends_s)
-        self._join("healer", ends_s)
+        self.records.waiting.close()
+        for name in ("writer", "healer", *self.records.threads):
+            self._join(name, ends_s)
         self._states.write()
         self._reporter.stop()
         self._join("reporter", ends_s)
-        return len(self.waiting) == 0 and not self._threads["writer"].is_alive()
+        return len(self.waiting) == 0 and self.records.writer.unsaved == 0 and not self._threads["writer"].is_alive()
 
     @property
     def streamed(self) -> int:
@@ -111,6 +112,7 @@ class LiveService:
             with self._tools.open_database() as database:
                 self.healer.heal(database, ids)
                 self.auditor.audit_all(database)
+                self.records.finish(database)
         except DatabaseUnavailable as error:
             _log.error("the last heal and audit were not made, the next run makes them: %s", error)
             self.healer.want(ids)
@@ -124,7 +126,8 @@ class LiveService:
 
     def _run_streams(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._streams.want(StreamKey.candles_of(one.wanted.series) for one in self._series)
+        candles = [StreamKey.candles_of(one.wanted.series) for one in self._series]
+        self._streams.want([*candles, *self.records.streamed])
         self._guarded(lambda: self._loop.run_until_complete(self._streams.run()))
 
     def _guarded(self, run: Callable[[], None]) -> None:

@@ -31,6 +31,7 @@ from logic.live.counters import LiveCounters
 from logic.live.stream_states import StreamStates
 from logic.live.tools import LiveSeries
 from logic.live.waiting_candles import WaitingCandle, WaitingCandles
+from logic.live.waiting_records import WaitingRecords
 
 _log = logging.getLogger(__name__)
 
@@ -45,12 +46,13 @@ class LiveSink:
         self,
         series: Collection[LiveSeries],
         waiting: WaitingCandles,
+        records: WaitingRecords,
         heal: Callable[[Collection[int]], None],
         market_now_ms: Callable[[Market], int],
         counters: LiveCounters,
     ) -> None:
         self._ids: Mapping[Series, int] = {one.wanted.series: one.id for one in series}
-        self._waiting = waiting
+        self._waiting, self._records = waiting, records
         self._heal = heal
         self._market_now_ms = market_now_ms
         self._counters = counters
@@ -77,7 +79,8 @@ class LiveSink:
         self._waiting.put(WaitingCandle(candle, received_ns))
 
     def record(self, key: StreamKey, record: Record, received_ns: int) -> None:
-        """Streams of other kinds than candles are not asked for yet."""
+        """Hand a record of another kind to its writer."""
+        self._records.put(key, record)
 
     def unusable(self, key: StreamKey | None, why: str, frame: bytes) -> None:
         """Count a frame that cannot be read; show the first ones of each reason."""
@@ -100,7 +103,7 @@ class LiveSink:
             case Seam(keys, reason):
                 series = [key.series for key in keys if key.kind is StreamKind.KLINE and key.series in self._ids]
                 self._counters.reconnects[reason.value] += 1
-                _log.warning("%s may have lost frames (%s); healed by REST", brief_list(series), reason)
+                _log.warning("%s may have lost frames (%s); healed by REST", brief_list(keys), reason)
                 self.states.were_cut(keys)
                 self._heal([self._ids[one] for one in series])
             case ConnectionOpened(_, connection):

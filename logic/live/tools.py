@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from core.streams import StreamKey
 from core.wanted import WantedSeries
 from db.connection import Database
 from fetcher.source import ExchangeSource, LiveStreams, StreamSink
@@ -31,12 +32,22 @@ class LiveTools:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordOptions:
+    """Which kinds are wanted of which instruments, and how often prices are stored."""
+
+    keys: tuple[StreamKey, ...] = ()
+    ticker_ms: int = 60_000
+    mark_price_ms: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
 class LiveOptions:
     """The operator's options for a live service."""
 
     run_id: str
     backfill: BackfillOptions  # of the heals
     audit_ms: int  # how often streamed candles are held against REST; 0: not while it runs
+    records: RecordOptions = field(default_factory=RecordOptions)  # of the other kinds
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,40 @@
+"""The kinds of live data other than candles: what is wanted, and the threads that store and heal it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+
+from core.stream_kinds import StreamKind
+from db.connection import Database
+from logic.live.counters import LiveCounters
+from logic.live.record_healer import RecordHealer
+from logic.live.record_writer import RecordWriter
+from logic.live.tools import LiveTools, RecordOptions
+from logic.live.waiting_records import WaitingRecords
+
+
+class LiveRecords:
+    """Stores records of `options.keys`. `stopping` is set when the service ends."""
+
+    def __init__(
+        self, options: RecordOptions, tools: LiveTools, counters: LiveCounters, stopping: threading.Event
+    ) -> None:
+        every_ms = {StreamKind.TICKER: options.ticker_ms, StreamKind.MARK_PRICE: options.mark_price_ms}
+        self.streamed = [key for key in options.keys if key.kind is not StreamKind.FUNDING_RATE]
+        self.waiting = WaitingRecords(every_ms)
+        self.writer = RecordWriter(self.streamed, self.waiting, tools, counters)
+        self.healer = RecordHealer(options.keys, tools, counters, stopping)
+        self._is_wanted = bool(options.keys)
+
+    @property
+    def threads(self) -> Mapping[str, Callable[[], None]]:
+        """The work of each thread by name; nothing where no records are wanted."""
+        if not self._is_wanted:
+            return {}
+        return {"records": self.writer.run, "record healer": self.healer.run}
+
+    def finish(self, database: Database) -> None:
+        """After the end: heal once more. Raises DatabaseUnavailable and Interrupted."""
+        if self._is_wanted:
+            self.healer.finish(database)

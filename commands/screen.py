@@ -138,16 +138,21 @@ def print_rows(console: Console, columns: Sequence[Column], rows: Sequence[Row])
             told = [row.cells[1], *(f"{column.name} {cell}" for column, cell in facts if cell not in ("", "-"))]
             print_line(console, f"{row.name}: {', '.join(told)}")
         return
-    shown = _fitting(columns, rows, console.width)
+    console.print()
+    console.print(rows_table(columns, rows, console.width))
+    console.print()
+
+
+def rows_table(columns: Sequence[Column], rows: Sequence[Row], width: int) -> Table:
+    """Return the rows as a table for a terminal of `width`."""
+    shown = _fitting(columns, rows, width)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, _GAP, 0, 0), show_edge=False)
     for place in shown:
         table.add_column(columns[place].name, justify="right" if columns[place].is_number else "left", overflow="fold")
     for row in rows:
         cells = [Text(row.cells[place], style=row.tone.value if place == 1 else "") for place in shown]
         table.add_row(*cells)
-    console.print()
-    console.print(table)
-    console.print()
+    return table
 
 
 def _fitting(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list[int]:

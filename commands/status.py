@@ -35,6 +35,7 @@ from core.exit_codes import EXIT_OK
 from core.ranges import Span
 from core.wanted import Wanted
 from logic.documents import stored_document
+from logic.monitored import Monitored, read_monitored
 from logic.stored import StoredSeries, read_stored
 
 _COLUMNS = (
@@ -78,17 +79,18 @@ def run(request: StatusRequest, context: CommandContext) -> int:
     """Print what is stored; return the exit code."""
     with reading(context) as database:
         stored = [] if database is None else read_stored(database, request.series)
+        streams = Monitored() if database is None else read_monitored(database, None)
     now_ms = context.now_ms()
     if request.output.json:
-        print_json(context.stdout, stored_document(stored))
+        print_json(context.stdout, stored_document(stored, streams))
     elif stored:
-        print_report(context.stdout, _report(stored, now_ms, request.output), request.output)
+        print_report(context.stdout, _report(stored, streams, now_ms, request.output), request.output)
     elif not request.output.is_quiet:
         print_line(context.stdout, "nothing stored yet: run python ohlcv_data_fetcher.py backfill")
     return EXIT_OK
 
 
-def _report(stored: Sequence[StoredSeries], now_ms: int, output: OutputOptions) -> Report:
+def _report(stored: Sequence[StoredSeries], streams: Monitored, now_ms: int, output: OutputOptions) -> Report:
     candles = sum(one.rows for one in stored)
     headline = f"{count_text(len(stored), 'series', 'series')}, {count_text(candles, 'candle')}"
     lags = [lag for one in stored if one.row.active and (lag := one.lag_ms) is not None]
@@ -96,12 +98,14 @@ def _report(stored: Sequence[StoredSeries], now_ms: int, output: OutputOptions) 
         headline += f", the longest lag is {_duration(max(lags))}"
     if provisional := sum(one.provisional.candles for one in stored):
         headline += f", {count_text(provisional, 'candle')} not audited yet"
+    if streams.live:
+        headline += f", {count_text(streams.live, 'stream')} live"
     rows = []
     for one in stored:
         needs = tuple(_needs(one))
         details = list(_details(one)) if output.is_verbose else []
         rows.append(Row(_cells(one, now_ms), Tone.ATTENTION if needs else Tone.PLAIN, needs, details))
-    return Report(headline, _COLUMNS, rows)
+    return Report(headline, _COLUMNS, rows, streams.died)
 
 
 def _needs(one: StoredSeries) -> Iterator[str]:

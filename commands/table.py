@@ -14,6 +14,7 @@ COMMANDS = {
     "check": "report what is missing, not at the exchange or damaged; reads only without --heal",
     "verify": "hold stored candles against the exchange, digit for digit",
     "status": "show each series, its candles, the newest of them, lag; reads only",
+    "monitor": "show what live streams are doing, again and again; reads only",
     "server": "start or stop the embedded PostgreSQL by hand",
     "demo": "run a backfill offline, against a local replay exchange, into a database of its own",
 }

@@ -116,7 +116,7 @@ def write_streams(tx: Transaction, session_id: str, rows: Sequence[StreamRow]) -
 
 
 def load_sessions(tx: Transaction) -> list[SessionRow]:
-    """Return the sessions that are alive, and the newest of all if it is not: with their streams, the oldest first."""
+    """Return the sessions that are alive, and the newest of all if it ended or died this week; the oldest first."""
     sessions = named_rows(
         tx,
         f"""
@@ -124,7 +124,7 @@ def load_sessions(tx: Transaction) -> list[SessionRow]:
             select *, ended_at is null and heartbeat_at > clock_timestamp() - {_DEAD_AFTER} as is_alive,
                    row_number() over (order by started_at desc) as place
             from public.stream_sessions) as known
-        where is_alive or place = 1 order by started_at
+        where is_alive or (place = 1 and heartbeat_at > clock_timestamp() - {_KEPT}) order by started_at
         """,
     )
     of_session = _load_streams(tx, [row.id for row in sessions])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # `status` says what is stored without loading what a run nee
     from logic.backfill.results import RunSummary, SeriesResult
     from logic.gaps.series_check import SeriesCheck
     from logic.live.results import LiveSummary
+    from logic.monitored import Monitored, MonitoredSession, MonitoredStream
     from logic.planning.dry_run import PlannedSeries
     from logic.stored import StoredSeries
     from logic.verify.aggregate_check import AggregateResult
@@ -54,9 +55,9 @@ def _identity(series: Series) -> Document:
     return {"market": series.market.value, "symbol": series.symbol, "interval": series.interval.code}
 
 
-def stored_document(stored: Sequence[StoredSeries]) -> Document:
-    """Return what is stored of each series, for `status`."""
-    return {"series": [_stored_series(one) for one in stored]}
+def stored_document(stored: Sequence[StoredSeries], streams: Monitored) -> Document:
+    """Return what is stored of each series, and which processes stream, for `status`."""
+    return {"series": [_stored_series(one) for one in stored], "sessions": [_session(one) for one in streams.sessions]}
 
 
 def _stored_series(one: StoredSeries) -> Document:
@@ -350,4 +351,48 @@ def live_document(summary: LiveSummary) -> Document:
         "unusable_markets": summary.unusable_markets,
         "statistics": statistics_document(summary.statistics),
         "backfill": None if summary.backfill is None else summary_document(summary.backfill),
+    }
+
+
+def monitored_document(found: Monitored) -> Document:
+    """Return what the live streams are doing, for `monitor`."""
+    sessions = [
+        _session(one) | {"statistics": dict(one.row.statistics), "streams": [_stream(stream) for stream in one.streams]}
+        for one in found.sessions
+    ]
+    return {"is_well": found.is_well, "sessions": sessions}
+
+
+def _session(one: MonitoredSession) -> Document:
+    return {
+        "run_id": one.row.id,
+        "host": one.row.host,
+        "pid": one.row.pid,
+        "is_alive": one.row.is_alive,
+        "started": time_text(one.row.started_ms),
+        "heartbeat": time_text(one.row.heartbeat_ms),
+        "ended": time_text(one.row.ended_ms),
+    }
+
+
+def _stream(one: MonitoredStream) -> Document:
+    row = one.row
+    return {
+        "market": row.key.market.value,
+        "symbol": row.key.instrument.symbol,
+        "kind": row.key.kind.value,
+        "interval": None if row.key.interval is None else row.key.interval.code,
+        "state": row.state.value,
+        "trouble": one.trouble,
+        "lag_ms": one.lag_ms,
+        "last_event": time_text(row.last_event_ms),
+        "last_closed": time_text(row.last_closed_ms),
+        "last_price": row.last_price,
+        "messages": row.messages,
+        "messages_per_second": round(row.per_second, 1),
+        "latency_p95_ms": None if row.latency_p95_ms is None else round(row.latency_p95_ms, 1),
+        "cuts": row.reconnects,
+        "heals": row.heals,
+        "errors": row.errors,
+        "silent_since": time_text(row.silent_since_ms),
     }

@@ -70,7 +70,7 @@ def read_catalog(database: Database, wanted: Wanted | None) -> list[CatalogRow]:
     Raises ConfigurationError for a series that is not in the catalog.
     """
     with database.transaction("read the catalog") as tx:
-        return _choose(tx, wanted)
+        return choose_series(tx, wanted)
 
 
 def read_stored(database: Database, wanted: Wanted | None) -> list[StoredSeries]:
@@ -79,7 +79,7 @@ def read_stored(database: Database, wanted: Wanted | None) -> list[StoredSeries]
     Raises ConfigurationError for a series that is not in the catalog.
     """
     with database.transaction("read what is stored") as tx:
-        chosen = _choose(tx, wanted)
+        chosen = choose_series(tx, wanted)
         totals = load_totals(tx, [row.id for row in chosen])
         ages = load_verification_ages(tx)
         newest = load_newest_coverage(tx, [row.id for row in chosen])
@@ -118,7 +118,8 @@ def newest_candles(database: Database, series: Series, limit: int) -> tuple[list
         return load_newest(tx, series.table_name, limit)
 
 
-def _choose(tx: Transaction, wanted: Wanted | None) -> list[CatalogRow]:
+def choose_series(tx: Transaction, wanted: Wanted | None) -> list[CatalogRow]:
+    """Return the rows of the catalog that `wanted` names; None: all. Raises ConfigurationError for an unknown one."""
     catalog = load_catalog(tx)
     if wanted is None:
         return catalog

@@ -75,6 +75,7 @@ class LiveStatistics:
     waiting: int = 0  # closed candles that wait for the database
     healing: int = 0  # series that wait for a heal or are being healed
     streams: Sequence[StreamFigures] = ()
+    counts: Mapping[str, object] = field(default_factory=dict)  # since the start
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,7 @@ class Statistics:
             watched.waiting(),
             watched.healer.waiting,
             self._streams(activity),
+            _counts(watched.counters),
         )
 
     def _streams(self, activity: Mapping[StreamKey, StreamActivity]) -> list[StreamFigures]:
@@ -182,6 +184,17 @@ class Statistics:
         return found
 
 
+def _counts(done: LiveCounters) -> dict[str, object]:
+    return {
+        "stored": done.stored,
+        "healed": done.healed,
+        "conflicts": done.conflicts,
+        "dropped": done.dropped,
+        "unusable_frames": dict(done.unusable),
+        "reconnects": dict(done.reconnects),
+    }
+
+
 def statistics_document(statistics: LiveStatistics) -> dict[str, object]:
     """Return the figures of the whole service as JSON: times in ms, to a tenth."""
     return {
@@ -201,6 +214,7 @@ def statistics_document(statistics: LiveStatistics) -> dict[str, object]:
         "clock_offset_ms": dict(statistics.clock_offset_ms),
         "waiting": statistics.waiting,
         "healing": statistics.healing,
+        "counts": dict(statistics.counts),
     }
 
 

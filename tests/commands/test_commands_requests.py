@@ -106,7 +106,7 @@ def test_what_leaves_no_trace_has_no_log_file() -> None:
         (("check", "--hael"), "(did you mean --heal?)"),
         (("--sybmols", "BTCUSDT"), "(did you mean --symbols?)"),
         (("verify", "--repiar"), "(did you mean --repair?)"),
-        (("frobnicate",), "there are backfill, stream, check, verify, status, server, demo"),
+        (("frobnicate",), "there are backfill, stream, check, verify, status, monitor, server, demo"),
     ],
 )
 def test_a_misspelt_word_gets_a_suggestion(argv: tuple[str, ...], told: str) -> None:

@@ -12,6 +12,7 @@ from core.instrument import ExchangeName
 STEPS = (
     # Helpers that know nothing of the rest of logic, nor of each other.
     ("clocks", "exchange_opening", "failures", "opening", "series_locks", "series_session", "state_files", "stored"),
+    ("monitored",),  # what is streamed, beside what is stored
     ("fetching",),
     ("planning",),
     ("witness",),

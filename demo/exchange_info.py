@@ -9,9 +9,12 @@ import orjson
 
 from core.instrument import Market
 from demo.candle_store import CandleStore
+from demo.funding import is_perpetual
 from demo.reply import Refused, Reply, invalid_symbol, json_reply
 
 WEIGHT = {Market.SPOT: 20, Market.UM: 1, Market.CM: 1}
+
+_TICK_AND_LOT = {Market.SPOT: ("0.01", "0.00001"), Market.UM: ("0.01", "0.001"), Market.CM: ("0.1", "1")}
 
 # Longest first: FDUSD before USD.
 _QUOTE_ASSETS = ("FDUSD", "USDT", "USDC", "BUSD", "TUSD", "USD", "BTC", "ETH", "BNB", "EUR", "TRY")
@@ -70,16 +73,32 @@ def _describe(store: CandleStore, market: Market, symbol: str) -> dict[str, Any]
     facts = store.facts(market, symbol)
     base, quote = _assets(symbol)
     described: dict[str, Any] = {"symbol": symbol, "baseAsset": base, "quoteAsset": quote}
+    described |= {"baseAssetPrecision": 8, "quotePrecision": 8, "filters": _filters(market)}
     if market is Market.SPOT:
-        return {**described, "status": facts.status}
+        return {**described, "status": facts.status, "quoteAssetPrecision": 8, "isSpotTradingAllowed": True}
     onboard_ms = facts.onboard_ms if facts.onboard_ms is not None else store.listing_ms(market, symbol)
     described |= {
         "pair": base + quote,
-        "contractType": "PERPETUAL",
+        "contractType": "PERPETUAL" if is_perpetual(symbol) else "CURRENT_QUARTER",
         "onboardDate": onboard_ms,
         "deliveryDate": facts.delivery_ms,
+        "marginAsset": base if market is Market.CM else quote,
+        "pricePrecision": len(_TICK_AND_LOT[market][0]) - 2,
+        "quantityPrecision": max(0, len(_TICK_AND_LOT[market][1]) - 2),
+        "underlyingType": "COIN",
     }
-    return {**described, "contractStatus" if market is Market.CM else "status": facts.status}
+    if market is Market.CM:
+        return {**described, "contractStatus": facts.status, "contractSize": 100}
+    return {**described, "status": facts.status}
+
+
+def _filters(market: Market) -> list[dict[str, str]]:
+    """Return price tick and lot of the generated symbols; the price filter comes first, as the exchange lists it."""
+    tick, lot = _TICK_AND_LOT[market]
+    return [
+        {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000", "tickSize": tick},
+        {"filterType": "LOT_SIZE", "minQty": lot, "maxQty": "1000000", "stepSize": lot},
+    ]
 
 
 def _assets(symbol: str) -> tuple[str, str]:

@@ -10,8 +10,10 @@ from core.series import Series
 from demo.candle_path import in_progress, trades_before
 from demo.candle_rows import CandleRows, Row
 from demo.candle_store import CandleStore
+from demo.futures_keys import pair_of
 from demo.grids import grid_of
 from demo.stream_frames import StreamFrame
+from demo.stream_names import Kind, StreamName
 from demo.trade_ids import TradeIds
 
 _QUIET_TRADES = 20
@@ -43,16 +45,24 @@ class _Open:
 
 
 class KlineChannel:
-    """The frames of one series. What the store says decides, also when it changes meanwhile."""
+    """The frames of one series. What the store says decides, also when it changes meanwhile.
 
-    def __init__(self, name: str, series: Series, store: CandleStore, ids: TradeIds, every_ms: int) -> None:
+    As continuous klines of futures they name the pair and the kind of contract in the place of the symbol.
+    """
+
+    def __init__(self, name: StreamName, series: Series, store: CandleStore, ids: TradeIds) -> None:
         self.next_ms = 0
-        self._name = name
+        self._name = name.text
         self._series = series
         self._store = store
         self._ids = ids
-        self._every_ms = every_ms
-        self._phase_ms = zlib.crc32(name.encode()) % every_ms
+        self._every_ms = name.every_ms
+        self._phase_ms = zlib.crc32(name.text.encode()) % name.every_ms
+        symbol = f'"s":"{series.symbol}"'
+        self._event, self._who, self._whose = "kline", symbol, f"{symbol},"
+        if name.kind is Kind.CONTINUOUS_KLINE:
+            pair = pair_of(series.symbol)
+            self._event, self._who, self._whose = "continuous_kline", f'"ps":"{pair}","ct":"PERPETUAL"', ""
         self._open: _Open | None = None
 
     def restart(self, now_ms: int) -> None:
@@ -122,10 +132,9 @@ class KlineChannel:
     def _frame(self, row: Row, first_trade: int, at_ms: int, closed: str) -> StreamFrame:
         open_ms, o, h, low, c, v, close_ms, q, n, taker, taker_quote, _ = row
         first, last = (first_trade, first_trade + n - 1) if n else (-1, -1)
-        symbol, interval = self._series.symbol, self._series.interval.code
         text = (
-            f'{{"e":"kline","E":{at_ms},"s":"{symbol}","k":{{"t":{open_ms},"T":{close_ms},"s":"{symbol}",'
-            f'"i":"{interval}","f":{first},"L":{last},"o":"{o}","c":"{c}","h":"{h}","l":"{low}","v":"{v}","n":{n},'
+            f'{{"e":"{self._event}","E":{at_ms},{self._who},"k":{{"t":{open_ms},"T":{close_ms},{self._whose}'
+            f'"i":"{self._series.interval.code}","f":{first},"L":{last},"o":"{o}","c":"{c}","h":"{h}","l":"{low}","v":"{v}","n":{n},'
             f'"x":{closed},"q":"{q}","V":"{taker}","Q":"{taker_quote}","B":"0"}}}}'
         )
         return StreamFrame(self._name, text.encode(), is_final=closed == "true")

@@ -12,7 +12,7 @@ from demo.funding import Funding
 from demo.futures_keys import symbol_type
 from demo.stream_frames import StreamFrame
 from demo.stream_names import Kind, StreamName
-from demo.ticker_keys import ticker_event
+from demo.ticker_keys import mini_ticker_event, ticker_event
 
 
 class PriceChannel:
@@ -34,12 +34,15 @@ class PriceChannel:
         """Return the newest frame that is due."""
         at_ms = now_ms - now_ms % self._name.every_ms
         self.restart(now_ms)
-        event = self._ticker(at_ms) if self._name.kind is Kind.TICKER else self._mark_price(at_ms)
+        event = self._mark_price(at_ms) if self._name.kind is Kind.MARK_PRICE else self._ticker(at_ms)
         return [] if event is None else [StreamFrame(self._name.text, orjson.dumps(event))]
 
     def _ticker(self, at_ms: int) -> dict[str, Any] | None:
         ticker = self._tickers.ticker(self._market, self._symbol, at_ms)
-        return None if ticker is None else ticker_event(self._market, ticker)
+        if ticker is None:
+            return None
+        is_whole = self._name.kind is Kind.TICKER
+        return ticker_event(self._market, ticker) if is_whole else mini_ticker_event(self._market, ticker)
 
     def _mark_price(self, at_ms: int) -> dict[str, Any] | None:
         price = self._funding.mark_price(self._market, self._symbol, at_ms)

@@ -23,12 +23,12 @@ class Channels:
         """Return where the frames of the stream come from."""
         symbol = name.symbol.upper()
         match name.kind:
-            case Kind.KLINE:
+            case Kind.KLINE | Kind.CONTINUOUS_KLINE:
                 series = make_series(market, symbol, name.interval)
-                return KlineChannel(name.text, series, self._data.store, self._data.ids, name.every_ms)
+                return KlineChannel(name, series, self._data.store, self._data.ids)
             case Kind.AGG_TRADE | Kind.TRADE:
                 return TradeChannel(name.text, name.kind, market, symbol, self._data.history)
             case Kind.DEPTH | Kind.BOOK_TICKER:
                 return BookChannel(name, market, symbol, self._data.books.book(market, symbol))
-            case Kind.TICKER | Kind.MARK_PRICE:
+            case Kind.TICKER | Kind.MINI_TICKER | Kind.MARK_PRICE:
                 return PriceChannel(name, market, symbol, self._data.tickers, self._data.funding)

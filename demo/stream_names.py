@@ -24,6 +24,8 @@ class Kind(StrEnum):
     DEPTH = "depth"
     BOOK_TICKER = "bookTicker"
     TICKER = "ticker"
+    MINI_TICKER = "miniTicker"
+    CONTINUOUS_KLINE = "continuousKline"
     MARK_PRICE = "markPrice"
 
 
@@ -46,10 +48,12 @@ class StreamName:
     levels: int = 0  # partial books: 5, 10 or 20; 0 for diffs
 
 
-_NAME = re.compile(r"(?P<symbol>[^@A-Z]+)@(?P<kind>kline|aggTrade|trade|depth|bookTicker|ticker|markPrice)(?P<rest>.*)")
+_NAME = re.compile(rf"(?P<symbol>[^@A-Z]+)@(?P<kind>{'|'.join(Kind)})(?P<rest>.*)")
 _DEPTH = re.compile(r"(?P<levels>5|10|20)?(@(?P<speed>100|250|500)ms)?")
 _SPOT_ONLY = (Kind.TRADE,)  # on futures it is not documented
-_FUTURES_ONLY = (Kind.MARK_PRICE,)
+_FUTURES_ONLY = (Kind.MARK_PRICE, Kind.CONTINUOUS_KLINE)
+_KLINES = (Kind.KLINE, Kind.CONTINUOUS_KLINE)
+_TICKERS = (Kind.TICKER, Kind.MINI_TICKER)
 _ON_PUBLIC = (Kind.DEPTH, Kind.BOOK_TICKER)
 _SPOT_DEPTH_MS = {None: 1000, "100": 100}
 _FUTURES_DEPTH_MS = {None: 250, "100": 100, "500": 500}
@@ -64,7 +68,7 @@ def read_name(market: Market, text: str) -> StreamName | None:
     symbol, kind, rest = match["symbol"], Kind(match["kind"]), match["rest"]
     if kind in (_FUTURES_ONLY if market is Market.SPOT else _SPOT_ONLY):
         return None
-    if kind is Kind.KLINE:
+    if kind in _KLINES:
         return _kline(market, text, symbol, rest)
     if kind is Kind.DEPTH:
         return _depth(market, text, symbol, rest)
@@ -73,7 +77,7 @@ def read_name(market: Market, text: str) -> StreamName | None:
     if rest:
         return None
     ticker_ms = 1000 if market is Market.SPOT else 2000
-    return StreamName(text, symbol, kind, ticker_ms if kind is Kind.TICKER else 0)
+    return StreamName(text, symbol, kind, ticker_ms if kind in _TICKERS else 0)
 
 
 def is_served(market: Market, route: Route | None, kind: Kind) -> bool:
@@ -88,7 +92,13 @@ def _kline(market: Market, text: str, symbol: str, rest: str) -> StreamName | No
     if code == rest or code not in GRIDS or (code == "1s" and market is not Market.SPOT):
         return None
     spot_ms = 1000 if code == "1s" else 2000
-    return StreamName(text, symbol, Kind.KLINE, spot_ms if market is Market.SPOT else 250, interval=code)
+    every_ms, kind = spot_ms if market is Market.SPOT else 250, Kind.KLINE
+    if text.partition("@")[2].startswith(Kind.CONTINUOUS_KLINE):
+        pair, _, contract = symbol.rpartition("_")
+        if contract != "perpetual":
+            return None
+        symbol, kind = pair if market is Market.UM else f"{pair}_perp", Kind.CONTINUOUS_KLINE
+    return StreamName(text, symbol, kind, every_ms, interval=code)
 
 
 def _depth(market: Market, text: str, symbol: str, rest: str) -> StreamName | None:

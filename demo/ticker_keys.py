@@ -25,6 +25,15 @@ def ticker_event(market: Market, ticker: DayTicker) -> dict[str, Any]:
     return {**event, "F": ticker.first_id, "L": ticker.last_id, "n": ticker.trades}
 
 
+def mini_ticker_event(market: Market, ticker: DayTicker) -> dict[str, Any]:
+    """Return the few keys of a mini ticker."""
+    event: dict[str, Any] = {"e": "24hrMiniTicker", "E": ticker.close_ms, "s": ticker.symbol}
+    if market is not Market.SPOT:
+        event |= pair_and_type(market, ticker.symbol)
+    event |= {"c": ticker.last, "o": ticker.open, "h": ticker.high, "l": ticker.low}
+    return {**event, "v": ticker.volume, "q": ticker.quote_volume}
+
+
 def ticker_row(market: Market, ticker: DayTicker) -> dict[str, Any]:
     """Return a ticker in REST's keys."""
     row: dict[str, Any] = {"symbol": ticker.symbol}

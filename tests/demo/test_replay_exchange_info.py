@@ -39,11 +39,21 @@ def test_spot_tells_status_and_assets(ask: Callable[..., requests.Response]) -> 
     info = ask("/api/v3/exchangeInfo", showPermissionSets="false").json()
     assert info["serverTime"] == parse_time(NOW)
     assert weight_limit(info) == 6000
-    assert info["symbols"] == [
+    assert [{key: one[key] for key in ("symbol", "status", "baseAsset", "quoteAsset")} for one in info["symbols"]] == [
         {"symbol": "BCCUSDT", "status": "BREAK", "baseAsset": "BCC", "quoteAsset": "USDT"},
         {"symbol": "BTCUSDT", "status": "TRADING", "baseAsset": "BTC", "quoteAsset": "USDT"},
         {"symbol": "ETHUSDT", "status": "TRADING", "baseAsset": "ETH", "quoteAsset": "USDT"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("root", "tick", "lot"), [("/api/v3", "0.01", "0.00001"), ("/fapi/v1", "0.01", "0.001"), ("/dapi/v1", "0.1", "1")]
+)
+def test_tick_and_lot_are_told(ask: Callable[..., requests.Response], root: str, tick: str, lot: str) -> None:
+    for symbol in ask(root + "/exchangeInfo").json()["symbols"]:
+        price, size = symbol["filters"]
+        assert (price["filterType"], price["tickSize"]) == ("PRICE_FILTER", tick)
+        assert (size["filterType"], size["stepSize"]) == ("LOT_SIZE", lot)
 
 
 def test_spot_filters_by_symbol(ask: Callable[..., requests.Response]) -> None:

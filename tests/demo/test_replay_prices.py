@@ -79,6 +79,9 @@ def test_the_stream_s_ticker_says_the_same(
              "o": "openPrice", "h": "highPrice", "l": "lowPrice", "v": "volume", "O": "openTime", "C": "closeTime",
              "F": "firstId", "L": "lastId", "n": "count"}  # fmt: skip
     assert {key: event[key] for key in names} == {key: ticker[name] for key, name in names.items()}
+    mini = frame(store, market, f"{symbol.lower()}@miniTicker", NOW_MS)
+    assert mini["e"] == "24hrMiniTicker"
+    assert all(mini[key] == event[key] for key in "Escohlvq")
 
 
 @pytest.mark.parametrize(

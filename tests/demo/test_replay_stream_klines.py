@@ -38,7 +38,7 @@ def store_of(market: Market, seed: int, code: str = "1m", minutes: int = 40) -> 
 def channel_of(store: CandleStore, series: Series) -> KlineChannel:
     name = read_name(series.market, f"{series.symbol.lower()}@kline_{series.interval.code}")
     assert name is not None
-    return KlineChannel(name.text, series, store, TradeIds(store), name.every_ms)
+    return KlineChannel(name, series, store, TradeIds(store))
 
 
 def lived(channel: KlineChannel, start_ms: int, end_ms: int, seed: int) -> list[tuple[int, Any]]:
@@ -172,6 +172,20 @@ def test_a_week_and_a_month_are_sent_under_their_own_names() -> None:
     assert [frame["k"]["i"] for frame in frames if frame["k"]["x"]] == ["1M"]
     assert read_name(Market.SPOT, "btcusdt@kline_1w") is not None
     assert read_name(Market.SPOT, "btcusdt@kline_1W") is read_name(Market.UM, "btcusdt@kline_1s") is None
+
+
+@pytest.mark.parametrize(("market", "pair"), [(Market.UM, "BTCUSDT"), (Market.CM, "BTCUSD")])
+def test_a_continuous_kline_names_pair_and_contract(market: Market, pair: str) -> None:
+    store, series = store_of(market, 1)
+    name = read_name(market, f"{pair.lower()}_perpetual@continuousKline_1m")
+    assert name is not None
+    [continuous] = lived(KlineChannel(name, series, store, TradeIds(store)), BEGIN_MS, BEGIN_MS + 63_000, 1)[-1:]
+    plain = lived(channel_of(store, series), BEGIN_MS, BEGIN_MS + 63_000, 1)[-1:][0][1]
+    assert list(continuous[1]) == ["e", "E", "ps", "ct", "k"]
+    assert (continuous[1]["e"], continuous[1]["ps"], continuous[1]["ct"]) == ("continuous_kline", pair, "PERPETUAL")
+    assert list(continuous[1]["k"]) == [key for key in plain["k"] if key != "s"]
+    assert read_name(market, f"{pair.lower()}_next_quarter@continuousKline_1m") is None
+    assert read_name(Market.SPOT, "btcusdt_perpetual@continuousKline_1m") is None
 
 
 def test_keys_and_their_order_are_those_of_recorded_frames(recorded_folder: Path) -> None:

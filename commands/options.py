@@ -10,8 +10,10 @@ from config.settings import Settings
 from config.symbols import parse_arguments
 from core.errors import ConfigurationError
 from core.ranges import TimeRange
+from core.stream_kinds import StreamKind
 from core.times import parse_time
 from core.wanted import Wanted
+from core.wanted_streams import parse_kinds
 
 
 class Verbosity(StrEnum):
@@ -86,3 +88,13 @@ def _time(option: str, text: str | None) -> int | None:
         return None if text is None else parse_time(text)
     except ValueError as error:
         raise ConfigurationError(f"{option}: {error}") from error
+
+
+def read_kinds(text: str | None) -> tuple[StreamKind, ...] | None:
+    """Return the kinds of live data of `--types`, or None without it. Raises ConfigurationError."""
+    if text is None:
+        return None
+    try:
+        return parse_kinds(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--types: expected {error}, not {text!r}") from error

@@ -7,6 +7,7 @@ import logging
 import random
 import re
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from commands.command import Command
 from commands.connections import database_address, writing
 from commands.context import CommandContext
 from commands.exchange_access import asking, backfill_options, stream_addresses
-from commands.options import OutputOptions, add_output_options, read_output
+from commands.options import OutputOptions, add_output_options, read_kinds, read_output
 from commands.progress import progress_bar
 from commands.screen import Tone, count_text, print_json, print_line
 from commands.wanted import WantedRequest, read_wanted, resolve_wanted
@@ -23,16 +24,19 @@ from config.settings import Settings
 from core.errors import ConfigurationError, DatabaseUnavailable, Interrupted
 from core.instrument import ExchangeName, Market
 from core.series import Series, brief_list
+from core.stream_kinds import StreamKind
+from core.streams import StreamKey
+from core.wanted_streams import split_by_kind
 from logic.backfill.ohlcv_handler import run_ohlcv_backfill
 from logic.backfill.results import RunSummary
 from logic.documents import live_document
 from logic.exchange_opening import ExchangeSource, LiveStreams, StreamSink, open_live_streams
 from logic.live.market_clocks import MarketClocks
-from logic.live.preparing import History, LivePlan, plan_live
+from logic.live.preparing import History, LivePlan, plan_live, plan_records
 from logic.live.results import LiveSummary, is_left_to_heal, summarize
 from logic.live.service import LiveService
-from logic.live.tools import LiveOptions, LiveTools, seconds_of
-from logic.opening import open_database
+from logic.live.tools import LiveOptions, LiveTools, RecordOptions, seconds_of
+from logic.opening import open_database, prepare_market_tables
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +54,7 @@ class StreamRequest:
 
     wanted: WantedRequest
     history: History = field(default_factory=History)
+    kinds: tuple[StreamKind, ...] | None = None  # None: what symbols.yml and the settings say
     seconds: float | None = None  # None: until it is told to end
     output: OutputOptions = field(default_factory=OutputOptions)
 
@@ -63,6 +68,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     series = "series instead of symbols.yml: BTCUSDT, BTCUSDT/1h, um:BTCUSDT/5m, '*USDT/1d'"
     parser.add_argument("--symbols", nargs="+", metavar="S", help=series)
     parser.add_argument("--interval", metavar="I", help="interval of series that do not say theirs")
+    parser.add_argument("--types", metavar="T,T", help=f"what to stream: {', '.join(StreamKind)}")
     history = parser.add_mutually_exclusive_group()
     history.add_argument("--no-backfill", action="store_true", help="nothing older than the end of what is stored")
     history.add_argument("--days", type=int, metavar="N", help="so many days of history instead of the list's")
@@ -77,7 +83,9 @@ def read_request(arguments: argparse.Namespace, settings: Settings) -> StreamReq
     arguments.start = arguments.end = None
     wanted = read_wanted(arguments, settings)
     history = History(is_wanted=not arguments.no_backfill, days=arguments.days)
-    return StreamRequest(wanted, history, _duration(arguments.duration), read_output(arguments))
+    return StreamRequest(
+        wanted, history, read_kinds(arguments.types), _duration(arguments.duration), read_output(arguments)
+    )
 
 
 def _duration(text: str | None) -> float | None:
@@ -96,14 +104,22 @@ def run(request: StreamRequest, context: CommandContext) -> int:
         database = start.enter_context(writing(context))
         exchange = start.enter_context(asking(context))
         wanted = resolve_wanted(request.wanted, context.settings, database, exchange)
-        plan = plan_live(database, exchange, wanted.series, request.wanted.is_whole_list, request.history)
-        if not plan.series:
-            raise ConfigurationError(f"nothing to stream: {_left_out(plan)}")
+        candles, others = split_by_kind(wanted.series, request.kinds, context.settings.streams.kinds)
+        is_whole_list = request.wanted.is_whole_list and len(candles) == len(wanted.series)
+        plan = plan_live(database, exchange, candles, is_whole_list, request.history)
+        records = _record_options(context, exchange, others)
+        if not plan.series and not records.keys:
+            raise ConfigurationError(f"nothing to stream: {_left_out(plan.left_out, records.left_out)}")
         backfill = backfill_options(context, database, heal_gaps=False)
-        options = LiveOptions(context.run_id, backfill, context.settings.streams.audit_ms)
-        service = LiveService(plan.series, _tools(context, exchange, plan.series[0].wanted.series.market), options)
+        if records.keys:
+            prepare_market_tables(database, backfill.timescale, backfill.compress_after_days)
+        options = LiveOptions(context.run_id, backfill, context.settings.streams.audit_ms, records)
+        first = plan.series[0].wanted.series.market if plan.series else records.keys[0].market
+        service = LiveService(plan.series, _tools(context, exchange, first), options)
         live = _LiveRun(request, context, plan, service)
         live.begin()
+        if not plan.wanted:
+            return live.wait_and_end()
         try:
             with progress_bar(context, request.output, exchange.weight_used) as bar:
                 live.backfilled(run_ohlcv_backfill(database, exchange, plan.wanted, backfill, bar, context.now_ms))
@@ -114,6 +130,12 @@ def run(request: StreamRequest, context: CommandContext) -> int:
             _log.error("the backfill ended early and is made up for when the database is back: %s", error)
             service.heal([one.series for one in plan.wanted])
     return live.wait_and_end()
+
+
+def _record_options(context: CommandContext, exchange: ExchangeSource, wanted: Sequence[StreamKey]) -> RecordOptions:
+    keys, left_out = plan_records(exchange, wanted)
+    streams = context.settings.streams
+    return RecordOptions(keys, streams.ticker_ms, streams.mark_price_ms, left_out)
 
 
 def _tools(context: CommandContext, exchange: ExchangeSource, market: Market) -> LiveTools:
@@ -154,9 +176,11 @@ class _LiveRun:
     def begin(self) -> None:
         """Start the service and say what is streamed."""
         streamed = count_text(len(self._plan.series), "series", "series")
+        if others := len(self._service.records.keys):
+            streamed += f" and {count_text(others, 'stream')} of other kinds"
         self._say(f"streaming {streamed}; Ctrl-C ends it when all that was received is stored")
-        if self._plan.left_out:
-            self._say(f"not streamed: {_left_out(self._plan)}", Tone.ATTENTION)
+        if left_out := _left_out(self._plan.left_out, self._service.records.left_out):
+            self._say(f"not streamed: {left_out}", Tone.ATTENTION)
         self._service.start()
 
     def backfilled(self, summary: RunSummary) -> None:
@@ -219,11 +243,11 @@ class _LiveRun:
             print_line(self._context.stdout, text, tone)
 
 
-def _left_out(plan: LivePlan) -> str:
-    by_reason: dict[str, list[Series]] = {}
-    for series, why in plan.left_out.items():
-        by_reason.setdefault(why, []).append(series)
-    return "; ".join(f"{brief_list(series)}: {why}" for why, series in by_reason.items())
+def _left_out(series: Mapping[Series, str], others: Mapping[StreamKey, str]) -> str:
+    by_reason: dict[str, list[object]] = {}
+    for wanted, why in [*series.items(), *others.items()]:
+        by_reason.setdefault(why, []).append(wanted)
+    return "; ".join(f"{brief_list(wanted)}: {why}" for why, wanted in by_reason.items())
 
 
 COMMAND = Command(add_options, read_request, run)

@@ -13,8 +13,10 @@ from dotenv import dotenv_values
 
 from core.errors import ConfigurationError
 from core.intervals import INTERVALS
+from core.stream_kinds import StreamKind
 from core.times import format_ms, parse_time
 from core.timescale import TimescaleUse
+from core.wanted_streams import parse_kinds
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,6 +47,9 @@ class StreamSettings:
     max_per_connection: int
     stall_ms: int
     audit_ms: int  # 0: only at the end
+    kinds: tuple[StreamKind, ...]  # of what symbols.yml says nothing of
+    ticker_ms: int  # how often a ticker is stored
+    mark_price_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +216,9 @@ SETTINGS = (
         "How often streamed candles are held against REST, up to 1440; 0: only at the end",
         _whole(0, 1440),
     ),
+    Setting("STREAM_TYPES", "kline", "What `stream` takes: " + ", ".join(StreamKind), parse_kinds),
+    Setting("TICKER_SECONDS", "60", "How often a streamed ticker is stored, 1-86400; 1: each", _whole(1, 86400)),
+    Setting("MARK_PRICE_SECONDS", "1", "How often a streamed mark price is stored, 1-86400; 1: each", _whole(1, 86400)),
     Setting("START_DATE", "", "Start of series that do not say theirs; empty: their listing", _time),
     Setting("END_DATE", "", "End (exclusive); empty: the last closed candle", _time),
     Setting("SYMBOLS_FILE", "symbols.yml", "What to fetch", _path),
@@ -331,6 +339,9 @@ def _stream_settings(values: Mapping[str, Any]) -> StreamSettings:
         max_per_connection=values["STREAM_MAX_PER_CONNECTION"],
         stall_ms=values["STREAM_STALL_SECONDS"] * 1000,
         audit_ms=values["STREAM_AUDIT_MINUTES"] * 60_000,
+        kinds=values["STREAM_TYPES"],
+        ticker_ms=values["TICKER_SECONDS"] * 1000,
+        mark_price_ms=values["MARK_PRICE_SECONDS"] * 1000,
     )
 
 

@@ -11,8 +11,10 @@ from typing import Any
 from core.errors import ConfigurationError
 from core.instrument import ExchangeName, parse_market
 from core.series import make_series, parse_interval, split_notation, suggest
+from core.stream_kinds import StreamKind
 from core.times import parse_time
 from core.wanted import Wanted, WantedPattern, WantedSeries
+from core.wanted_streams import parse_kinds, require_offered
 
 # With a few YAML aliases a value can be so large that its text would not fit into memory.
 _brief = reprlib.Repr()
@@ -21,7 +23,7 @@ _shown = _brief.repr
 
 _TOP_KEYS = ("defaults", "symbols", "exclude")
 _DEFAULT_KEYS = ("market", "interval", "start", "end")
-_ENTRY_KEYS = ("symbol", "interval", "intervals", "market", "start", "end", "active")
+_ENTRY_KEYS = ("symbol", "interval", "intervals", "market", "start", "end", "active", "streams")
 
 
 def load_symbols_file(
@@ -105,15 +107,16 @@ def _entry(item: object, where: str, defaults: dict[str, Any]) -> list[WantedSer
     if not isinstance(active, bool):
         raise ConfigurationError(f"{where}: active: {_shown(active)} is not true or false")
     wanted: list[WantedSeries | WantedPattern] = []
+    streams = _streams(keys, market, where)
     with _located(where):
         for interval in intervals:
             if notation.is_pattern:
                 parsed = parse_market(market)
                 parse_interval(interval, parsed, ExchangeName.BINANCE)
-                wanted.append(WantedPattern(parsed, notation.symbol, interval, start_ms, end_ms, active))
+                wanted.append(WantedPattern(parsed, notation.symbol, interval, start_ms, end_ms, active, streams))
             else:
                 series = make_series(market, notation.symbol, interval)
-                wanted.append(WantedSeries(series, start_ms, end_ms, active))
+                wanted.append(WantedSeries(series, start_ms, end_ms, active, streams))
     return wanted
 
 
@@ -137,6 +140,19 @@ def _intervals(keys: dict[str, Any], from_notation: str | None, default: str, wh
             raise ConfigurationError(f"{where}: intervals is empty")
         return intervals
     return [_text(keys.get("interval", default), f"{where}, interval")]
+
+
+def _streams(keys: dict[str, Any], market: str, where: str) -> tuple[StreamKind, ...] | None:
+    if "streams" not in keys:
+        return None
+    names = [_text(item, f"{where}, streams") for item in _list(keys["streams"], f"{where}, streams")]
+    try:
+        kinds = parse_kinds(",".join(names))
+    except ValueError as error:
+        raise ConfigurationError(f"{where}, streams: {_shown(names)} is not {error}") from error
+    with _located(where):
+        require_offered(kinds, ExchangeName.BINANCE, parse_market(market), "streams")
+    return kinds
 
 
 def _given(top: dict[str, Any], key: str, default: object) -> object:

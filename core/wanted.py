@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from core.errors import ConfigurationError
 from core.instrument import Market, is_symbol
 from core.series import Series, make_series
+from core.stream_kinds import StreamKind
 from core.times import format_ms
 
 
@@ -20,6 +21,7 @@ class WantedSeries:
     start_ms: int | None = None
     end_ms: int | None = None
     active: bool = True
+    streams: tuple[StreamKind, ...] | None = None  # kinds of live data; None: what the settings say
 
     def __post_init__(self) -> None:
         _refuse_reversed(str(self.series), self.start_ms, self.end_ms)
@@ -35,6 +37,7 @@ class WantedPattern:
     start_ms: int | None = None
     end_ms: int | None = None
     active: bool = True
+    streams: tuple[StreamKind, ...] | None = None
 
     def __post_init__(self) -> None:
         _refuse_reversed(self.pattern, self.start_ms, self.end_ms)
@@ -84,7 +87,7 @@ def resolve(
             )
         for symbol in kept:
             series = make_series(entry.market, symbol, entry.interval)
-            one = by_name.get(series) or WantedSeries(series, entry.start_ms, entry.end_ms, entry.active)
+            one = by_name.get(series) or WantedSeries(series, entry.start_ms, entry.end_ms, entry.active, entry.streams)
             found.setdefault(series, one)
     return list(found.values())
 

@@ -322,6 +322,7 @@ def _texts(values: Sequence[str] | None) -> list[str] | None:
 
 def live_document(summary: LiveSummary) -> Document:
     """Return what a live run has done so far, or did, for `stream`."""
+    from logic.live.record_results import records_document
     from logic.live.statistics import statistics_document
 
     done = summary.counters
@@ -349,6 +350,7 @@ def live_document(summary: LiveSummary) -> Document:
         "left_out": [_identity(series) | {"why": why} for series, why in summary.left_out.items()],
         "silent": [_identity(series) | {"why": why} for series, why in summary.silent.items()],
         "unusable_markets": summary.unusable_markets,
+        "records": records_document(summary.records),
         "statistics": statistics_document(summary.statistics),
         "backfill": None if summary.backfill is None else summary_document(summary.backfill),
     }

@@ -14,6 +14,7 @@ from core.timescale import TimescaleEdition, TimescaleUse
 from db.connection import Database
 from db.embedded import EmbeddedServer
 from db.environment import require_environment
+from db.market_hypertables import make_market_hypertables
 from db.migrate import is_migrated, migrate
 from db.rights import require_rights
 from db.timescale import use_timescale
@@ -29,6 +30,7 @@ __all__ = [
     "open_database",
     "open_for_reading",
     "open_for_writing",
+    "prepare_market_tables",
     "start_embedded",
     "stop_embedded",
 ]
@@ -105,6 +107,12 @@ def open_for_reading(address: DatabaseAddress, cancel_on_stop: CancelOnStop) -> 
 def enable_timescale(database: Database, use: TimescaleUse) -> TimescaleEdition | None:
     """Return which edition of TimescaleDB new tables use; None: they are plain tables. Raises DatabaseUnavailable."""
     return use_timescale(database, use)
+
+
+def prepare_market_tables(database: Database, is_timescale: bool, compress_after_days: int) -> None:
+    """Make hypertables of the tables of trades and prices, where TimescaleDB is used. Raises DatabaseUnavailable."""
+    if is_timescale:
+        make_market_hypertables(database, compress_after_days)
 
 
 def start_embedded(folder: Path, programs: Path | None) -> str:

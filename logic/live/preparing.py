@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.errors import ExchangeUnavailable, SeriesError
+from core.instrument import Market
 from core.ranges import Span
 from core.series import Series
+from core.streams import StreamKey
 from core.symbol_info import SymbolInfo
 from core.times import MS_PER_DAY
 from core.wanted import WantedSeries
@@ -93,9 +95,30 @@ def _why_not(one: WantedSeries, symbols: Mapping[str, SymbolInfo], now_ms: int) 
     """Return why a series is not streamed, or None."""
     if one.end_ms is not None and one.end_ms <= now_ms:
         return "its wanted range has ended"
-    facts = symbols.get(one.series.symbol)
+    return _why_not_traded(one.series.market, one.series.symbol, symbols)
+
+
+def _why_not_traded(market: Market, symbol: str, symbols: Mapping[str, SymbolInfo]) -> str | None:
+    facts = symbols.get(symbol)
     if facts is None:
-        return f"the exchange lists no symbol {one.series.symbol} on market {one.series.market}"
+        return f"the exchange lists no symbol {symbol} on market {market}"
     if not facts.is_trading:
         return f"it is not trading (status {facts.status})"
     return None
+
+
+def plan_records(
+    exchange: ExchangeSource, keys: Sequence[StreamKey]
+) -> tuple[tuple[StreamKey, ...], dict[StreamKey, str]]:
+    """Return which streams of the other kinds can be had, and why the rest cannot."""
+    left_out: dict[StreamKey, str] = {}
+    for market in sorted({key.market for key in keys}):
+        of_market = [key for key in keys if key.market is market]
+        try:
+            symbols = exchange.open_market(market, {key.instrument.symbol for key in of_market})
+        except (ExchangeUnavailable, SeriesError) as error:
+            left_out |= {key: str(error) for key in of_market}
+            continue
+        reasons = {key: _why_not_traded(market, key.instrument.symbol, symbols) for key in of_market}
+        left_out |= {key: why for key, why in reasons.items() if why is not None}
+    return tuple(key for key in keys if key not in left_out), left_out

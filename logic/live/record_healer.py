@@ -44,7 +44,7 @@ class RecordHealer:
         self._gaps = TradeGapHealer(tools.local_now_ms, lambda: self._stopping.is_set() and not self._is_finishing)
         self._next_ms: dict[_GapKey, int] = {}  # when a gap is tried again
         self._is_finishing = False
-        self.missing = 0  # gaps that may still be healed
+        self.gaps_left = 0  # that are missing, tried or not
 
     def run(self) -> None:
         """Heal what is due until stopped, also across losses of the database."""
@@ -67,6 +67,7 @@ class RecordHealer:
         self._next_ms = {one: at_ms for one, at_ms in self._next_ms.items() if at_ms == _NEVER_MS}
         for _ in range(2):  # what the exchange does not have is asked for twice
             self.heal_due(database, settles_ms=0, again_ms=0)
+        self._due_gaps(database, settles_ms=0)  # counts what is left
 
     def heal_due(self, database: Database, settles_ms: int = _SETTLES_MS, again_ms: int = _AGAIN_MS) -> None:
         """Heal gaps that are due, and ask for fundings that are. Raises DatabaseUnavailable and Interrupted."""
@@ -102,13 +103,11 @@ class RecordHealer:
             for kind in ID_COLUMNS:
                 wanted = [ids[key.instrument] for key in self._keys if key.kind is kind]
                 found += load_missing(tx, kind, wanted) if wanted else []
-        waiting = 0
         for stored in found:
             next_ms = self._next_ms.get(_key_of(stored), 0)
-            waiting += next_ms != _NEVER_MS
             if next_ms <= now_ms and stored.found_ms + settles_ms <= now_ms:
                 due[stored] = instruments[stored.instrument_id]
-        self.missing = waiting
+        self.gaps_left = len(found)
         return due
 
     def _open_markets(self, exchange: ExchangeSource, instruments: Sequence[Instrument]) -> None:

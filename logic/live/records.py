@@ -25,16 +25,16 @@ class LiveRecords:
         self.waiting = WaitingRecords(every_ms)
         self.writer = RecordWriter(self.streamed, self.waiting, tools, counters)
         self.healer = RecordHealer(options.keys, tools, counters, stopping)
-        self._is_wanted = bool(options.keys)
+        self.keys, self.left_out = options.keys, options.left_out
 
     @property
     def threads(self) -> Mapping[str, Callable[[], None]]:
         """The work of each thread by name; nothing where no records are wanted."""
-        if not self._is_wanted:
+        if not self.keys:
             return {}
         return {"records": self.writer.run, "record healer": self.healer.run}
 
     def finish(self, database: Database) -> None:
         """After the end: heal once more. Raises DatabaseUnavailable and Interrupted."""
-        if self._is_wanted:
+        if self.keys:
             self.healer.finish(database)

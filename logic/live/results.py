@@ -8,6 +8,7 @@ from core.exit_codes import EXIT_EXCHANGE, EXIT_FAULT, EXIT_INCOMPLETE, EXIT_LOC
 from core.series import Series
 from logic.backfill.results import RunSummary, SeriesResult
 from logic.live.counters import LiveCounters
+from logic.live.record_results import RecordSummary, summarize_records
 from logic.live.service import LiveService
 from logic.live.statistics import LiveStatistics
 
@@ -29,6 +30,7 @@ class LiveSummary:
     backfill: RunSummary | None = field(default=None)  # None: it ended early
     is_backfill_interrupted: bool = False
     statistics: LiveStatistics = field(default_factory=LiveStatistics)
+    records: RecordSummary = field(default_factory=RecordSummary)  # of the other kinds
 
     @property
     def needs(self) -> list[str]:
@@ -46,6 +48,7 @@ class LiveSummary:
                 f"{self.counters.conflicts:,} streamed candles differ from stored ones, which stayed; "
                 "run verify to see which are right"
             )
+        told += self.records.needs
         if self.counters.faults:
             told.append("an unexpected fault ended the run, please report it; the log has it")
         return told
@@ -58,6 +61,8 @@ class LiveSummary:
             found.append(EXIT_FAULT)
         if self.unusable_markets:
             found.append(EXIT_EXCHANGE)
+        if self.records.needs:
+            found.append(EXIT_INCOMPLETE)
         if self.silent or self.unsaved or self.unhealed or self.counters.conflicts or self.is_backfill_interrupted:
             found.append(EXIT_INCOMPLETE)
         return worst(found) if found else EXIT_OK
@@ -107,6 +112,7 @@ def summarize(
         unusable_markets={market.value: why for market, why in service.sink.unusable_markets.items()},
         unsaved=len(service.waiting),
         statistics=service.statistics,
+        records=summarize_records(service.records, service.counters),
         unhealed=service.healer.waiting,
         backfill=backfill,
         is_backfill_interrupted=is_backfill_interrupted,

@@ -110,7 +110,8 @@ class LiveService:
         ids = [one.id for one in self._series]
         try:
             with self._tools.open_database() as database:
-                self.healer.heal(database, ids)
+                if ids:
+                    self.healer.heal(database, ids)
                 self.auditor.audit_all(database)
                 self.records.finish(database)
         except DatabaseUnavailable as error:

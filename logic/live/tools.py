@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -38,6 +38,7 @@ class RecordOptions:
     keys: tuple[StreamKey, ...] = ()
     ticker_ms: int = 60_000
     mark_price_ms: int = 1_000
+    left_out: Mapping[StreamKey, str] = field(default_factory=dict)  # wanted and not streamed, with why
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from core.series import parse_series
 from core.times import parse_time
 from core.wanted import Wanted, WantedPattern, WantedSeries
 
-ENTRY_KEYS = "symbol, interval, intervals, market, start, end, active"
+ENTRY_KEYS = "symbol, interval, intervals, market, start, end, active, streams"
 FUTURES_INTERVALS = "1m, 3m, 5m, 15m, 30m, 1h, 2h, 4h, 6h, 8h, 12h, 1d, 3d, 1w, 1M"
 
 
@@ -183,6 +183,17 @@ def test_keys_without_a_value_are_as_if_not_written() -> None:
         (
             "symbols: [{symbol: A/1h, interval: 1h}]",
             "symbols.yml, symbols, entry 1: the symbol already names the interval 1h",
+        ),
+        (
+            "symbols: [{symbol: A, streams: [kline, trades]}]",
+            "symbols.yml, symbols, entry 1, streams: ['kline', 'trades'] is not one or more of kline, aggtrade, trade, "
+            "ticker, mark_price, funding_rate, with commas between them",
+        ),
+        (
+            "symbols: [{symbol: um:A, streams: [trade]}]",
+            "symbols.yml, symbols, entry 1: streams: market um offers no trade; there are kline, aggtrade, ticker, "
+            "mark_price, funding_rate (symbols.yml can say for each symbol what is streamed: "
+            "streams: [kline, aggtrade])",
         ),
         (
             "symbols: [{symbol: A, active: maybe}]",

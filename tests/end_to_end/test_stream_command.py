@@ -48,3 +48,29 @@ def test_without_a_backfill_nothing_older_is_fetched_and_an_unknown_symbol_is_sa
     assert [one["symbol"] for one in document["left_out"]] == ["NOSUCH"]
     assert document["stored"] >= 1
     assert 1 <= len(live.stored(SERIES[0].table_name)) < 60
+
+
+def test_trades_and_prices_are_stored_beside_candles_as_the_list_says(live: Program) -> None:
+    live.symbols(
+        "symbols:\n  - {symbol: BTCUSDT, interval: 1s, streams: [kline, aggtrade, trade, ticker]}\n"
+        "  - {symbol: 'um:BTCUSDT', streams: [aggtrade, mark_price, funding_rate]}\n"
+    )
+    live.environment["TICKER_SECONDS"] = "1"
+    done = live.run("stream", "--for", "6s", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads(done.stdout)
+    assert document["streamed"] == 1 and document["records"]["streams"] == 6
+    stored = document["records"]["stored"]
+    assert set(stored) == {"aggtrade", "trade", "ticker", "mark_price"} and min(stored.values()) >= 2
+    of_one_second = live.query(
+        "select count(*), count(*) filter (where last_trade_id - first_trade_id + 1 <> (select count(*) from"
+        " market_trades where instrument_id = aggregate.instrument_id and trade_id between first_trade_id and"
+        " last_trade_id and price = aggregate.price)) from market_agg_trades as aggregate"
+        " where source = 'stream' and instrument_id = (select id from market_instruments where market = 'spot')"
+        " and first_trade_id > (select min(trade_id) from market_trades)"
+        " and last_trade_id < (select max(trade_id) from market_trades)"
+    )
+    [(trades, wrong)] = of_one_second
+    assert trades > 0 and wrong == 0
+    refused = live.run("stream", "--types", "trade", "--for", "1s")
+    assert refused.returncode == 2 and "market um offers no trade" in refused.stderr

@@ -22,13 +22,16 @@ _MOST_AT_ONCE = 50
 class Auditor:
     """Audits the streamed candles of all series every so often. For one thread."""
 
-    def __init__(
-        self, series: Mapping[int, LiveSeries], tools: LiveTools, options: LiveOptions, counters: LiveCounters
-    ) -> None:
-        self._series, self._tools, self._counters = series, tools, counters
+    def __init__(self, tools: LiveTools, options: LiveOptions, counters: LiveCounters) -> None:
+        self._series: Mapping[int, LiveSeries] = {}
+        self._tools, self._counters = tools, counters
         self._every_ms = options.audit_ms
         self._next_ms = tools.local_now_ms() + options.audit_ms
         self._left: list[int] = []  # of the audit that is under way
+
+    def add(self, series: Mapping[int, LiveSeries]) -> None:
+        """Audit more series, by id; those that are not streamed any more are audited once more too. From any thread."""
+        self._series = {**self._series, **series}
 
     def audit_due(self, database: Database) -> None:
         """Audit some series when it is time. Raises DatabaseUnavailable and Interrupted."""

@@ -49,6 +49,10 @@ class FundingKeeper:
         self._due_ms = dict.fromkeys(instruments, 0)
         self._hours: dict[Market, Mapping[str, int]] = {}
 
+    def want(self, instruments: Sequence[Instrument]) -> None:
+        """Ask for the rates of these instruments from now on. From any thread."""
+        self._due_ms = {one: self._due_ms.get(one, 0) for one in instruments}
+
     def due(self) -> list[Instrument]:
         """Return the instruments that are to be asked about now."""
         return [one for one, at_ms in self._due_ms.items() if at_ms <= self._market_now_ms(one.market)]
@@ -56,7 +60,7 @@ class FundingKeeper:
     def put_off(self, instruments: Sequence[Instrument]) -> None:
         """Ask about these again later: the exchange could not be reached."""
         for one in instruments:
-            if self._due_ms[one] <= (now_ms := self._market_now_ms(one.market)):
+            if self._due_ms.get(one, 2**62) <= (now_ms := self._market_now_ms(one.market)):
                 self._due_ms[one] = now_ms + AGAIN_MS
 
     def fetch(self, database: Database, source: MarketDataSource, instrument: Instrument) -> int:

@@ -27,10 +27,8 @@ _MOST_AT_ONCE = 100
 class Healer:
     """Heals series one group at a time. `want` may be called from any thread; the rest from one."""
 
-    def __init__(
-        self, series: Mapping[int, LiveSeries], tools: LiveTools, options: LiveOptions, counters: LiveCounters
-    ) -> None:
-        self._series = series
+    def __init__(self, tools: LiveTools, options: LiveOptions, counters: LiveCounters) -> None:
+        self._series: Mapping[int, LiveSeries] = {}
         self._tools = tools
         self._counters = counters
         # Witnesses and known gaps are for the runs of cron; a heal only closes holes.
@@ -40,6 +38,10 @@ class Healer:
         self._queue = HealQueue()
         self._lock = threading.Lock()
         self._heals: Counter[int] = Counter()  # by series id
+
+    def add(self, series: Mapping[int, LiveSeries]) -> None:
+        """Know more series, by id; one that is known already gets its new range. From any thread."""
+        self._series = {**self._series, **series}
 
     def want(self, series_ids: Collection[int]) -> None:
         """Have series healed soon."""

@@ -46,6 +46,11 @@ class RecordHealer:
         self._is_finishing = False
         self.gaps_left = 0  # that are missing, tried or not
 
+    def want(self, keys: Sequence[StreamKey]) -> None:
+        """Keep these streams complete from now on. From any thread."""
+        self._keys = keys
+        self._fundings.want([key.instrument for key in keys if key.kind is StreamKind.FUNDING_RATE])
+
     def run(self) -> None:
         """Heal what is due until stopped, also across losses of the database."""
         pause_ms = _FIRST_PAUSE_MS
@@ -94,14 +99,14 @@ class RecordHealer:
         self._counters.trades_healed = self._gaps.healed
 
     def _due_gaps(self, database: Database, settles_ms: int) -> dict[StoredGap, Instrument]:
-        now_ms = self._tools.local_now_ms()
+        now_ms, keys = self._tools.local_now_ms(), self._keys
         due: dict[StoredGap, Instrument] = {}
         with database.transaction("look for trades that did not come") as tx:
-            ids = sync_instruments(tx, [key.instrument for key in self._keys])
+            ids = sync_instruments(tx, [key.instrument for key in keys])
             instruments = {number: instrument for instrument, number in ids.items()}
             found: list[StoredGap] = []
             for kind in ID_COLUMNS:
-                wanted = [ids[key.instrument] for key in self._keys if key.kind is kind]
+                wanted = [ids[key.instrument] for key in keys if key.kind is kind]
                 found += load_missing(tx, kind, wanted) if wanted else []
         for stored in found:
             next_ms = self._next_ms.get(_key_of(stored), 0)

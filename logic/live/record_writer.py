@@ -37,10 +37,16 @@ class RecordWriter:
         self, keys: Sequence[StreamKey], waiting: WaitingRecords, tools: LiveTools, counters: LiveCounters
     ) -> None:
         self._keys = keys
+        self._is_changed = False
         self._waiting, self._tools, self._counters = waiting, tools, counters
         self._ids: dict[StreamKey, int] = {}  # of instruments
         self._newest: dict[StreamKey, Mark] = {}  # the newest stored trade
         self._in_hand: list[Keyed] = []  # taken and not stored yet
+
+    def want(self, keys: Sequence[StreamKey]) -> None:
+        """Store records of these streams too, from now on. From any thread."""
+        self._keys = list(dict.fromkeys([*self._keys, *keys]))
+        self._is_changed = True
 
     @property
     def unsaved(self) -> int:
@@ -69,12 +75,13 @@ class RecordWriter:
 
     def _begin(self, database: Database) -> None:
         """Read where each instrument's trades end: what is not stored behind that will be a gap."""
+        known = self._keys
         with database.transaction("look for the newest trades") as tx:
-            instruments = sync_instruments(tx, [key.instrument for key in self._keys])
-            self._ids = {key: instruments[key.instrument] for key in self._keys}
+            instruments = sync_instruments(tx, [key.instrument for key in known])
+            self._ids = {key: instruments[key.instrument] for key in known}
             self._newest = {}
             for kind in ID_COLUMNS:
-                keys = {self._ids[key]: key for key in self._keys if key.kind is kind}
+                keys = {self._ids[key]: key for key in known if key.kind is kind}
                 found = newest_trades(tx, kind, list(keys))
                 self._newest |= {keys[number]: mark for number, mark in found.items()}
 
@@ -82,6 +89,9 @@ class RecordWriter:
         if not self._in_hand:
             self._waiting.wait(_ENOUGH, _LONGEST_WAIT_S)
             self._in_hand = self._waiting.take(_MOST_OF_A_ROUND)
+        if self._is_changed:
+            self._is_changed = False
+            self._begin(database)
         by_kind: dict[StreamKind, list[Keyed]] = {}
         for one in self._in_hand:
             by_kind.setdefault(one[0].kind, []).append(one)

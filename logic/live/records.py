@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from core.stream_kinds import StreamKind
+from core.streams import StreamKey
 from db.connection import Database
 from logic.live.counters import LiveCounters
 from logic.live.record_healer import RecordHealer
@@ -26,15 +27,23 @@ class LiveRecords:
         self.writer = RecordWriter(self.streamed, self.waiting, tools, counters)
         self.healer = RecordHealer(options.keys, tools, counters, stopping)
         self.keys, self.left_out = options.keys, options.left_out
+        self._is_wanted = bool(options.keys) or options.may_come
+
+    def want(self, keys: Sequence[StreamKey]) -> None:
+        """Store records of these streams from now on. From any thread."""
+        self.keys = tuple(keys)
+        self.streamed = [key for key in keys if key.kind is not StreamKind.FUNDING_RATE]
+        self.writer.want(self.streamed)
+        self.healer.want(keys)
 
     @property
     def threads(self) -> Mapping[str, Callable[[], None]]:
         """The work of each thread by name; nothing where no records are wanted."""
-        if not self.keys:
+        if not self._is_wanted:
             return {}
         return {"records": self.writer.run, "record healer": self.healer.run}
 
     def finish(self, database: Database) -> None:
         """After the end: heal once more. Raises DatabaseUnavailable and Interrupted."""
-        if self.keys:
+        if self._is_wanted:
             self.healer.finish(database)

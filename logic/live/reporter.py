@@ -62,7 +62,8 @@ class Reporter:
         document = statistics_document(figures)
         with database.transaction("report what is streamed") as tx:
             if not beat(tx, self._id, document, is_last):
-                begin_session(tx, self._id, socket.gethostname(), os.getpid(), self._settings)
+                settings = {"streams": len(figures.streams), **self._settings}
+                begin_session(tx, self._id, socket.gethostname(), os.getpid(), settings)
                 beat(tx, self._id, document, is_last)
             write_streams(tx, self._id, [_row(one, is_last) for one in figures.streams])
         self._is_away = False

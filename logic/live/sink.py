@@ -28,6 +28,7 @@ from core.streams import (
     StreamSilent,
 )
 from logic.live.counters import LiveCounters
+from logic.live.publishing import LivePublisher
 from logic.live.stream_states import StreamStates
 from logic.live.tools import LiveSeries
 from logic.live.waiting_candles import WaitingCandle, WaitingCandles
@@ -44,30 +45,43 @@ class LiveSink:
 
     def __init__(
         self,
-        series: Collection[LiveSeries],
         waiting: WaitingCandles,
         records: WaitingRecords,
         heal: Callable[[Collection[int]], None],
         market_now_ms: Callable[[Market], int],
         counters: LiveCounters,
+        publisher: LivePublisher | None,
     ) -> None:
-        self._ids: Mapping[Series, int] = {one.wanted.series: one.id for one in series}
+        self._ids: Mapping[Series, int] = {}
+        self._publisher = publisher
         self._waiting, self._records = waiting, records
         self._heal = heal
         self._market_now_ms = market_now_ms
         self._counters = counters
         self._lock = threading.Lock()  # around what other threads read
         self._due = {market: FinalsDue() for market in Market}
-        for one in series:  # from now on, live or not: a stream that never delivers is replaced by REST
-            market = one.wanted.series.market
-            self._due[market].watch(one.id, one.wanted.series.interval, market_now_ms(market))
         self.states = StreamStates()
         self._unusable_markets: dict[Market, str] = {}
         self._shown: Counter[str] = Counter()
 
+    def want(self, series: Collection[LiveSeries]) -> None:
+        """Take the candles of `series` from now on, and of no others. From any thread."""
+        ids = {one.wanted.series: one.id for one in series}
+        with self._lock:
+            gone = self._ids.keys() - ids.keys()
+            for one in gone:
+                self._due[one.market].forget(self._ids[one])
+            # From now on, live or not: a stream that never delivers is replaced by REST.
+            for one in ids.keys() - self._ids.keys():
+                self._due[one.market].watch(ids[one], one.interval, self._market_now_ms(one.market))
+            self._ids = ids
+        self.states.forget([StreamKey.candles_of(one) for one in gone])
+
     def candle(self, update: CandleUpdate, received_ns: int) -> None:
         """Hand a closed candle to the writer; one that is still open is only counted."""
         self._counters.frames += 1
+        if self._publisher is not None:
+            self._publisher.candle(update, received_ns)
         series_id = self._ids.get(update.series)
         if not update.is_closed or series_id is None:
             return
@@ -76,11 +90,13 @@ class LiveSink:
             self._due[update.series.market].came(series_id, update.open_ms)
         self.states.closed(StreamKey.candles_of(update.series), update.open_ms, str(update.values[CLOSE]))
         candle = ClosedCandle(series_id, update.series, update.open_ms, update.values)
-        self._waiting.put(WaitingCandle(candle, received_ns))
+        self._waiting.put(WaitingCandle(candle, received_ns, update.event_ms))
 
     def record(self, key: StreamKey, record: Record, received_ns: int) -> None:
         """Hand a record of another kind to its writer."""
         self._records.put(key, record)
+        if self._publisher is not None:
+            self._publisher.record(key, record, received_ns)
 
     def unusable(self, key: StreamKey | None, why: str, frame: bytes) -> None:
         """Count a frame that cannot be read; show the first ones of each reason."""
@@ -94,6 +110,8 @@ class LiveSink:
 
     def event(self, event: StreamEvent) -> None:
         """Note what happened to streams and connections."""
+        if self._publisher is not None:
+            self._publisher.event(event)
         match event:
             case StreamLive(key):
                 self._now_live(key)

@@ -18,11 +18,16 @@ _log = logging.getLogger(__name__)
 class StateKeeper:
     """Notes what was stored and writes it to the state files later. Thread-safe."""
 
-    def __init__(self, series: Mapping[int, LiveSeries], folder: Path, run_id: str, now_ms: Callable[[], int]) -> None:
-        self._series, self._folder, self._run_id, self._now_ms = series, folder, run_id, now_ms
+    def __init__(self, folder: Path, run_id: str, now_ms: Callable[[], int]) -> None:
+        self._series: Mapping[int, LiveSeries] = {}
+        self._folder, self._run_id, self._now_ms = folder, run_id, now_ms
         self._lock = threading.Lock()
         self._newest: dict[int, int] = {}  # open time by series id, not written yet
         self._next_ms = now_ms() + MS_PER_MINUTE
+
+    def add(self, series: Mapping[int, LiveSeries]) -> None:
+        """Know more series, by id. From any thread."""
+        self._series = {**self._series, **series}
 
     def stored(self, series_id: int, open_ms: int) -> None:
         """Note that the candle of `open_ms` is committed."""

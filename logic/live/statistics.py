@@ -14,7 +14,6 @@ from core.times import MS_PER_MINUTE
 from logic.live.counters import LiveCounters
 from logic.live.healer import Healer
 from logic.live.stream_states import StreamRecord, StreamStates
-from logic.live.tools import LiveSeries
 
 _SHORT_MS, _LONG_MS = MS_PER_MINUTE, 15 * MS_PER_MINUTE
 
@@ -82,7 +81,7 @@ class LiveStatistics:
 class Watched:
     """What statistics are made of. All of it may be read from any thread."""
 
-    series: Sequence[LiveSeries]
+    wanted: Callable[[], Mapping[StreamKey, int | None]]  # the streams, those of candles with their series' id
     activity: Callable[[], Mapping[StreamKey, StreamActivity]]
     states: StreamStates
     healer: Healer
@@ -136,7 +135,7 @@ class Statistics:
         self, activity: Mapping[StreamKey, StreamActivity], frames: Mapping[str, int], now_ms: int
     ) -> LiveStatistics:
         watched = self._watched
-        markets = {one.wanted.series.market for one in watched.series}
+        markets = {key.market for key in watched.wanted()}
         offsets = {market: watched.market_now_ms(market) - watched.local_now_ms() for market in markets}
         own_clock_ms = -sum(offsets.values()) / len(offsets) if offsets else 0.0
         kinds = {}
@@ -164,11 +163,10 @@ class Statistics:
     def _streams(self, activity: Mapping[StreamKey, StreamActivity]) -> list[StreamFigures]:
         watched = self._watched
         healing, records = watched.healer.series_ids, watched.states.all()
-        ids = {StreamKey.candles_of(one.wanted.series): one.id for one in watched.series}
         found = []
-        for key in dict.fromkeys([*ids, *activity, *records]):
+        for key, series_id in watched.wanted().items():
             record, heard = records.get(key, StreamRecord()), activity.get(key, StreamActivity(key))
-            is_healing = record.state is StreamState.LIVE and ids.get(key) in healing
+            is_healing = record.state is StreamState.LIVE and series_id in healing
             found.append(
                 StreamFigures(
                     key,
@@ -178,7 +176,7 @@ class Statistics:
                     self._of_streams.per_second(key, _SHORT_MS),
                     heard.last_ms or None,
                     heard.latencies.percentile(0.95),
-                    watched.healer.heals_of(ids[key]) if key in ids else 0,
+                    0 if series_id is None else watched.healer.heals_of(series_id),
                 )
             )
         return found

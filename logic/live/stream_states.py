@@ -68,6 +68,12 @@ class StreamStates:
             known = self._of(key)
             self._records[key] = replace(known, errors=known.errors + 1)
 
+    def forget(self, keys: Iterable[StreamKey]) -> None:
+        """Forget streams that are not wanted any more."""
+        with self._lock:
+            for key in keys:
+                self._records.pop(key, None)
+
     def all(self) -> dict[StreamKey, StreamRecord]:
         """Return the records as they are now."""
         with self._lock:

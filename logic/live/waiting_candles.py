@@ -23,6 +23,7 @@ class WaitingCandle:
 
     candle: ClosedCandle
     received_ns: int  # time.monotonic_ns() when its frame was read
+    event_ms: int = 0  # when the exchange sent it
 
     @property
     def series_id(self) -> int:

@@ -35,7 +35,7 @@ class LiveWriter:
         tools: LiveTools,
         run_id: str,
         heal: Callable[[Collection[int]], None],
-        stored: Callable[[int, int], None],
+        stored: Callable[[WaitingCandle, bool], None],
         counters: LiveCounters,
     ) -> None:
         self._waiting, self._tools, self._run_id = waiting, tools, run_id
@@ -77,22 +77,22 @@ class LiveWriter:
 
     def _note(self, candles: Sequence[WaitingCandle], outcomes: Sequence[CandleOutcome]) -> None:
         committed_ns = time.monotonic_ns()
-        received_ns = {id(one.candle): one.received_ns for one in candles}
+        waited = {id(one.candle): one for one in candles}
         again: list[WaitingCandle] = []
         lacking: set[int] = set()
         for one in outcomes:
-            candle, waited_ns = one.candle, received_ns[id(one.candle)]
+            candle, was = one.candle, waited[id(one.candle)]
             match one.fate:
                 case Fate.STORED | Fate.EQUAL:
-                    self._stored(candle.series_id, candle.open_ms)
+                    self._stored(was, one.fate is Fate.STORED)
                     self._busy.pop(candle.series_id, None)
                     if one.fate is Fate.STORED:
                         self._counters.stored += 1
-                        self._counters.to_commit.add((committed_ns - waited_ns) / 1e6)
+                        self._counters.to_commit.add((committed_ns - was.received_ns) / 1e6)
                     else:
                         self._counters.already_there += 1
                 case Fate.BUSY | Fate.FAILED:
-                    again.append(WaitingCandle(candle, waited_ns))
+                    again.append(was)
                 case Fate.CONFLICT:
                     self._counters.conflicts += 1
                     _log.warning("%s: a streamed candle differs from the stored one: %s", candle.series, one.why)

@@ -11,7 +11,7 @@ import pytest
 from house import ROOT, offenders, parsed, sources_of, text_of
 
 ENTRYPOINT = "ohlcv_data_fetcher"
-FOLDERS = ("core", "config", "fetcher", "db", "logic", "commands", "demo", "benchmarks")
+FOLDERS = ("core", "config", "fetcher", "db", "bus", "logic", "commands", "demo", "benchmarks")
 PROJECT = {*FOLDERS, "tests", "bootstrap", ENTRYPOINT}
 
 MAY_IMPORT = {
@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "config": {"config", "core"},
     "fetcher": {"fetcher", "core"},
     "db": {"db", "core"},
-    "logic": {"logic", "core", "fetcher", "db"},
+    "bus": {"bus", "core"},
+    "logic": {"logic", "core", "fetcher", "db", "bus"},
     "demo": {"demo", "core"},
     "commands": {"commands", "config", "logic", "core"},
     ENTRYPOINT: {"commands", "config", "core"},
@@ -138,6 +139,7 @@ def test_no_two_files_of_tests_have_one_name() -> None:
         ("config", "import requests", "config imports requests"),
         ("fetcher", "from config.settings import Settings", "fetcher imports config"),
         ("db", "from fetcher.http import Sleep", "db imports fetcher"),
+        ("bus", "from logic.live.sink import LiveSink", "bus imports logic"),
         ("logic", "if TYPE_CHECKING:\n    from config.settings import Settings", "logic imports config"),
         ("logic", "from commands.output import print_json", "logic imports commands"),
         ("demo", "import logic.backfill.ohlcv_handler", "demo imports logic"),

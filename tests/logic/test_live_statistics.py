@@ -54,7 +54,7 @@ def test_figures_equal_those_of_the_exchange(database_url: str, database: Databa
     assert kline.latency.p50 is not None and 0 < kline.latency.p50 < 5_000
     assert service.statistics.to_commit.p99 is not None
     assert not session.is_alive and session.ended_ms is not None
-    assert session.settings["series"] == 3
+    assert session.settings["streams"] == 3
     for row in session.streams:
         figures = by_key[row.key]
         assert row.state is StreamState.STOPPED

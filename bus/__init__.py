@@ -1,0 +1,1 @@
+"""Where events flow inside a process."""

@@ -3,8 +3,8 @@
     .venv/bin/python tests/long/live_starts.py --seed 1 --starts 40
 
 Each start has a database of its own, fetches what is missing and streams for some minutes of a replay clock that runs
-faster than real time. Then the candles must be the exchange's: none missing, none doubled, none different. Prints a JSON
-line a start and a summary; ends with 1 on any violation.
+faster than real time. Then the candles must be the exchange's: none missing, none doubled, none different. Prints a
+JSON line a start and a summary; ends with 1 on any violation.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 On spot and USD-M first and last price, high, low, number, volume, quote volume and what takers bought are
 those of the candle. COIN-M counts contracts and its quote volume is in the base asset, rounded trade by
-trade, so that alone is only nearly met. So it is for a candle that no trades of whole lots can have made.
+trade, so that alone is only nearly met. So it is for a candle that no trades of whole lots can have made,
+and for one of fewer than ten trades where no exact answer is found.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from itertools import product
 from random import Random
 
 from core.instrument import Market
-from demo.candle_path import price_path, price_step, trade_ms
+from demo.candle_path import price_at, price_path, price_step, trade_ms
 from demo.candle_rows import Row
 from demo.decimal_text import units_of
 from demo.trade_ids import aggregates_of, is_double
@@ -148,9 +149,21 @@ def _with_sides(
         filled = _fill(side, own, [least[place] for place in own], (min(sums.corners), max(sums.corners)), random)
         if filled is None:
             return None
-        for place, (price, count) in zip(own, filled, strict=True):
+        for place, (price, count) in zip(own, _along_the_path(sums.corners, own, least, filled), strict=True):
             prices[place], lots[place] = price, count
     return prices, lots, sides
+
+
+def _along_the_path(
+    corners: list[int], places: list[int], least: list[int], filled: list[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Return the same prices and lots in another order, in which they follow the candle's price."""
+    ordered = dict(zip(places, filled, strict=True))
+    for size in (1, 2):
+        alike = [place for place in places if least[place] == size]
+        lowest_first = sorted(alike, key=lambda place: price_at(corners, place, len(least)))
+        ordered |= zip(lowest_first, sorted(ordered[place] for place in alike), strict=True)
+    return [ordered[place] for place in places]
 
 
 def _bought_places(free: int, bought: int, sold: int) -> int:

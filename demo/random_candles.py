@@ -10,8 +10,9 @@ from demo.decimal_text import SCALES, Ticks
 from demo.sessions import Slot
 
 _CONTRACT_VALUE = 100  # quote currency per COIN-M contract
-# Fewer trades or smaller volumes than these could not have made the candle.
-_LEAST_TRADES = 7
+# So few trades, or smaller volumes, could not have made the candle.
+_TOO_FEW_TRADES = 6
+_ENOUGH_TRADES = 10
 _LEAST_LOTS_OF_A_TRADE = 4
 
 
@@ -38,7 +39,9 @@ def random_candles(
         close = last + (last * move >> 18) + (base - last >> 12)
         high = max(last, close) + (last * (bits >> 32 & 255) >> 20)
         low = min(last, close) - (last * (bits >> 40 & 255) >> 20)
-        trades = max(_LEAST_TRADES, 1 + (bits >> 80 & 1023))
+        trades = 1 + (bits >> 80 & 1023)
+        if trades <= _TOO_FEW_TRADES:
+            trades = _ENOUGH_TRADES
         volume = max(_LEAST_LOTS_OF_A_TRADE * trades, 1 + (bits >> 48 & 65_535) * (bits >> 64 & 255) // 8)
         taker_volume = volume * (bits >> 72 & 255) >> 8
         mean = high + low + last + close >> 2

@@ -56,7 +56,7 @@ def row_of(kline: dict[str, Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("market", Market)
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_every_closed_candle_comes_once_as_it_is_stored_and_not_before_its_end(market: Market, seed: int) -> None:
     store, series = store_of(market, seed)
     events = lived(channel_of(store, series), BEGIN_MS, BEGIN_MS + 41 * MINUTE, seed)

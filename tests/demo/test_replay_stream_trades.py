@@ -98,6 +98,19 @@ def test_aggregate_trades_add_up_to_the_candles_exactly(market: Market, seed: in
     assert [trade["T"] for trade in trades] == sorted(trade["T"] for trade in trades)
 
 
+def test_prices_of_trades_follow_the_candle_in_progress() -> None:
+    data, series = data_of(Market.SPOT, 2, minutes=3)
+    trades = frames(data, series, "aggTrade", BEGIN_MS, BEGIN_MS + 4 * MINUTE)
+    klines = [
+        event for event in frames(data, series, "kline_1m", BEGIN_MS, BEGIN_MS + 4 * MINUTE) if not event["k"]["x"]
+    ]
+    for event in klines[::5]:
+        before = [trade for trade in trades if trade["T"] < event["E"]][-1]
+        final = data.store.rows(series, event["k"]["t"], event["k"]["t"] + 1)[0]
+        width = Decimal(final[2]) - Decimal(final[3])
+        assert abs(Decimal(before["p"]) - Decimal(event["k"]["c"])) <= width / 2
+
+
 def test_a_recorded_minute_can_be_made_of_trades(recorded_folder: Path) -> None:
     series, store = make_series(Market.SPOT, "BTCUSDT", "1m"), CandleStore()
     path = recorded_folder / "archives/spot/1m/BTCUSDT-2023"

@@ -95,7 +95,7 @@ def test_what_is_not_served_there_is_acknowledged_and_silent(
         assert client.ask("SUBSCRIBE", name) == {"result": None, "id": 1}
         assert client.ask("LIST_SUBSCRIPTIONS")["result"] == [name]
         later(exchange, 90_000)
-        assert client.is_silent()
+        assert client.is_silent(0.1)
 
 
 @pytest.mark.parametrize(("market", "path"), [("spot", "/"), ("spot", "/market/ws"), ("cm", "/public/stream")])

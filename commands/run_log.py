@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import logging.handlers
 import os
@@ -63,9 +64,15 @@ class _LogFile(logging.handlers.RotatingFileHandler):
     def shouldRollover(self, record: logging.LogRecord) -> int:  # noqa: N802 - the standard library's name
         """Whether the file is full; goes on in the new file first where another run has begun one."""
         if self.stream is not None and not _is_file_at(self.stream, self.baseFilename):
-            self.stream.close()
+            gone, self.stream = self.stream, None  # as FileHandler.close leaves it
+            gone.close()
             self.stream = self._open()
         return super().shouldRollover(record)
+
+    def _open(self) -> io.TextIOWrapper:
+        """Open the file, in a folder made anew where somebody has removed it."""
+        Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+        return super()._open()
 
     def doRollover(self) -> None:  # noqa: N802 - the standard library's name
         """Begin a new file, unless another run is just doing so, or, on Windows, has this one open."""
@@ -117,12 +124,13 @@ def logging_to(options: LogOptions, screen: Console) -> Iterator[None]:
     handlers = [_screen_handler(options, screen)]
     if options.folder is not None:
         handlers.append(_file_handler(options, options.folder))
-    root, http = logging.getLogger(), logging.getLogger("urllib3")
-    before = root.level, http.level
+    root, http, sockets = (logging.getLogger(name) for name in ("", "urllib3", "websockets"))
+    before = root.level, http.level, sockets.level
     for handler in handlers:
         root.addHandler(handler)
     root.setLevel(min(handler.level for handler in handlers))
     http.setLevel(logging.ERROR)  # it logs each retry of its own connection pool; our lines are enough
+    sockets.setLevel(logging.WARNING)  # it logs each frame
     try:
         yield
     finally:
@@ -131,6 +139,7 @@ def logging_to(options: LogOptions, screen: Console) -> Iterator[None]:
             handler.close()
         root.setLevel(before[0])
         http.setLevel(before[1])
+        sockets.setLevel(before[2])
 
 
 def _screen_handler(options: LogOptions, screen: Console) -> logging.Handler:

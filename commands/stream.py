@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from commands.clock import steady_ms
 from commands.command import Command
 from commands.connections import database_address, writing
 from commands.context import CommandContext
@@ -159,6 +160,7 @@ def _tools(context: CommandContext, exchange: ExchangeSource, market: Market) ->
         open_exchange=lambda: asking(context),
         open_streams=open_streams,
         local_now_ms=context.now_ms,
+        steady_ms=steady_ms,
         clocks=MarketClocks(exchange),
         seconds=seconds_of,
     )
@@ -184,9 +186,9 @@ class _LiveRun:
         self._service.start()
 
     def backfilled(self, summary: RunSummary) -> None:
-        """Take the result of the backfill; what it could not finish is healed."""
+        """Take the result of the backfill; what it could not finish or ask for yet is healed."""
         self._backfill = summary
-        self._service.heal([result.series for result in summary.results if is_left_to_heal(result)])
+        self._service.heal([result.series for result in summary.results if is_left_to_heal(result) or result.is_broken])
 
     def wait_and_end(self) -> int:
         """Wait until the time is over or a signal comes; return the exit code."""

@@ -315,7 +315,8 @@ class StreamSession:
 
     def _slept(self, since_ms: int, now_ms: int) -> None:
         """Nothing was looked at for long: the machine slept. The exchange has gone on without us."""
-        why = f"this program did not run for {(now_ms - since_ms) // MS_PER_SECOND} s"
+        seconds = (now_ms - since_ms) // MS_PER_SECOND
+        why = f"this program did not run for {seconds} s, or the machine's clock was set ahead"
         for shard, connection in list(self._connections.values()):
             if connection.is_open:
                 connection.forget_data_after(since_ms)  # it came from a buffer

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from candles import Row, stored_rows, truth_rows
@@ -63,9 +63,15 @@ class LiveMarket:
     audit_ms: int = AUDIT_MS
     stall_ms: int = 30_000
     max_per_connection: int = 200
+    local_ahead_ms: int = 0  # of the machine's date before the exchange's clock
+    services: list[LiveService] = field(default_factory=list)  # all that were started
 
     def now_ms(self) -> int:
         return self.replay.clock.now_ms()
+
+    def local_now_ms(self) -> int:
+        """Return the machine's date."""
+        return self.now_ms() + self.local_ahead_ms
 
     def wait_until(self, at_ms: int) -> None:
         """Let the replay clock reach `at_ms`."""
@@ -80,13 +86,18 @@ class LiveMarket:
 
     @contextmanager
     def database(self) -> Iterator[Database]:
-        with closing(Database.connect(self.database_url, {}, "live")) as database:
+        with self.connected_to(self.database_url) as database:
+            yield database
+
+    @contextmanager
+    def connected_to(self, url: str) -> Iterator[Database]:
+        with closing(Database.connect(url, {}, "live")) as database:
             yield database
 
     def open_streams(self, sink: StreamSink) -> LiveStreams:
         addresses = StreamAddresses(self.replay.stream_urls, self.max_per_connection, self.stall_ms)
         lots = random.Random(self.seed)
-        return open_live_streams(ExchangeName.BINANCE, addresses, sink, self.now_ms, self.seconds, lots.random)
+        return open_live_streams(ExchangeName.BINANCE, addresses, sink, self.local_now_ms, self.seconds, lots.random)
 
     def seconds(self, ms: int) -> float:
         return ms / 1000 / self.speed
@@ -95,14 +106,21 @@ class LiveMarket:
         """Return a service that receives and stores, after the backfill up to now."""
         options = backfill_options("live", self.folder)
         tools = LiveTools(
-            self.database, self.exchange, self.open_streams, self.now_ms, ReplayClocks(self.replay.clock), self.seconds
+            self.database,
+            self.exchange,
+            self.open_streams,
+            self.local_now_ms,
+            self.now_ms,
+            ReplayClocks(self.replay.clock),
+            self.seconds,
         )
         wanted = [WantedSeries(one, self.start_ms) for one in self.series]
         with self.database() as database, self.exchange() as exchange:
             plan = plan_live(database, exchange, wanted, True, History())
             service = LiveService(plan.series, tools, LiveOptions("live", options, self.audit_ms))
+            self.services.append(service)
             service.start()
-            run_ohlcv_backfill(database, exchange, plan.wanted, options, Observer(), self.now_ms)
+            run_ohlcv_backfill(database, exchange, plan.wanted, options, Observer(), self.local_now_ms)
         return service
 
     def rows(self, series: Series) -> list[Row]:

@@ -41,7 +41,7 @@ def enter_and_lock(run: BackfillRun, wanted: Sequence[WantedSeries]) -> None:
         result = SeriesResult(one.series, locked=row.id not in locked_ids)
         run.tasks.append(SeriesTask(one, row, result, covered, gaps.get(row.id, [])))
     if locked := [task.wanted.series for task in run.tasks if task.result.locked]:
-        _log.info(left_to_another_run(locked))
+        _log.log(logging.DEBUG if run.options.is_heal else logging.INFO, left_to_another_run(locked))
     _read_tables(run)
     _void_lost_tables(run, totals)
     for task in run.open_tasks:

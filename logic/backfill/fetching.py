@@ -161,6 +161,7 @@ def _finish(run: BackfillRun, task: SeriesTask) -> None:
     if result.locked:
         return
     result.covered_until_ms = task.covered[-1].end_ms if task.covered else None
+    result.is_broken = len(task.covered) > 1
     if result.healed:
         read_last_candles(run.database, [task])
     keep_state(task, run.options.state_dir, run.options.run_id, run.local_now_ms(), result.outcome)
@@ -179,9 +180,9 @@ def _finish(run: BackfillRun, task: SeriesTask) -> None:
             "%s: gap %s is not explained yet; it is asked for again half an hour after the last answer", series, gap
         )
     # Thousands of series without news, every five minutes, would fill the log files in half a day.
-    is_news = bool(result.chunks) or result.outcome != "ok" or bool(result.healed)
+    is_news = (bool(result.chunks) or bool(result.healed)) and not run.options.is_heal
     _log.log(
-        logging.INFO if is_news else logging.DEBUG,
+        logging.INFO if is_news or result.outcome != "ok" else logging.DEBUG,
         "%s: %s, %d inserted, %d already there, %d conflicts, covered to %s",
         series,
         result.outcome,

@@ -19,6 +19,7 @@ class SeriesResult:
     rows_by_source: dict[str, int] = field(default_factory=dict)
     chunks: int = 0
     covered_until_ms: int | None = None  # exclusive
+    is_broken: bool = False  # what is covered has holes, also such as are too young to be asked for
     open_gaps: list[Span] = field(default_factory=list)  # missing, not explained yet
     too_young: list[Span] = field(default_factory=list)  # missing gaps that nobody can prove yet: halts of these days
     newly_young: list[Span] = field(default_factory=list)  # of these, found by this run

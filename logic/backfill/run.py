@@ -32,6 +32,7 @@ class BackfillOptions:
     timescale: bool
     compress_after_days: int
     state_dir: Path
+    is_heal: bool = False  # one of a live service, which sums up itself what went well
     patience: Patience | None = None  # for series that another run is working on; None: they are left to it at once
 
 

@@ -26,7 +26,7 @@ class Auditor:
         self._series: Mapping[int, LiveSeries] = {}
         self._tools, self._counters = tools, counters
         self._every_ms = options.audit_ms
-        self._next_ms = tools.local_now_ms() + options.audit_ms
+        self._next_ms = tools.steady_ms() + options.audit_ms
         self._left: list[int] = []  # of the audit that is under way
 
     def add(self, series: Mapping[int, LiveSeries]) -> None:
@@ -35,8 +35,8 @@ class Auditor:
 
     def audit_due(self, database: Database) -> None:
         """Audit some series when it is time. Raises DatabaseUnavailable and Interrupted."""
-        if self._every_ms and self._tools.local_now_ms() >= self._next_ms:
-            self._next_ms = self._tools.local_now_ms() + self._every_ms
+        if self._every_ms and self._tools.steady_ms() >= self._next_ms:
+            self._next_ms = self._tools.steady_ms() + self._every_ms
             self._left = [*self._series]
         group, self._left = self._left[:_MOST_AT_ONCE], self._left[_MOST_AT_ONCE:]
         if group:

@@ -33,7 +33,7 @@ class Healer:
         self._counters = counters
         # Witnesses and known gaps are for the runs of cron; a heal only closes holes.
         self._options = dataclasses.replace(
-            options.backfill, heal_gaps=False, witness=False, replaces_catalog=False, patience=None
+            options.backfill, is_heal=True, heal_gaps=False, witness=False, replaces_catalog=False, patience=None
         )
         self._queue = HealQueue()
         self._lock = threading.Lock()
@@ -46,7 +46,7 @@ class Healer:
     def want(self, series_ids: Collection[int]) -> None:
         """Have series healed soon."""
         with self._lock:
-            self._queue.want([one for one in series_ids if one in self._series], self._tools.local_now_ms())
+            self._queue.want([one for one in series_ids if one in self._series], self._tools.steady_ms())
 
     @property
     def waiting(self) -> int:
@@ -67,7 +67,7 @@ class Healer:
     def heal_due(self, database: Database) -> None:
         """Heal what is due now, at most one group. Raises DatabaseUnavailable and Interrupted."""
         with self._lock:
-            ids = self._queue.take(self._tools.local_now_ms(), _MOST_AT_ONCE)
+            ids = self._queue.take(self._tools.steady_ms(), _MOST_AT_ONCE)
         if ids:
             self.heal(database, ids)
 
@@ -86,7 +86,7 @@ class Healer:
             with self._lock:
                 self._heals.update(ids)
                 for one in ids:
-                    self._queue.done(one, one in whole, self._tools.local_now_ms())
+                    self._queue.done(one, one in whole, self._tools.steady_ms())
 
     def _backfill(self, database: Database, series: Sequence[LiveSeries]) -> set[int]:
         """Run the backfill; return the ids of the series that lack nothing now."""

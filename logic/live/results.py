@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from core.exit_codes import EXIT_EXCHANGE, EXIT_FAULT, EXIT_INCOMPLETE, EXIT_LOCKED, EXIT_OK, worst
-from core.series import Series
+from core.series import Series, brief_list
 from logic.backfill.results import RunSummary, SeriesResult
 from logic.live.counters import LiveCounters
 from logic.live.record_results import RecordSummary, summarize_records
@@ -36,7 +36,10 @@ class LiveSummary:
     def needs(self) -> list[str]:
         """What a person should know or do; empty when all is well."""
         told = [f"streams of market {market} cannot be used: {why}" for market, why in self.unusable_markets.items()]
-        told += [f"{series}: its stream delivers nothing, {why}" for series, why in self.silent.items()]
+        by_reason: dict[str, list[Series]] = {}
+        for series, why in self.silent.items():
+            by_reason.setdefault(why, []).append(series)
+        told += [f"{brief_list(silent)}: the stream delivers nothing: {why}" for why, silent in by_reason.items()]
         if self.unsaved:
             told.append(f"{self.unsaved:,} closed candles were received and not stored; the next run fetches them")
         if self.unhealed:

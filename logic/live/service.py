@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from core.errors import DatabaseUnavailable, Interrupted
 from core.events import KLINE_UPDATE
 from core.instrument import Market
+from core.seldom import Seldom
 from core.series import Series
 from core.streams import StreamKey
 from core.times import MS_PER_MINUTE
@@ -54,7 +55,7 @@ class LiveService:
         self.sink = LiveSink(
             self.waiting, self.records.waiting, self.healer.want, tools.clocks.now_ms, self.counters, self._publisher
         )
-        self._states = StateKeeper(options.backfill.state_dir, options.run_id, tools.local_now_ms)
+        self._states = StateKeeper(options.backfill.state_dir, options.run_id, tools.local_now_ms, tools.steady_ms)
         self.auditor = Auditor(tools, options, self.counters)
         self._writer = LiveWriter(self.waiting, tools, options.run_id, self.healer.want, self._stored, self.counters)
         self._streams = tools.open_streams(self.sink)
@@ -206,19 +207,24 @@ class LiveService:
     def _heal(self) -> None:
         """Heal, audit and write state files until stopped, also across losses of the database."""
         pause_ms = _FIRST_PAUSE_MS
+        away = Seldom()
         while not self._stopping.is_set():
             try:
                 with self._tools.open_database() as database:
                     while not self._stopping.is_set():
                         self._heal_once(database)
+                        if away.ends():
+                            _log.warning("the database is back, holes are healed again")
                         pause_ms = _FIRST_PAUSE_MS
                         self._stopping.wait(self._tools.seconds(_TICK_MS))
             except DatabaseUnavailable as error:
-                _log.error("healing waits for the database: %s", error)
+                if away.is_due(time.monotonic()):
+                    _log.error("healing waits for the database: %s", error)
                 self._stopping.wait(self._tools.seconds(pause_ms))
                 pause_ms = min(2 * pause_ms, _LONGEST_PAUSE_MS)
 
     def _heal_once(self, database: Database) -> None:
+        self.sink.say_silent()
         if late := self.sink.late():
             self.healer.want(late)
         self.healer.heal_due(database)

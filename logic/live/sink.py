@@ -61,6 +61,7 @@ class LiveSink:
         self._lock = threading.Lock()  # around what other threads read
         self._due = {market: FinalsDue() for market in Market}
         self.states = StreamStates()
+        self._newly_silent: dict[str, list[StreamKey]] = {}  # by reason, not said yet
         self._unusable_markets: dict[Market, str] = {}
         self._shown: Counter[str] = Counter()
 
@@ -116,8 +117,9 @@ class LiveSink:
             case StreamLive(key):
                 self._now_live(key)
             case StreamSilent(key, why):
-                _log.warning("%s delivers nothing: %s", key, why)
                 self.states.went_silent(key, why, self._market_now_ms(key.market))
+                with self._lock:
+                    self._newly_silent.setdefault(why, []).append(key)
             case Seam(keys, reason):
                 series = [key.series for key in keys if key.kind is StreamKind.KLINE and key.series in self._ids]
                 self._counters.reconnects[reason.value] += 1
@@ -133,6 +135,13 @@ class LiveSink:
                 _log.error("streams of market %s cannot be used: %s", market, why)
                 with self._lock:
                     self._unusable_markets[market] = why
+
+    def say_silent(self) -> None:
+        """Say which streams were found silent since the last time: those of one reason in one line."""
+        with self._lock:
+            silent, self._newly_silent = self._newly_silent, {}
+        for why, keys in silent.items():
+            _log.warning("%s: delivers nothing, candles are asked for by REST: %s", brief_list(keys), why)
 
     def late(self) -> list[int]:
         """Return the series whose newest candle is late now; each is named once for each candle."""

@@ -26,7 +26,8 @@ class LiveTools:
     open_database: Callable[[], AbstractContextManager[Database]]
     open_exchange: Callable[[], AbstractContextManager[ExchangeSource]]  # fresh: nothing it has given up stays so
     open_streams: Callable[[StreamSink], LiveStreams]
-    local_now_ms: Callable[[], int]
+    local_now_ms: Callable[[], int]  # this machine's date, for stamps
+    steady_ms: Callable[[], int]  # since some moment; goes on as time does, whatever happens to the date
     clocks: MarketClocks
     seconds: Callable[[int], float]  # real seconds for so many ms; fewer where a test lets time run faster
 

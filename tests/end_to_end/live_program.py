@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from candles import truth_rows
 from forked_program import ForkedRun
-from program import Program, serve
+from program import BACKEND, Program, serve
 
 from core.ranges import Span
 from core.series import Series, parse_series
@@ -77,6 +77,19 @@ def streamed(program: Program, series: Sequence[Series] = OF_A_SECOND) -> dict[s
     )
     known = {name: (int(rows), stretches) for name, rows, stretches in found}
     return {str(one): known.get(str(one), (0, 0)) for one in series}
+
+
+def kill(program: Program, process: Running) -> None:
+    """Kill it and wait until the server has noticed, and freed its series."""
+    process.kill()
+    ends = time.monotonic() + 10
+    while program.query(f"select 1 from pg_stat_activity where {BACKEND}") and time.monotonic() < ends:
+        time.sleep(0.05)
+
+
+def most_streamed(program: Program) -> int:
+    """Return the most that is streamed of a series so far."""
+    return max(rows for rows, _ in streamed(program).values())
 
 
 def wait_for_live(

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 
-from live_program import OF_A_SECOND, SERIES, assert_true_to_the_end, output_of, running, streamed, wait_for_live
+from bad_days import bad_day
+from live_program import (
+    OF_A_SECOND,
+    SERIES,
+    assert_true_to_the_end,
+    kill,
+    most_streamed,
+    output_of,
+    running,
+    wait_for_live,
+)
 from program import Program
 
 
@@ -22,16 +33,19 @@ def test_it_fetches_streams_and_ends_after_its_time_with_everything_audited(live
     assert live.run("check", "--quiet").returncode == 0
 
 
+@bad_day("`backfill`, `check --heal` and `verify --repair` beside it", "")
+@bad_day("its log folder removed while it runs", "")
 def test_killed_it_loses_nothing_and_the_next_start_goes_on_beside_other_runs_until_a_signal(live: Program) -> None:
     with running(live) as process:
         wait_for_live(live, 3)
-        process.kill()
-    before = streamed(live)
+        kill(live, process)
+    before = most_streamed(live)
     with running(live) as process:
-        for arguments in (["backfill", "--quiet"], ["verify", "--percent", "50", "--quiet"], ["backfill", "--quiet"]):
-            done = live.run(*arguments)
+        shutil.rmtree(live.folder / "logs")
+        for arguments in (["backfill"], ["verify", "--repair", "--against", "rest"], ["check", "--heal"]):
+            done = live.run(*arguments, "--quiet", "--symbols", *map(str, OF_A_SECOND))
             assert done.returncode == 0, done.stdout + done.stderr
-        wait_for_live(live, 3 + max(rows for rows, _ in before.values()))
+        wait_for_live(live, before + 3)
         process.send_signal(signal.SIGINT)
         told_s = time.monotonic()
         assert process.wait(20) == 0, output_of(live)
@@ -39,6 +53,7 @@ def test_killed_it_loses_nothing_and_the_next_start_goes_on_beside_other_runs_un
     for series in OF_A_SECOND:
         assert_true_to_the_end(live, series)
     assert "stored live" in output_of(live)
+    assert "stopped" in (live.folder / "logs" / "market_data" / "ohlcv_backfill.log").read_text()
 
 
 def test_without_a_backfill_nothing_older_is_fetched_and_an_unknown_symbol_is_said(live: Program) -> None:

@@ -102,10 +102,8 @@ class LiveMarket:
     def seconds(self, ms: int) -> float:
         return ms / 1000 / self.speed
 
-    def started(self) -> LiveService:
-        """Return a service that receives and stores, after the backfill up to now."""
-        options = backfill_options("live", self.folder)
-        tools = LiveTools(
+    def tools(self) -> LiveTools:
+        return LiveTools(
             self.database,
             self.exchange,
             self.open_streams,
@@ -114,10 +112,14 @@ class LiveMarket:
             ReplayClocks(self.replay.clock),
             self.seconds,
         )
+
+    def started(self) -> LiveService:
+        """Return a service that receives and stores, after the backfill up to now."""
+        options = backfill_options("live", self.folder)
         wanted = [WantedSeries(one, self.start_ms) for one in self.series]
         with self.database() as database, self.exchange() as exchange:
             plan = plan_live(database, exchange, wanted, True, History())
-            service = LiveService(plan.series, tools, LiveOptions("live", options, self.audit_ms))
+            service = LiveService(plan.series, self.tools(), LiveOptions("live", options, self.audit_ms))
             self.services.append(service)
             service.start()
             run_ohlcv_backfill(database, exchange, plan.wanted, options, Observer(), self.local_now_ms)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from live_market import LiveMarket, ReplayClocks
+from live_market import LiveMarket
 from stored_series import backfill_options
 
 from core.streams import StreamKey
 from logic.live.service import LiveService
-from logic.live.tools import LiveOptions, LiveTools, RecordOptions
+from logic.live.tools import LiveOptions, RecordOptions
 
 
 @dataclass
@@ -19,11 +19,6 @@ class RecordMarket(LiveMarket):
 
     keys: Sequence[StreamKey] = field(default_factory=tuple)
     ticker_ms: int = 60_000
-
-    def tools(self) -> LiveTools:
-        return LiveTools(
-            self.database, self.exchange, self.open_streams, self.now_ms, ReplayClocks(self.replay.clock), self.seconds
-        )
 
     def started(self) -> LiveService:
         """Return a service that receives and stores."""

@@ -19,9 +19,7 @@ _log = logging.getLogger(__name__)
 class StateKeeper:
     """Notes what was stored and writes it to the state files later. Thread-safe."""
 
-    def __init__(
-        self, folder: Path, run_id: str, now_ms: Callable[[], int], steady_ms: Callable[[], int]
-    ) -> None:
+    def __init__(self, folder: Path, run_id: str, now_ms: Callable[[], int], steady_ms: Callable[[], int]) -> None:
         self._series: Mapping[int, LiveSeries] = {}
         self._folder, self._run_id = folder, run_id
         self._now_ms, self._steady_ms = now_ms, steady_ms

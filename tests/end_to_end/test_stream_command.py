@@ -41,11 +41,11 @@ def test_killed_it_loses_nothing_and_the_next_start_goes_on_beside_other_runs_un
         kill(live, process)
     before = most_streamed(live)
     with running(live) as process:
+        wait_for_live(live, before + 3)
         shutil.rmtree(live.folder / "logs")
         for arguments in (["backfill"], ["verify", "--repair", "--against", "rest"], ["check", "--heal"]):
             done = live.run(*arguments, "--quiet", "--symbols", *map(str, OF_A_SECOND))
             assert done.returncode == 0, done.stdout + done.stderr
-        wait_for_live(live, before + 3)
         process.send_signal(signal.SIGINT)
         told_s = time.monotonic()
         assert process.wait(20) == 0, output_of(live)

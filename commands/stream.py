@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import random
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -12,18 +11,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from commands.clock import steady_ms
 from commands.command import Command
-from commands.connections import database_address, writing
+from commands.connections import writing
 from commands.context import CommandContext
-from commands.exchange_access import asking, backfill_options, stream_addresses
+from commands.exchange_access import asking, backfill_options
+from commands.live_tools import live_tools
 from commands.options import OutputOptions, add_output_options, read_kinds, read_output
 from commands.progress import progress_bar
 from commands.screen import Tone, count_text, print_json, print_line
 from commands.wanted import WantedRequest, read_wanted, resolve_wanted
 from config.settings import Settings
 from core.errors import ConfigurationError, DatabaseUnavailable, Interrupted
-from core.instrument import ExchangeName, Market
 from core.series import Series, brief_list
 from core.stream_kinds import StreamKind
 from core.streams import StreamKey
@@ -31,13 +29,12 @@ from core.wanted_streams import split_by_kind
 from logic.backfill.ohlcv_handler import run_ohlcv_backfill
 from logic.backfill.results import RunSummary
 from logic.documents import live_document
-from logic.exchange_opening import ExchangeSource, LiveStreams, StreamSink, open_live_streams
-from logic.live.market_clocks import MarketClocks
+from logic.exchange_opening import ExchangeSource
 from logic.live.preparing import History, LivePlan, plan_live, plan_records
 from logic.live.results import LiveSummary, is_left_to_heal, summarize
 from logic.live.service import LiveService
-from logic.live.tools import LiveOptions, LiveTools, RecordOptions, seconds_of
-from logic.opening import open_database, prepare_market_tables
+from logic.live.tools import LiveOptions, RecordOptions
+from logic.opening import prepare_market_tables
 
 _log = logging.getLogger(__name__)
 
@@ -116,7 +113,7 @@ def run(request: StreamRequest, context: CommandContext) -> int:
             prepare_market_tables(database, backfill.timescale, backfill.compress_after_days)
         options = LiveOptions(context.run_id, backfill, context.settings.streams.audit_ms, records)
         first = plan.series[0].wanted.series.market if plan.series else records.keys[0].market
-        service = LiveService(plan.series, _tools(context, exchange, first), options)
+        service = LiveService(plan.series, live_tools(context, exchange, first), options)
         live = _LiveRun(request, context, plan, service)
         live.begin()
         if not plan.wanted:
@@ -137,33 +134,6 @@ def _record_options(context: CommandContext, exchange: ExchangeSource, wanted: S
     keys, left_out = plan_records(exchange, wanted)
     streams = context.settings.streams
     return RecordOptions(keys, streams.ticker_ms, streams.mark_price_ms, left_out)
-
-
-def _tools(context: CommandContext, exchange: ExchangeSource, market: Market) -> LiveTools:
-    """Return what the service works with; the clock of `market` has been read."""
-    address, cancelling = database_address(context.settings), context.interruption.cancelling
-    ahead_ms = exchange.now_ms(market) - context.now_ms()
-
-    def open_streams(sink: StreamSink) -> LiveStreams:
-        return open_live_streams(
-            ExchangeName.BINANCE,
-            stream_addresses(context.settings),
-            sink,
-            # By this machine's date, which goes on while it sleeps.
-            now_ms=lambda: context.now_ms() + ahead_ms,
-            seconds=seconds_of,
-            random=random.random,
-        )
-
-    return LiveTools(
-        open_database=lambda: open_database(address, cancelling),
-        open_exchange=lambda: asking(context),
-        open_streams=open_streams,
-        local_now_ms=context.now_ms,
-        steady_ms=steady_ms,
-        clocks=MarketClocks(exchange),
-        seconds=seconds_of,
-    )
 
 
 class _LiveRun:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 KLINE = "market_data.kline"
 """A candle that has closed and is stored."""
@@ -31,7 +31,7 @@ class Event(NamedTuple):
     market: str
     symbol: str
     interval: str | None
-    data: object
+    data: Any  # of candles a mapping by column, of records core/market_data.py, else core/streams.py
     event_ms: int | None
     received_ms: int | None
     sequence: int = 0  # of the bus; rises with every event

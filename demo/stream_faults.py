@@ -166,6 +166,7 @@ class _Rule:
     times: int
     after: int
     at_ms: int
+    met: set[int]  # the connections that it happened to: each meets it once
 
 
 class StreamFaultScript:
@@ -182,12 +183,14 @@ class StreamFaultScript:
     ) -> None:
         """Let `fault` happen `times` times where it is meant, not before `at_ms` by the replay clock.
 
+        A connection's fault happens to each connection once, so `times` is how many connections meet it.
+
         `after`: of a handshake's or a frame's fault, how many others that are meant pass first; of a
         connection's fault, how many frames of data the connection gets first. One handshake, connection
         or frame meets one fault at a time: the first that was added and is due.
         """
         with self._lock:
-            self._rules.append(_Rule(fault, where, times, after, at_ms))
+            self._rules.append(_Rule(fault, where, times, after, at_ms, set()))
             self.has_any = True
 
     def take_handshake(self, market: Market, path: str, number: int, now_ms: int) -> RefuseHandshake | None:
@@ -207,8 +210,9 @@ class StreamFaultScript:
         with self._lock:
             for rule in self._due(now_ms):
                 fault = rule.fault
-                is_meant = rule.where.has_connection(market, path, number)
+                is_meant = rule.where.has_connection(market, path, number) and number not in rule.met
                 if isinstance(fault, ConnectionFault) and sent >= rule.after and is_meant:
+                    rule.met.add(number)
                     self._use(rule)
                     return fault
         return None

@@ -147,6 +147,23 @@ def test_a_silent_connection_acknowledges_and_answers_pings(exchange: ReplayExch
     assert exchange.streams.connections[0].close_code == 1000
 
 
+def test_a_fault_of_connections_happens_to_each_once(exchange: ReplayExchange) -> None:
+    exchange.streams.faults.add(Silence(), Where(market=Market.SPOT), times=2)
+    with spot(exchange) as first, spot(exchange) as second, spot(exchange) as third:
+        assert first.is_silent(0.3), "the server looks at its connections several times meanwhile"
+        exchange.clock.advance(2_000)
+        assert third.read()["k"]
+        assert first.is_silent(0.05)
+        assert second.is_silent(0.05)
+    with spot(exchange) as first:
+        exchange.streams.faults.add(Silence(), Where(market=Market.SPOT), times=2)
+        assert first.is_silent(0.3)
+        with spot(exchange) as second:
+            exchange.clock.advance(2_000)
+            assert second.is_silent(0.1)
+    assert exchange.streams.faults.pending() == 0
+
+
 def test_a_deaf_connection_answers_no_pings_either(exchange: ReplayExchange) -> None:
     exchange.streams.faults.add(Silence(pongs=False), after=1)
     with spot(exchange) as client:

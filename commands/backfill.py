@@ -7,23 +7,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from commands.backfill_records import run_records
 from commands.command import Command
 from commands.connections import writing
 from commands.context import CommandContext
 from commands.dry_run import run_dry
 from commands.exchange_access import asking, backfill_options
-from commands.options import OutputOptions, add_output_options, add_range_options, read_output
+from commands.options import OutputOptions, add_output_options, add_range_options, read_kinds, read_output
 from commands.progress import progress_bar
 from commands.screen import Column, Report, Row, Tone, count_text, print_json, print_report, time_text
 from commands.wanted import WantedRequest, read_wanted, resolve_wanted
 from config.settings import Settings
+from core.errors import ConfigurationError
 from core.series import brief_list
 from core.sources import AllowedSources
+from core.stream_kinds import StreamKind
 from logic.backfill.ohlcv_handler import run_ohlcv_backfill
 from logic.backfill.results import RunSummary, SeriesResult
 from logic.backfill.series_gaps import young_gaps_text
 from logic.documents import summary_document
 from logic.live.audit import audit_left_behind
+from logic.live.market_history import PAST_KINDS
 from logic.series_locks import left_to_another_run
 
 
@@ -36,6 +40,7 @@ class BackfillRequest:
     heal_gaps: bool = False  # look for holes in what is stored and fetch them too
     dry_run: bool = False  # only tell the plan
     output: OutputOptions = field(default_factory=OutputOptions)
+    kinds: tuple[StreamKind, ...] | None = None  # instead of candles
 
     def log_dir(self, settings: Settings) -> Path | None:
         """Return the folder of the log file; a dry run leaves no trace."""
@@ -52,18 +57,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--source", choices=[one.value for one in AllowedSources], default="auto", help="where candles may come from"
     )
     parser.add_argument("--heal-gaps", action="store_true", help="afterwards look for holes in what is stored, refetch")
+    parser.add_argument("--types", metavar="T,T", help=f"instead of candles: {', '.join(PAST_KINDS)}")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, touch nothing")
     add_output_options(parser)
 
 
 def read_request(arguments: argparse.Namespace, settings: Settings) -> BackfillRequest:
     """Return the checked request; reads symbols.yml. Raises ConfigurationError."""
+    kinds = read_kinds(arguments.types)
+    if kinds is not None and (arguments.dry_run or not set(kinds) <= set(PAST_KINDS)):
+        raise ConfigurationError(
+            f"--types: backfill fetches {' and '.join(PAST_KINDS)} of the past, without --dry-run; candles are what it "
+            "fetches without --types, and other kinds come by streams only"
+        )
     return BackfillRequest(
         read_wanted(arguments, settings),
         AllowedSources(arguments.source),
         arguments.heal_gaps,
         arguments.dry_run,
         read_output(arguments),
+        kinds,
     )
 
 
@@ -71,6 +84,8 @@ def run(request: BackfillRequest, context: CommandContext) -> int:
     """Run the backfill, or tell its plan with `dry_run`; return the exit code."""
     if request.dry_run:
         return run_dry(request.wanted, request.sources, request.output, context)
+    if request.kinds is not None:
+        return run_records(request.wanted, request.kinds, request.sources, request.output, context)
     with writing(context) as database:
         replaces_catalog = request.wanted.is_whole_list
         options = backfill_options(context, database, request.sources, request.heal_gaps, replaces_catalog)

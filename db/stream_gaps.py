@@ -11,7 +11,7 @@ from psycopg2 import sql
 from core.id_sequence import IdGap, Mark
 from core.stream_kinds import StreamKind
 from core.times import MS_PER_MINUTE, from_datetime, to_datetime
-from db.connection import Transaction
+from db.connection import Transaction, fetch_one
 from db.market_tables import ID_COLUMNS, TABLES
 
 # A trade's time is its own: one with a lower id may be a little younger than its neighbours.
@@ -70,6 +70,24 @@ def trades_within(tx: Transaction, stored: StoredGap) -> list[Mark]:
         ),
     )
     return [Mark(number, from_datetime(time)) for number, time in tx.cursor.fetchall()]
+
+
+def count_within(tx: Transaction, stored: StoredGap) -> int:
+    """Return how many trades of a gap are stored; for gaps of any size."""
+    column, gap = sql.Identifier(ID_COLUMNS[stored.kind]), stored.gap
+    tx.cursor.execute(
+        sql.SQL(
+            "select count(*) from {} where instrument_id = %s and {} between %s and %s and time between %s and %s"
+        ).format(sql.Identifier("public", TABLES[stored.kind].name), column),
+        (
+            stored.instrument_id,
+            gap.first_id,
+            gap.last_id,
+            to_datetime(gap.start_ms - _AROUND_MS),
+            to_datetime(gap.end_ms + _AROUND_MS),
+        ),
+    )
+    return int(fetch_one(tx)[0])
 
 
 def settle_gap(

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+import pyarrow as pa
+
 from core.archives import NO_ARCHIVES, ArchiveIndex, Period
 from core.candles import CandleBatch
 from core.errors import ExchangeUnavailable
@@ -72,6 +74,9 @@ class MarketDataSource(Protocol):
 
     def agg_trades_at(self, instrument: Instrument, start_ms: int) -> list[AggTrade]:
         """Return a page of aggregate trades from `start_ms` on. Raises NoLongerKept when that is too long ago."""
+
+    def archived_agg_trades(self, instrument: Instrument, period: Period) -> pa.Table:
+        """Return the aggregate trades of a day from the archives (core.trade_batch). Raises ArchiveUnavailable."""
 
     def funding_rates(self, instrument: Instrument, start_ms: int) -> list[FundingRate]:
         """Return a page of settled fundings from `start_ms` on; a contract with delivery has none."""

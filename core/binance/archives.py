@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from core.archives import ArchiveIndex, Cadence, Period, day_of, index_of, month_of
-from core.instrument import Market
+from core.instrument import Instrument, Market
 from core.series import Series
 from core.times import from_datetime
 
@@ -21,6 +22,21 @@ def file_stem(series: Series, period: Period) -> str:
 def folder(series: Series, cadence: Cadence) -> str:
     """Return the folder on the archive host, ending in `/` and without one at the start."""
     return f"data/{_MARKET_PATH[series.market]}/{cadence}/klines/{series.symbol}/{series.interval.name}/"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFile:
+    """One zip on the archive host, with the CSV of the same name in it."""
+
+    folder: str  # ends in `/`
+    stem: str  # without the extension
+    most_bytes: int  # of the zip, and of the CSV
+
+
+def data_file(instrument: Instrument, kind: str, period: Period, most_bytes: int) -> ArchiveFile:
+    """Return the file of a kind of data that is not about an interval, such as aggTrades."""
+    folder = f"data/{_MARKET_PATH[instrument.market]}/{period.cadence}/{kind}/{instrument.symbol}/"
+    return ArchiveFile(folder, f"{instrument.symbol}-{kind}-{period.text}", most_bytes)
 
 
 _PERIOD = re.compile(r"-([0-9]{4})-([0-9]{2})(?:-([0-9]{2}))?\.zip\Z")

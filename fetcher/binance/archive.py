@@ -20,7 +20,7 @@ from typing import TypeVar
 import requests
 
 from core.archives import NO_ARCHIVES, ArchiveIndex, Cadence, Period, month_of
-from core.binance.archives import file_stem, folder, index_of_files, period_of_file
+from core.binance.archives import ArchiveFile, file_stem, folder, index_of_files, period_of_file
 from core.binance.publishing import has_daily_files, has_usable_monthly_files
 from core.candles import CandleBatch
 from core.errors import ArchiveUnavailable, Interrupted
@@ -125,29 +125,35 @@ class ArchiveClient:
         return sorted(name for name in names if _SETTLED.fullmatch(name.removeprefix(series.symbol)))
 
     def fetch(self, series: Series, period: Period) -> tuple[CandleBatch, str]:
-        """Return the candles of one archive file and its sha256. Raises ArchiveUnavailable.
+        """Return the candles of one archive file and its sha256. Raises ArchiveUnavailable."""
+        return self.fetch_file(_candle_file(series, period), lambda part: read_archive(part, series, period))
+
+    def fetch_file(self, file: ArchiveFile, read: Callable[[Path], Result]) -> tuple[Result, str]:
+        """Return what `read` makes of a zip, and the zip's sha256. Raises ArchiveUnavailable.
 
         Nothing is read from the file before its CHECKSUM agrees.
         """
-        address = self._address(series, period)
+        address = self._address(file)
         try:
-            with self._part_file(file_stem(series, period)) as part:
+            with self._part_file(file.stem) as part:
                 for _ in range(2):  # the file may be replaced between the answers
-                    published, found = self._checksum_and_zip(series, period, part)
+                    published, found = self._checksum_and_zip(file, part)
                     if found == published:
-                        return read_archive(part, series, period), published
+                        return read(part), published
         except OSError as error:
             raise ArchiveUnavailable(f"{address} cannot be written to {self._download_dir}: {error}") from error
         raise ArchiveUnavailable(f"{address} has sha256 {found}, its CHECKSUM file says {published}")
 
     def published_checksum(self, series: Series, period: Period) -> str:
         """Return the sha256 (hex) in the CHECKSUM file of an archive. Raises ArchiveUnavailable."""
-        name = f"{file_stem(series, period)}.zip"
-        address = f"{self._address(series, period)}.CHECKSUM"
-        return self._get(address, {}, self._base_url, lambda text: _read_checksum(text, name))
+        return self._checksum_of(_candle_file(series, period))
 
-    def _address(self, series: Series, period: Period) -> str:
-        return f"{self._base_url}/{folder(series, period.cadence)}{file_stem(series, period)}.zip"
+    def _checksum_of(self, file: ArchiveFile) -> str:
+        address = f"{self._address(file)}.CHECKSUM"
+        return self._get(address, {}, self._base_url, lambda text: _read_checksum(text, f"{file.stem}.zip"))
+
+    def _address(self, file: ArchiveFile) -> str:
+        return f"{self._base_url}/{file.folder}{file.stem}.zip"
 
     @contextmanager
     def _part_file(self, stem: str) -> Iterator[Path]:
@@ -163,17 +169,16 @@ class ArchiveClient:
         finally:
             _remove(Path(name))
 
-    def _checksum_and_zip(self, series: Series, period: Period, part: Path) -> tuple[str, str]:
+    def _checksum_and_zip(self, file: ArchiveFile, part: Path) -> tuple[str, str]:
         """Return the published sha256 and that of the zip, which is written to `part`; ask for both at the same time.
 
         Where neither can be had, the error is the CHECKSUM's. Raises ArchiveUnavailable, and OSError of the disk.
         """
         given_up = threading.Event()
         threads = ThreadPoolExecutor(1, thread_name_prefix="zip")
-        address = self._address(series, period)
-        downloading = threads.submit(self._download, address, part, most_bytes(series, period), given_up)
+        downloading = threads.submit(self._download, self._address(file), part, file.most_bytes, given_up)
         try:
-            return self.published_checksum(series, period), downloading.result()
+            return self._checksum_of(file), downloading.result()
         except Exception as error:
             given_up.set()
             if not isinstance(error, Interrupted):  # a run that is told to stop waits for no download
@@ -280,6 +285,10 @@ def _body(
 
 class HostSilent(ArchiveUnavailable):
     """All attempts failed, and in the last one the host could not be reached."""
+
+
+def _candle_file(series: Series, period: Period) -> ArchiveFile:
+    return ArchiveFile(folder(series, period.cadence), file_stem(series, period), most_bytes(series, period))
 
 
 def _first_day(wanted: Span, known: ArchiveIndex) -> int:

@@ -7,8 +7,9 @@ import lzma
 import re
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,9 +32,11 @@ _MAX_EXTRA_BYTES = 1 << 20
 _HEAD_BYTES = 1 << 12
 # Small blocks need little memory and fit into the processor's cache.
 _BLOCK_BYTES = 1 << 19
-_HEADER = re.compile(rb"[A-Za-z_][A-Za-z_ ]*(,[A-Za-z_ ]+)+\r?\n")
+HEADER = re.compile(rb"[A-Za-z_][A-Za-z_ ]*(,[A-Za-z_ ]+)+\r?\n")
 # Epoch ms have 13 digits today, epoch microseconds 16 (docs/binance.md, Inside the files).
 _FIRST_MICROSECONDS = 10**14
+
+Result = TypeVar("Result")
 
 _ISA_L_ERROR: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # the library's types call it an instance
 
@@ -45,9 +48,21 @@ def read_archive(path: Path, series: Series, period: Period) -> CandleBatch:
     when the zip or its rows are invalid or do not fit the file's name.
     """
     name = file_stem(series, period)
+    batch = read_zip(path, name, most_bytes(series, period), lambda stream: without_impossible(_parse(stream)))
+    for time_ms in (batch.open_times()[0], batch.open_times()[-1]) if batch.rows else ():
+        if not period.span.start_ms <= time_ms < period.span.end_ms:
+            raise ArchiveUnavailable(f"archive {name}.zip holds a candle of {format_ms(time_ms)}")
+    return batch
+
+
+def read_zip(path: Path, name: str, most: int, parse: Callable[[BoundedStream], Result]) -> Result:
+    """Return what `parse` makes of the CSV in the zip of the archive `name`, which has at most `most` bytes.
+
+    Raises ArchiveUnavailable when zip or rows are invalid.
+    """
     try:
         with zipfile.ZipFile(path) as archive, _open(archive, _only_member(archive, name)) as stream:
-            batch = without_impossible(_parse(_Bounded(stream, most_bytes(series, period), name)))
+            return parse(BoundedStream(stream, most, name))
     except (pa.ArrowInvalid, UnusableAnswer) as error:  # first, because ArrowInvalid is a ValueError
         raise ArchiveUnavailable(f"archive {name}.zip holds unusable rows: {error}") from error
     except (
@@ -62,10 +77,6 @@ def read_archive(path: Path, series: Series, period: Period) -> CandleBatch:
         ValueError,
     ) as error:
         raise ArchiveUnavailable(f"archive {name}.zip is not a readable zip: {error}") from error
-    for time_ms in (batch.open_times()[0], batch.open_times()[-1]) if batch.rows else ():
-        if not period.span.start_ms <= time_ms < period.span.end_ms:
-            raise ArchiveUnavailable(f"archive {name}.zip holds a candle of {format_ms(time_ms)}")
-    return batch
 
 
 def _only_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
@@ -90,7 +101,7 @@ def most_bytes(series: Series, period: Period) -> int:
     return series.interval.count(period.span.start_ms, period.span.end_ms) * _MAX_BYTES_PER_ROW + _MAX_EXTRA_BYTES
 
 
-class _Bounded(io.RawIOBase):
+class BoundedStream(io.RawIOBase):
     """A stream with a maximum length: the size that the zip itself gives may be wrong."""
 
     def __init__(self, stream: IO[bytes], limit: int, name: str) -> None:
@@ -116,14 +127,14 @@ class _Bounded(io.RawIOBase):
         return block
 
 
-def _parse(stream: _Bounded) -> CandleBatch:
+def _parse(stream: BoundedStream) -> CandleBatch:
     blank = len(stream.head) - len(stream.head.lstrip(b"\r\n"))
     if len(stream.head) < _HEAD_BYTES and not stream.head.strip():
         return CandleBatch.empty()
     positions = {position: name for name, position in ROW_POSITIONS.items()}
     names = [positions.get(position, f"unused_{position}") for position in range(ROW_LENGTH)]
     # A header consists of words (open_time,open,...). Anything else is a row; a damaged one is refused later.
-    has_header = _HEADER.match(stream.head, blank) is not None
+    has_header = HEADER.match(stream.head, blank) is not None
     table = pa_csv.read_csv(
         stream,
         # One thread: other files are read in parallel, and the database needs a core.

@@ -64,9 +64,9 @@ class BinanceExchange:
             )
             for market, weight in PUBLISHED_WEIGHT_PER_MINUTE.items()
         }
-        self.archives: Archives = NoArchives()
+        archives: ArchiveClient | None = None
         if addresses.archive_url is not None and addresses.archive_list_url is not None:
-            self.archives = ArchiveClient(
+            archives = ArchiveClient(
                 addresses.archive_url,
                 addresses.archive_list_url,
                 addresses.state_dir / "downloads",
@@ -74,6 +74,7 @@ class BinanceExchange:
                 sleep=sleep,
                 monotonic_s=time.monotonic,
             )
+        self.archives: Archives = archives or NoArchives()
 
         def client(market: Market) -> RestClient:
             pool = POOLS[market]
@@ -86,7 +87,7 @@ class BinanceExchange:
             market: BinanceRest(market, client, self._clocks[POOLS[market]], addresses.page_limit, quorum_at_once=True)
             for market, client in self._clients.items()
         }
-        self.market_data = BinanceMarketData(self._usable_client, sleep)
+        self.market_data = BinanceMarketData(self._usable_client, archives, sleep)
         self._markets = {market: _MarketState() for market in Market}
         self._lock = threading.Lock()
 

@@ -8,13 +8,18 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from itertools import pairwise
 
-from core.errors import NoLongerKept, UnusableAnswer
+import pyarrow as pa
+
+from core.archives import Period
+from core.errors import ArchiveUnavailable, NoLongerKept, UnusableAnswer
 from core.instrument import Instrument, Market
 from core.market_data import AggTrade, FundingRate
 from core.market_rows import agg_trade, funding_rate
 from core.stream_pacing import Window
+from fetcher.binance.archive import ArchiveClient
 from fetcher.binance.rest_answers import RefusedRequest
 from fetcher.binance.rest_client import RestClient
+from fetcher.binance.trade_archive import read_trades, trade_file
 from fetcher.http import Sleep
 
 PAGE_ROWS = 1_000
@@ -31,8 +36,9 @@ Usable = Callable[[Market, str | None], AbstractContextManager[RestClient]]
 class BinanceMarketData:
     """Binance as a `MarketDataSource` (fetcher/source.py). Thread-safe."""
 
-    def __init__(self, usable: Usable, sleep: Sleep) -> None:
+    def __init__(self, usable: Usable, archives: ArchiveClient | None, sleep: Sleep) -> None:
         self._usable = usable
+        self._archives = archives
         self._sleep = sleep
         self._lock = threading.Lock()
         self._funding_calls = Window(_FUNDING_CALLS, _FUNDING_WINDOW_MS)
@@ -50,6 +56,14 @@ class BinanceMarketData:
         if found and found[0].time_ms < start_ms:
             raise UnusableAnswer(f"{instrument}: a trade of {found[0].time_ms} came, before {start_ms}")
         return found
+
+    def archived_agg_trades(self, instrument: Instrument, period: Period) -> pa.Table:
+        """Return an instrument's aggregate trades of a day from the archives (core.trade_batch)."""
+        if self._archives is None:
+            raise ArchiveUnavailable("this exchange has no archives")
+        file = trade_file(instrument, period)
+        trades, _ = self._archives.fetch_file(file, lambda path: read_trades(path, file, period))
+        return trades
 
     def funding_rates(self, instrument: Instrument, start_ms: int) -> list[FundingRate]:
         """Return up to a page of settled fundings, ascending, from `start_ms` on."""

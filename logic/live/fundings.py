@@ -10,20 +10,21 @@ from core.funding import AGAIN_MS, USUAL_HOURS, next_ask_ms
 from core.instrument import Instrument, Market
 from core.stream_kinds import StreamKind
 from db.connection import Database
-from db.market_data import newest_funding, store_records, sync_instruments
+from db.market_data import StoredRecords, newest_funding, store_records, sync_instruments
 from db.market_tables import TABLES
 from fetcher.source import MarketDataSource
 
 _log = logging.getLogger(__name__)
 
 _SOURCE = "rest"
-_OPENED_MS = 1_498_867_200_000  # 2017-07-01, before the exchange opened
+FIRST_MS = 1_498_867_200_000
+"""2017-07-01, before the exchange opened."""
 
 
 def fetch_fundings(
     database: Database, source: MarketDataSource, instrument: Instrument, start_ms: int | None
-) -> tuple[int, int | None]:
-    """Store the settled fundings of an instrument that are new; return how many, and the time of the newest.
+) -> tuple[StoredRecords, int | None]:
+    """Store the settled fundings of an instrument that are new; return what became of them, and the newest one's time.
 
     From `start_ms` on (epoch ms), or, without it, from behind the newest one that is stored. Raises SeriesError,
     ExchangeUnavailable and DatabaseUnavailable.
@@ -31,11 +32,11 @@ def fetch_fundings(
     with database.transaction("look for the newest funding") as tx:
         [number] = sync_instruments(tx, [instrument]).values()
         newest_ms = newest_funding(tx, number)
-    stored, line = 0, TABLES[StreamKind.FUNDING_RATE].line
-    next_ms = start_ms if start_ms is not None else _OPENED_MS if newest_ms is None else newest_ms + 1
+    stored, line = StoredRecords(), TABLES[StreamKind.FUNDING_RATE].line
+    next_ms = start_ms if start_ms is not None else FIRST_MS if newest_ms is None else newest_ms + 1
     while page := source.funding_rates(instrument, next_ms):
         with database.transaction("store fundings") as tx:
-            stored += store_records(tx, StreamKind.FUNDING_RATE, [line(number, one, _SOURCE) for one in page]).inserted
+            stored += store_records(tx, StreamKind.FUNDING_RATE, [line(number, one, _SOURCE) for one in page])
         newest_ms = max(newest_ms or 0, page[-1].time_ms)
         next_ms = page[-1].time_ms + 1
     return stored, newest_ms
@@ -76,8 +77,8 @@ class FundingKeeper:
             raise
         except SeriesError as error:
             _log.warning("%s: settled funding rates are tried again: %s", instrument, error)
-            stored, newest_ms = 0, None
+            stored, newest_ms = StoredRecords(), None
         now_ms = self._market_now_ms(instrument.market)
         hours = self._hours.get(instrument.market, {}).get(instrument.symbol, USUAL_HOURS)
         self._due_ms[instrument] = next_ask_ms(newest_ms, hours, now_ms)
-        return stored
+        return stored.inserted

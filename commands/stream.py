@@ -6,34 +6,34 @@ import argparse
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from commands.command import Command
 from commands.connections import writing
 from commands.context import CommandContext
+from commands.control import ControlRequest, control_stream
 from commands.exchange_access import asking, backfill_options
+from commands.live_list import Listed, LiveList, LiveListFollower, following, left_out_text
 from commands.live_tools import live_tools
 from commands.options import OutputOptions, add_output_options, read_kinds, read_output
 from commands.progress import progress_bar
 from commands.screen import Tone, count_text, print_json, print_line
-from commands.wanted import WantedRequest, read_wanted, resolve_wanted
+from commands.wanted import WantedRequest, read_wanted
 from config.settings import Settings
 from core.errors import ConfigurationError, DatabaseUnavailable, Interrupted
-from core.series import Series, brief_list
+from core.instrument import Market
 from core.stream_kinds import StreamKind
-from core.streams import StreamKey
-from core.wanted_streams import split_by_kind
 from logic.backfill.ohlcv_handler import run_ohlcv_backfill
 from logic.backfill.results import RunSummary
 from logic.documents import live_document
-from logic.exchange_opening import ExchangeSource
-from logic.live.preparing import History, LivePlan, plan_live, plan_records
+from logic.live.preparing import History
 from logic.live.results import LiveSummary, is_left_to_heal, summarize
 from logic.live.service import LiveService
-from logic.live.tools import LiveOptions, RecordOptions
+from logic.live.tools import LiveOptions
 from logic.opening import prepare_market_tables
 
 _log = logging.getLogger(__name__)
@@ -54,10 +54,14 @@ class StreamRequest:
     history: History = field(default_factory=History)
     kinds: tuple[StreamKind, ...] | None = None  # None: what symbols.yml and the settings say
     seconds: float | None = None  # None: until it is told to end
+    control: ControlRequest | None = None  # not to stream, but to tell one that does
+    read_again: Callable[[], WantedRequest] | None = field(default=None, compare=False)  # None: the list is fixed
     output: OutputOptions = field(default_factory=OutputOptions)
 
     def log_dir(self, settings: Settings) -> Path | None:
-        """Return the folder of the log file, apart from that of cron's runs."""
+        """Return the folder of the log file, apart from that of cron's runs; None where nothing is streamed."""
+        if self.control is not None:
+            return None
         return settings.log_dir / "market_data"
 
 
@@ -70,19 +74,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     history = parser.add_mutually_exclusive_group()
     history.add_argument("--no-backfill", action="store_true", help="nothing older than the end of what is stored")
     history.add_argument("--days", type=int, metavar="N", help="so many days of history instead of the list's")
+    parser.add_argument("--control", choices=["reconnect"], help="tell the stream that runs to make new connections")
+    parser.add_argument("--market", choices=[one.value for one in Market], help="with --control: of this market only")
     parser.add_argument("--for", dest="duration", metavar="T", help="end after 90s, 55m, 12h or 7d")
     add_output_options(parser)
 
 
 def read_request(arguments: argparse.Namespace, settings: Settings) -> StreamRequest:
     """Return the checked request; reads symbols.yml. Raises ConfigurationError."""
+    if arguments.control is not None:
+        market = None if arguments.market is None else Market(arguments.market)
+        return StreamRequest(WantedRequest(None), control=ControlRequest(market), output=read_output(arguments))
+    if arguments.market is not None:
+        raise ConfigurationError("--market is for --control; symbols of a market are written um:BTCUSDT")
     if arguments.days is not None and arguments.days < 1:
         raise ConfigurationError("--days: expected a whole number above 0")
     arguments.start = arguments.end = None
     wanted = read_wanted(arguments, settings)
     history = History(is_wanted=not arguments.no_backfill, days=arguments.days)
     return StreamRequest(
-        wanted, history, read_kinds(arguments.types), _duration(arguments.duration), read_output(arguments)
+        wanted,
+        history,
+        read_kinds(arguments.types),
+        _duration(arguments.duration),
+        output=read_output(arguments),
+        read_again=None if arguments.symbols else partial(read_wanted, arguments, settings),
     )
 
 
@@ -97,61 +113,69 @@ def _duration(text: str | None) -> float | None:
 
 def run(request: StreamRequest, context: CommandContext) -> int:
     """Stream until told to end; return the exit code: 0 also after Ctrl-C and SIGTERM, when all is stored."""
+    if request.control is not None:
+        return control_stream(request.control, request.output, context)
     # Connections only for the start: what runs for months opens its own, and opens them again.
-    with ExitStack() as start:
-        database = start.enter_context(writing(context))
-        exchange = start.enter_context(asking(context))
-        wanted = resolve_wanted(request.wanted, context.settings, database, exchange)
-        candles, others = split_by_kind(wanted.series, request.kinds, context.settings.streams.kinds)
-        is_whole_list = request.wanted.is_whole_list and len(candles) == len(wanted.series)
-        plan = plan_live(database, exchange, candles, is_whole_list, request.history)
-        records = _record_options(context, exchange, others)
-        if not plan.series and not records.keys:
-            raise ConfigurationError(f"nothing to stream: {_left_out(plan.left_out, records.left_out)}")
-        backfill = backfill_options(context, database, heal_gaps=False)
-        if records.keys:
-            prepare_market_tables(database, backfill.timescale, backfill.compress_after_days)
-        options = LiveOptions(context.run_id, backfill, context.settings.streams.audit_ms, records)
-        first = plan.series[0].wanted.series.market if plan.series else records.keys[0].market
-        service = LiveService(plan.series, live_tools(context, exchange, first), options)
-        live = _LiveRun(request, context, plan, service)
-        live.begin()
-        if not plan.wanted:
-            return live.wait_and_end()
-        try:
-            with progress_bar(context, request.output, exchange.weight_used) as bar:
-                live.backfilled(run_ohlcv_backfill(database, exchange, plan.wanted, backfill, bar, context.now_ms))
-        except Interrupted:
-            live.is_backfill_interrupted = True
-            return live.end(_DRAIN_S)
-        except DatabaseUnavailable as error:
-            _log.error("the backfill ended early and is made up for when the database is back: %s", error)
-            service.heal([one.series for one in plan.wanted])
-    return live.wait_and_end()
-
-
-def _record_options(context: CommandContext, exchange: ExchangeSource, wanted: Sequence[StreamKey]) -> RecordOptions:
-    keys, left_out = plan_records(exchange, wanted)
-    streams = context.settings.streams
-    return RecordOptions(keys, streams.ticker_ms, streams.mark_price_ms, left_out)
+    with ExitStack() as lasting:
+        with ExitStack() as start:
+            database = start.enter_context(writing(context))
+            exchange = start.enter_context(asking(context))
+            how = LiveList(context, request.kinds, request.history)
+            series = how.read(request.wanted, database, exchange)
+            listed = how.plan(series, request.wanted.is_whole_list, database, exchange)
+            plan, records = listed.plan, listed.records
+            backfill = backfill_options(context, database, heal_gaps=False)
+            if records.keys:
+                prepare_market_tables(database, backfill.timescale, backfill.compress_after_days)
+            options = LiveOptions(context.run_id, backfill, context.settings.streams.audit_ms, records)
+            first = plan.series[0].wanted.series.market if plan.series else records.keys[0].market
+            service = LiveService(plan.series, live_tools(context, exchange, first), options)
+            live = _LiveRun(request, context, listed, service)
+            live.begin()
+            lasting.enter_context(live.following())
+            if not plan.wanted:
+                return live.wait_and_end()
+            try:
+                with progress_bar(context, request.output, exchange.weight_used) as bar:
+                    live.backfilled(run_ohlcv_backfill(database, exchange, plan.wanted, backfill, bar, context.now_ms))
+            except Interrupted:
+                live.is_backfill_interrupted = True
+                return live.end(_DRAIN_S)
+            except DatabaseUnavailable as error:
+                _log.error("the backfill ended early and is made up for when the database is back: %s", error)
+                service.heal([one.series for one in plan.wanted])
+        return live.wait_and_end()
 
 
 class _LiveRun:
     """One run of the command, from its first word to its last."""
 
-    def __init__(self, request: StreamRequest, context: CommandContext, plan: LivePlan, service: LiveService) -> None:
-        self._request, self._context, self._plan, self._service = request, context, plan, service
+    def __init__(self, request: StreamRequest, context: CommandContext, listed: Listed, service: LiveService) -> None:
+        self._request, self._context, self._listed, self._service = request, context, listed, service
         self._began = time.monotonic()
         self._backfill: RunSummary | None = None
         self.is_backfill_interrupted = False
+        self._follower: LiveListFollower | None = None
+        if request.read_again is not None:
+            how = LiveList(context, request.kinds, request.history)
+            self._follower = LiveListFollower(how, request.read_again, listed, service)
+
+    @property
+    def _now_listed(self) -> Listed:
+        """The list as it was read last."""
+        return self._listed if self._follower is None else self._follower.listed
+
+    def following(self) -> AbstractContextManager[None]:
+        """Follow the list during the context."""
+        return following(self._follower)
 
     def begin(self) -> None:
         """Start the service and say what is streamed."""
-        streamed = count_text(len(self._plan.series), "series", "series")
+        streamed = count_text(len(self._listed.plan.series), "series", "series")
         if others := len(self._service.records.keys):
             streamed += f" and {count_text(others, 'stream')} of other kinds"
         self._say(f"streaming {streamed}; Ctrl-C ends it when all that was received is stored")
-        if left_out := _left_out(self._plan.left_out, self._service.records.left_out):
+        if left_out := left_out_text(self._listed.plan.left_out, self._service.records.left_out):
             self._say(f"not streamed: {left_out}", Tone.ATTENTION)
         self._service.start()
 
@@ -162,7 +186,7 @@ class _LiveRun:
 
     def wait_and_end(self) -> int:
         """Wait until the time is over or a signal comes; return the exit code."""
-        self._say(f"backfill done; {self._service.sink.live} of {len(self._plan.series)} series are live")
+        self._say(f"backfill done; {self._service.sink.live} of {len(self._listed.plan.series)} series are live")
         ends_s = None if self._request.seconds is None else self._began + self._request.seconds
         said_s = time.monotonic()
         try:
@@ -192,7 +216,7 @@ class _LiveRun:
 
     def _summary(self) -> LiveSummary:
         seconds = time.monotonic() - self._began
-        left_out, interrupted = self._plan.left_out, self.is_backfill_interrupted
+        left_out, interrupted = self._now_listed.plan.left_out, self.is_backfill_interrupted
         return summarize(self._service, self._context.run_id, seconds, left_out, self._backfill, interrupted)
 
     def _say_state(self) -> None:
@@ -213,13 +237,6 @@ class _LiveRun:
     def _say(self, text: str, tone: Tone = Tone.PLAIN) -> None:
         if not (self._request.output.json or self._request.output.is_quiet):
             print_line(self._context.stdout, text, tone)
-
-
-def _left_out(series: Mapping[Series, str], others: Mapping[StreamKey, str]) -> str:
-    by_reason: dict[str, list[object]] = {}
-    for wanted, why in [*series.items(), *others.items()]:
-        by_reason.setdefault(why, []).append(wanted)
-    return "; ".join(f"{brief_list(wanted)}: {why}" for why, wanted in by_reason.items())
 
 
 COMMAND = Command(add_options, read_request, run)

@@ -105,6 +105,14 @@ class Database:
             raise self._translated(error, doing) from error
 
     @contextmanager
+    def listening(self, doing: str) -> Iterator[Connection]:
+        """Yield the driver's connection outside a transaction, to hear of messages. Raises DatabaseUnavailable."""
+        try:
+            yield self._connection
+        except psycopg2.Error as error:
+            raise self._translated(error, doing) from error
+
+    @contextmanager
     def commits_in_background(self) -> Iterator[None]:
         """Commits inside the block do not wait for the disk; the end of the block waits until all of them are on it.
 

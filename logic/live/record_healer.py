@@ -76,6 +76,8 @@ class RecordHealer:
 
     def heal_due(self, database: Database, settles_ms: int = _SETTLES_MS, again_ms: int = _AGAIN_MS) -> None:
         """Heal gaps that are due, and ask for fundings that are. Raises DatabaseUnavailable and Interrupted."""
+        if not self._keys:
+            return
         gaps = self._due_gaps(database, settles_ms)
         funded = self._fundings.due()
         if not gaps and not funded:

@@ -6,15 +6,20 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 from core.errors import FetcherError, Interrupted
+from core.instrument import Market
 from core.stream_activity import StreamState
 from db.connection import Database
 from db.live_status import HEARTBEAT_MS, StreamRow, beat, begin_session, write_streams
+from db.notifications import heard, listen, notify
+from logic.live.control import CONTROL, RECONNECT, reply_channel
 from logic.live.statistics import Statistics, StreamFigures, statistics_document
 from logic.live.tools import LiveTools
 
+_STEP_S = 0.5
 _log = logging.getLogger(__name__)
 
 
@@ -22,9 +27,14 @@ class Reporter:
     """The reporter's work, for a thread and a connection of its own: nothing of the service waits for it."""
 
     def __init__(
-        self, session_id: str, settings: Mapping[str, object], statistics: Statistics, tools: LiveTools
+        self,
+        session_id: str,
+        settings: Mapping[str, object],
+        statistics: Statistics,
+        tools: LiveTools,
+        reconnect: Callable[[Market | None], None],
     ) -> None:
-        self._id, self._settings = session_id, settings
+        self._id, self._settings, self._replace = session_id, settings, reconnect
         self._statistics, self._tools = statistics, tools
         self._stopping = threading.Event()
         self._is_away = False
@@ -51,11 +61,32 @@ class Reporter:
             self._statistics.look()
 
     def _report_with(self, database: Database) -> None:
+        listen(database, CONTROL)
         is_last = False
         while not is_last:
             self._report(database, is_last)
-            is_last = self._stopping.wait(self._tools.seconds(HEARTBEAT_MS))
+            is_last = self._listen(database)
         self._report(database, is_last)
+
+    def _listen(self, database: Database) -> bool:
+        """Do what others ask for until the next report is due; return whether it is the last."""
+        ends_s = time.monotonic() + self._tools.seconds(HEARTBEAT_MS)
+        while not self._stopping.is_set() and (left_s := ends_s - time.monotonic()) > 0:
+            for message in heard(database, min(left_s, _STEP_S)):
+                if message.get("do") == RECONNECT:
+                    self._reconnect(database, message)
+        return self._stopping.is_set()
+
+    def _reconnect(self, database: Database, message: Mapping[str, object]) -> None:
+        name = message.get("market")
+        market = next((one for one in Market if one.value == name), None)
+        if market is None and name is not None:
+            return  # a market that this program does not know
+        _log.info("asked for new connections%s", f" of market {market}" if market is not None else "")
+        self._replace(market)
+        notify(
+            database, reply_channel(message), {"host": socket.gethostname(), "pid": os.getpid(), "session": self._id}
+        )
 
     def _report(self, database: Database, is_last: bool) -> None:
         figures = self._statistics.look()

@@ -72,7 +72,7 @@ class LiveService:
             )
         )
         session = {"audit_minutes": options.audit_ms // MS_PER_MINUTE}
-        self._reporter = Reporter(options.run_id, session, self._statistics, tools)
+        self._reporter = Reporter(options.run_id, session, self._statistics, tools, self.reconnect)
         self._loop = asyncio.new_event_loop()
         work = {"writer": self._writer.run, "healer": self._heal, "reporter": self._reporter.run}
         self._threads = {"streams": threading.Thread(target=self._run_streams, name="streams", daemon=True)}

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from core.errors import DatabaseUnavailable, FetcherError
+from core.errors import DatabaseUnavailable, FetcherError, Interrupted, SeriesError
 from core.instrument import Instrument
 from core.stream_kinds import StreamKind
 from core.streams import StreamKey
@@ -44,7 +44,8 @@ class RecordHealer:
         self._gaps = TradeGapHealer(tools.local_now_ms, lambda: self._stopping.is_set() and not self._is_finishing)
         self._next_ms: dict[_GapKey, int] = {}  # when a gap is tried again
         self._is_finishing = False
-        self.gaps_left = 0  # that are missing, tried or not
+        self._since_ms = tools.local_now_ms()
+        self.gaps_left = 0  # of those that were found since the start: missing, tried or not
 
     def want(self, keys: Sequence[StreamKey]) -> None:
         """Keep these streams complete from now on. From any thread."""
@@ -61,7 +62,10 @@ class RecordHealer:
                         self.heal_due(database)
                         pause_ms = _FIRST_PAUSE_MS
                         self._stopping.wait(self._tools.seconds(_TICK_MS))
-            except DatabaseUnavailable as error:
+            except (
+                DatabaseUnavailable,
+                SeriesError,
+            ) as error:  # a SeriesError: a table is locked
                 _log.error("trades that did not come wait for the database: %s", error)
                 self._stopping.wait(self._tools.seconds(pause_ms))
                 pause_ms = min(2 * pause_ms, _LONGEST_PAUSE_MS)
@@ -91,12 +95,13 @@ class RecordHealer:
                     self._next_ms[_key_of(stored)] = _NEVER_MS if is_done else self._tools.local_now_ms() + again_ms
                 for instrument in funded:
                     self._counters.fundings += self._fundings.fetch(database, exchange.market_data, instrument)
-        except DatabaseUnavailable:
+        except (DatabaseUnavailable, Interrupted):
             raise
         except FetcherError as error:
             _log.error("%d gaps of trades and %d fundings are tried again: %s", len(gaps), len(funded), error)
             for stored in gaps:
-                self._next_ms.setdefault(_key_of(stored), self._tools.local_now_ms() + again_ms)
+                if self._next_ms.get(_key_of(stored)) != _NEVER_MS:
+                    self._next_ms[_key_of(stored)] = self._tools.local_now_ms() + again_ms
             self._fundings.put_off(funded)
         self._counters.trades_healed = self._gaps.healed
 
@@ -114,7 +119,7 @@ class RecordHealer:
             next_ms = self._next_ms.get(_key_of(stored), 0)
             if next_ms <= now_ms and stored.found_ms + settles_ms <= now_ms:
                 due[stored] = instruments[stored.instrument_id]
-        self.gaps_left = len(found)
+        self.gaps_left = sum(stored.found_ms >= self._since_ms for stored in found)
         return due
 
     def _open_markets(self, exchange: ExchangeSource, instruments: Sequence[Instrument]) -> None:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 
-from core.errors import DatabaseUnavailable, SeriesError
+from core.errors import DatabaseUnavailable, SeriesError, StatementRefused
 from core.id_sequence import IdGap, Mark, find_gaps
 from core.market_data import SEQUENCED, Record
 from core.stream_kinds import StreamKind
@@ -63,7 +63,7 @@ class RecordWriter:
                     while not self._is_done():
                         self._round(database)
                         pause_s = _FIRST_PAUSE_S
-            except DatabaseUnavailable as error:
+            except (DatabaseUnavailable, SeriesError) as error:
                 _log.error("%d trades and prices wait for the database: %s", self.unsaved, error)
                 if self._waiting.is_closed:
                     return  # the gaps are found at the next start
@@ -98,6 +98,8 @@ class RecordWriter:
         for kind, records in by_kind.items():
             try:
                 self._store(database, kind, records)
+            except StatementRefused:
+                raise  # somebody's lock, or a right that lacks: the same is tried again
             except SeriesError as error:
                 # Of trades the ids jump now, which is a gap when the table can be used again.
                 self._counters.records_lost += len(records)

@@ -16,7 +16,7 @@ from commands import backfill, check, status
 from commands.command import Command
 from commands.connections import reading
 from commands.context import CommandContext
-from commands.options import OutputOptions, add_output_options, read_output
+from commands.options import OutputOptions, add_output_options, read_duration, read_output
 from commands.screen import Column, Row, print_line, print_rows
 from commands.wanted import WantedRequest
 from config.settings import Settings
@@ -37,6 +37,7 @@ from logic.opening import fresh_embedded_database
 from logic.stored import newest_candles
 
 _SEED = 7
+_LIVE_S = 60.0
 _GENERATED_SERIES = ("BTCUSDT", "ETHUSDT", "BCCUSDT", "BTCUSDT/1h", "BTCUSDT/1M", "um:BTCUSDT/5m", "cm:BTCUSD_PERP/1h")
 _MOMENT_MS = 10_000  # the last candle has just closed, and none closes while the demo runs
 _DAY_AFTER_MS = 2 * 86_400_000  # recorded days are served as published archives
@@ -47,6 +48,7 @@ class DemoRequest:
     """What the replay exchange serves."""
 
     recordings: Path | None = None  # a folder of recorded archives; None: a generated market
+    live_s: float | None = None  # seconds of live streams instead; None: a backfill
     output: OutputOptions = field(default_factory=OutputOptions)
 
     def log_dir(self, settings: Settings) -> Path | None:
@@ -65,7 +67,10 @@ class _Market:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("--recordings", metavar="DIR", help="serve recorded archives instead of a generated market")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--recordings", metavar="DIR", help="serve recorded archives instead of a generated market")
+    shown.add_argument("--live", action="store_true", help="live streams, with a cut in their middle")
+    parser.add_argument("--for", dest="duration", metavar="T", help="how long with --live: 30s, 5m; else a minute")
     add_output_options(parser)
 
 
@@ -74,11 +79,17 @@ def read_request(arguments: argparse.Namespace, settings: Settings) -> DemoReque
     recordings = None if arguments.recordings is None else Path(arguments.recordings)
     if recordings is not None and not recordings.is_dir():
         raise ConfigurationError(f"--recordings: {recordings} is not a folder")
-    return DemoRequest(recordings, read_output(arguments))
+    seconds = read_duration(arguments.duration)
+    if seconds is not None and not arguments.live:
+        raise ConfigurationError("--for: only with --live")
+    live_s = (seconds or _LIVE_S) if arguments.live else None
+    return DemoRequest(recordings, live_s, read_output(arguments))
 
 
 def run(request: DemoRequest, context: CommandContext) -> int:
-    """Run the demo and return the backfill's exit code. Never touches the configured database."""
+    """Run the demo and return its exit code. Never touches the configured database."""
+    if request.live_s is not None:
+        return _run_live(request, context, request.live_s)
     market = _generated() if request.recordings is None else _recorded(request.recordings)
     if request.recordings is None:
         _say(request, context, f"DEMO with a generated market (seed {_SEED}): these are NOT real Binance prices")
@@ -93,6 +104,22 @@ def run(request: DemoRequest, context: CommandContext) -> int:
         _say(request, context, f"what is asked for stands in {settings.symbols_file}\n")
         with fresh_embedded_database(settings.embedded_pg_dir):
             exit_code = _run_twice(request, dataclasses.replace(context, settings=settings), market, exchange)
+    _say(request, context, f"\nThe demo's database stays in {settings.embedded_pg_dir}; delete the folder at will.")
+    return exit_code
+
+
+def _run_live(request: DemoRequest, context: CommandContext, seconds: float) -> int:
+    from commands import live_demo  # needs the packages of live streams, which the other demo does not
+
+    _say(request, context, "DEMO of live streams with a generated market: these are NOT real Binance prices")
+    with live_demo.served(context.now_ms(), seconds) as exchange:
+        settings = _demo_settings(context.settings, exchange)
+        streams = dataclasses.replace(settings.streams, urls=exchange.stream_urls)
+        settings = dataclasses.replace(settings, streams=streams)
+        _say(request, context, f"replay exchange at {exchange.url}; its clock is this machine's")
+        with fresh_embedded_database(settings.embedded_pg_dir):
+            live = dataclasses.replace(context, settings=settings)
+            exit_code = live_demo.run(live, exchange, seconds, request.output)
     _say(request, context, f"\nThe demo's database stays in {settings.embedded_pg_dir}; delete the folder at will.")
     return exit_code
 

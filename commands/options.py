@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -14,6 +15,9 @@ from core.stream_kinds import StreamKind
 from core.times import parse_time
 from core.wanted import Wanted
 from core.wanted_streams import parse_kinds
+
+_DURATION = re.compile(r"(\d+)\s*([smhd])")
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class Verbosity(StrEnum):
@@ -98,3 +102,13 @@ def read_kinds(text: str | None) -> tuple[StreamKind, ...] | None:
         return parse_kinds(text)
     except ValueError as error:
         raise ConfigurationError(f"--types: expected {error}, not {text!r}") from error
+
+
+def read_duration(text: str | None) -> float | None:
+    """Return the seconds of `--for`; None where it was not given. Raises ConfigurationError."""
+    if text is None:
+        return None
+    found = _DURATION.fullmatch(text.strip())
+    if found is None or int(found[1]) == 0:
+        raise ConfigurationError(f"--for: expected a time such as 90s, 55m, 12h or 7d, not {text!r}")
+    return float(int(found[1]) * _UNITS_S[found[2]])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -18,8 +17,9 @@ from commands.context import CommandContext
 from commands.control import ControlRequest, control_stream
 from commands.exchange_access import asking, backfill_options
 from commands.live_list import Listed, LiveList, LiveListFollower, following, left_out_text
+from commands.live_screen import live_screen
 from commands.live_tools import live_tools
-from commands.options import OutputOptions, add_output_options, read_kinds, read_output
+from commands.options import OutputOptions, add_output_options, read_duration, read_kinds, read_output
 from commands.progress import progress_bar
 from commands.screen import Tone, count_text, print_json, print_line
 from commands.wanted import WantedRequest, read_wanted
@@ -42,8 +42,6 @@ _DRAIN_S = 7.0  # a signal ends the process after nine seconds, whatever it does
 _DRAIN_AT_LEISURE_S = 60.0
 _STEP_S = 1.0
 _SAID_EVERY_S = 60.0
-_DURATION = re.compile(r"(\d+)\s*([smhd])")
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,7 @@ class StreamRequest:
     control: ControlRequest | None = None  # not to stream, but to tell one that does
     read_again: Callable[[], WantedRequest] | None = field(default=None, compare=False)  # None: the list is fixed
     output: OutputOptions = field(default_factory=OutputOptions)
+    lines_every_s: float | None = None  # a line so often where there is no terminal to show a table
 
     def log_dir(self, settings: Settings) -> Path | None:
         """Return the folder of the log file, apart from that of cron's runs; None where nothing is streamed."""
@@ -96,19 +95,10 @@ def read_request(arguments: argparse.Namespace, settings: Settings) -> StreamReq
         wanted,
         history,
         read_kinds(arguments.types),
-        _duration(arguments.duration),
+        read_duration(arguments.duration),
         output=read_output(arguments),
         read_again=None if arguments.symbols else partial(read_wanted, arguments, settings),
     )
-
-
-def _duration(text: str | None) -> float | None:
-    if text is None:
-        return None
-    found = _DURATION.fullmatch(text.strip())
-    if found is None or int(found[1]) == 0:
-        raise ConfigurationError(f"--for: expected a time such as 90s, 55m, 12h or 7d, not {text!r}")
-    return float(int(found[1]) * _UNITS_S[found[2]])
 
 
 def run(request: StreamRequest, context: CommandContext) -> int:
@@ -189,12 +179,16 @@ class _LiveRun:
         self._say(f"backfill done; {self._service.sink.live} of {len(self._listed.plan.series)} series are live")
         ends_s = None if self._request.seconds is None else self._began + self._request.seconds
         said_s = time.monotonic()
+        screen = live_screen(self._context, self._request.output, self._request.lines_every_s)
         try:
-            while (ends_s is None or time.monotonic() < ends_s) and not self._service.has_failed:
-                self._context.interruption.sleep(_STEP_S if ends_s is None else min(_STEP_S, ends_s - time.monotonic()))
-                if time.monotonic() >= said_s + _SAID_EVERY_S:
-                    said_s += _SAID_EVERY_S
-                    self._say_state()
+            with screen:
+                while (ends_s is None or time.monotonic() < ends_s) and not self._service.has_failed:
+                    screen.show(self._service, self._context.now_ms())
+                    left_s = _STEP_S if ends_s is None else ends_s - time.monotonic()
+                    self._context.interruption.sleep(min(_STEP_S, left_s))
+                    if time.monotonic() >= said_s + _SAID_EVERY_S:
+                        said_s += _SAID_EVERY_S
+                        self._say_state()
         except Interrupted:
             return self.end(_DRAIN_S)
         return self.end(_DRAIN_AT_LEISURE_S, is_in_time=True)

@@ -86,6 +86,7 @@ def open_for_writing(
     network are asked for, or the other way round.
     """
     with open_database(address, cancel_on_stop) as database:
+        _say_where(address)
         migrate(database)
         require_rights(database)
         require_environment(database, exchange, is_testnet)
@@ -99,6 +100,7 @@ def open_for_reading(address: DatabaseAddress, cancel_on_stop: CancelOnStop) -> 
         yield None
         return
     with open_database(address, cancel_on_stop) as database:
+        _say_where(address)
         with database.transaction("look for the tables") as tx:
             is_there = is_migrated(tx)
         yield database if is_there else None
@@ -145,12 +147,17 @@ def fresh_embedded_database(folder: Path) -> Iterator[None]:
         server.stop()
 
 
+def _say_where(address: DatabaseAddress) -> None:
+    if address.is_embedded:
+        psql = EmbeddedServer(address.embedded_dir).psql_line()
+        _log.info("embedded PostgreSQL in %s; to look inside: %s", address.embedded_dir, psql)
+
+
 def _connect(address: DatabaseAddress) -> Database:
     if not address.is_embedded:
         return Database.connect(address.url, address.keywords, _NAME)
     server = EmbeddedServer(address.embedded_dir)
     server.ensure_running()
-    _log.info("embedded PostgreSQL in %s; to look inside: %s", address.embedded_dir, server.psql_line())
     try:
         return Database.connect(None, server.keywords(), _NAME)
     except DatabaseUnavailable:  # an earlier first start was killed before it created the database

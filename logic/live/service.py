@@ -119,6 +119,11 @@ class LiveService:
         return len(self.waiting) == 0 and self.records.writer.unsaved == 0 and not self._threads["writer"].is_alive()
 
     @property
+    def keys(self) -> Sequence[StreamKey]:
+        """The streams, those of candles first."""
+        return tuple(self._wanted())
+
+    @property
     def streamed(self) -> int:
         """How many series are streamed."""
         return len(self._series)

@@ -178,6 +178,16 @@ def test_the_demo_shows_a_generated_market_and_says_so(serverless: Program, home
     assert not (home / "pgdata-demo" / "postmaster.pid").exists()
 
 
+def test_the_live_demo_streams_is_cut_and_ends_complete(serverless: Program) -> None:
+    done = serverless.run("demo", "--live", "--for", "7s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "NOT real Binance prices" in done.stdout
+    assert "4 of 4 series live" in done.stdout
+    assert "the exchange cuts all connections" in done.stdout
+    assert "ok: 4 series complete" in done.stdout
+    assert serverless.run("demo", "--for", "7s").returncode == 2
+
+
 def test_the_demo_serves_recordings(serverless: Program, recordings: Path) -> None:
     folder = recordings / "spot" / "1h" / "BTCUSDT-2023-03"
     document = serverless.run_json("demo", "--recordings", str(folder))

@@ -19,6 +19,7 @@ from live_program import (
     wait_for_live,
 )
 from program import Program
+from terminal import run_in_terminal
 
 
 def test_it_fetches_streams_and_ends_after_its_time_with_everything_audited(live: Program) -> None:
@@ -89,3 +90,12 @@ def test_trades_and_prices_are_stored_beside_candles_as_the_list_says(live: Prog
     assert trades > 0 and wrong == 0
     refused = live.run("stream", "--types", "trade", "--for", "1s")
     assert refused.returncode == 2 and "market um offers no trade" in refused.stderr
+
+
+def test_a_terminal_shows_a_table_that_is_refreshed_and_a_pipe_nothing_of_it(live: Program) -> None:
+    shown = run_in_terminal(live, "stream", "--for", "4s", "--symbols", "BTCUSDT/1s", columns=80, NO_COLOR="1")
+    assert shown.code == 0, shown.text
+    assert "newest candle" in shown.text and "1 of 1 series live" in shown.text
+    assert not shown.has_color
+    assert all(len(line) <= 80 for line in shown.lines)
+    assert "stored live" in shown.lines[-2]

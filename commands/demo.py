@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,12 +13,12 @@ from pathlib import Path
 
 import yaml
 
-from commands import backfill, check, status
+from commands import backfill, check, status, stream
 from commands.command import Command
 from commands.connections import reading
 from commands.context import CommandContext
 from commands.options import OutputOptions, add_output_options, read_duration, read_output
-from commands.screen import Column, Row, print_line, print_rows
+from commands.screen import Column, Row, Tone, print_line, print_rows
 from commands.wanted import WantedRequest
 from config.settings import Settings
 from core.errors import ConfigurationError
@@ -29,6 +30,7 @@ from core.wanted import Wanted, WantedSeries
 from demo.candle_store import CandleStore
 from demo.clock import ReplayClock
 from demo.generated_market import DEFAULT_SPAN, generate_market
+from demo.live_market import LIVE_SERIES, cut_streams, live_market
 from demo.market_facts import market_facts
 from demo.recordings import load_recordings, longest_stretch
 from demo.server import ReplayExchange
@@ -38,6 +40,7 @@ from logic.stored import newest_candles
 
 _SEED = 7
 _LIVE_S = 60.0
+_LINES_EVERY_S = 5.0
 _GENERATED_SERIES = ("BTCUSDT", "ETHUSDT", "BCCUSDT", "BTCUSDT/1h", "BTCUSDT/1M", "um:BTCUSDT/5m", "cm:BTCUSD_PERP/1h")
 _MOMENT_MS = 10_000  # the last candle has just closed, and none closes while the demo runs
 _DAY_AFTER_MS = 2 * 86_400_000  # recorded days are served as published archives
@@ -109,19 +112,43 @@ def run(request: DemoRequest, context: CommandContext) -> int:
 
 
 def _run_live(request: DemoRequest, context: CommandContext, seconds: float) -> int:
-    from commands import live_demo  # needs the packages of live streams, which the other demo does not
-
+    """Stream for so long, with a cut in the middle, then check; return the exit code."""
     _say(request, context, "DEMO of live streams with a generated market: these are NOT real Binance prices")
-    with live_demo.served(context.now_ms(), seconds) as exchange:
+    with live_market(context.now_ms(), seconds, _SEED) as exchange:
         settings = _demo_settings(context.settings, exchange)
         streams = dataclasses.replace(settings.streams, urls=exchange.stream_urls)
-        settings = dataclasses.replace(settings, streams=streams)
+        live = dataclasses.replace(context, settings=dataclasses.replace(settings, streams=streams))
         _say(request, context, f"replay exchange at {exchange.url}; its clock is this machine's")
-        with fresh_embedded_database(settings.embedded_pg_dir):
-            live = dataclasses.replace(context, settings=settings)
-            exit_code = live_demo.run(live, exchange, seconds, request.output)
+        with fresh_embedded_database(settings.embedded_pg_dir), _cut_after(seconds / 2, exchange, request, context):
+            wanted = WantedRequest(Wanted(tuple(map(WantedSeries, LIVE_SERIES))), TimeRange(), is_whole_list=True)
+            every_s = min(_LINES_EVERY_S, seconds / 4)
+            streaming = stream.StreamRequest(wanted, seconds=seconds, output=request.output, lines_every_s=every_s)
+            exit_code = stream.run(streaming, live)
+            if exit_code == EXIT_OK and not request.output.json:
+                exit_code = check.run(check.CheckRequest(output=request.output), live)
     _say(request, context, f"\nThe demo's database stays in {settings.embedded_pg_dir}; delete the folder at will.")
     return exit_code
+
+
+@contextmanager
+def _cut_after(
+    seconds: float, exchange: ReplayExchange, request: DemoRequest, context: CommandContext
+) -> Iterator[None]:
+    """While the context lasts, cut all connections once, after so long."""
+
+    def cut() -> None:
+        cut_streams(exchange)
+        if not (request.output.json or request.output.is_quiet):
+            console = context.stderr if context.stderr.is_terminal else context.stdout  # above the table, where one is
+            print_line(console, "the exchange cuts all connections and refuses new ones for a while", Tone.ATTENTION)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _run_twice(request: DemoRequest, context: CommandContext, market: _Market, exchange: ReplayExchange) -> int:

@@ -109,6 +109,8 @@ class LiveService:
         self._stopping.set()
         self._in_loop(self._streams.stop)
         self._join("streams", ends_s)
+        if not self._threads["streams"].is_alive():
+            self._loop.close()
         self.waiting.close()
         self.records.waiting.close()
         for name in ("writer", "healer", *self.records.threads):

@@ -4,10 +4,10 @@
 
 The service is the program's own (logic/live/service.py) with all its checks and threads, on a PostgreSQL with default
 settings; the frames come over real sockets from a process of their own (stream_sender.py), by the steady clock of this
-machine: a delay counts from before the frame is written to the socket until the service's sink has taken it.
+machine: a delay counts from before the frame is written to the socket until a subscriber of the event bus has it.
 
 rate    delays and processor time at 2,000 to 30,000 frames a second: 300 series whose open candles are wanted too,
-        100 streams of trades that are stored, closed candles of all series every two seconds
+        100 streams of trades that are stored, closed candles of all series every two seconds; five subscribers
 burst   50,000 frames a second for five seconds: how long until all are handled, and all trades stored
 commit  a minute closes in 1, 300 and 3,000 series at once: from reading a final frame to its committed row, and until
         all are committed; memory after so many minutes
@@ -42,6 +42,7 @@ from core.streams import Seam, SeamReason, StreamLive
 from db.embedded import EmbeddedServer
 
 TRADES = 100  # streams of them: one frame in four
+SUBSCRIBERS = 5  # of the event bus, to everything
 RATES = (2_000, 5_000, 10_000, 15_000, 20_000, 30_000)
 
 
@@ -66,17 +67,23 @@ class Service:
 
     def begin(self) -> None:
         """Count anew."""
-        del self.live.meter.delays_us[:]
+        for one in self.live.handlers:
+            del one.delays_us[:]
         self.finals, self.began_cpu = self.live.meter.finals, time.process_time()
 
     def end(self, sent: int) -> dict[str, object]:
-        """Wait until everything is handled, and return what was counted."""
-        meter = self.live.meter
-        self.live.wait("all frames", lambda: len(meter.delays_us) + meter.finals - self.finals >= sent)
+        """Wait until everything is handled by every subscriber, and return what was counted."""
+        live = self.live
+
+        def is_handled() -> bool:
+            finals = live.meter.finals - self.finals
+            return all(len(one.delays_us) + finals >= sent for one in live.handlers)
+
+        live.wait("all frames", is_handled)
         cpu_s = time.process_time() - self.began_cpu
         return {
             "handled": sent,
-            "delay_ms": percentiles([us / 1000 for us in meter.delays_us]),
+            "delay_ms": percentiles([us / 1000 for one in live.handlers for us in one.delays_us]),
             "cpu_us_a_frame": round(cpu_s / sent * 1e6, 1),
             "resident_mib": round(resident_mib(), 1),
         }
@@ -103,7 +110,7 @@ def sent_at(reader: Service | OtherTool, per_second: int, seconds: float, finals
 
 def rate(server: EmbeddedServer, folder: Path, seconds: float) -> None:
     """Measure delays at rising rates."""
-    wanted = Wanted(300, trades=TRADES, updates=True)
+    wanted = Wanted(300, trades=TRADES, subscribers=SUBSCRIBERS)
     with running(fresh(server), folder, wanted, minutes=2 + int(len(RATES) * (seconds + 2))) as live:
         service = Service(live)
         sent_at(service, 2_000, 2.0, 1.0)  # warm
@@ -114,7 +121,7 @@ def rate(server: EmbeddedServer, folder: Path, seconds: float) -> None:
 
 def burst(server: EmbeddedServer, folder: Path, seconds: float) -> None:
     """Measure whether anything is lost when far too much comes."""
-    with running(fresh(server), folder, Wanted(300, trades=TRADES, updates=True), minutes=10) as live:
+    with running(fresh(server), folder, Wanted(300, trades=TRADES, subscribers=SUBSCRIBERS), minutes=10) as live:
         say("burst", **sent_at(Service(live), 50_000, seconds, 0.0))
         began_s = time.monotonic()
         live.wait("the trades in the database", lambda: live.service.records.writer.unsaved == 0)
@@ -201,7 +208,7 @@ def tools(server: EmbeddedServer, folder: Path, python: Path, rounds: int) -> No
     """Let the service and other tools read the same frames at 10,000 a second, in turns."""
     if not python.exists():
         raise SystemExit(f"{python} is not there: benchmarks/requirements.txt says how it is made")
-    with running(fresh(server), folder, Wanted(300, trades=TRADES, updates=True), minutes=100) as live:
+    with running(fresh(server), folder, Wanted(300, trades=TRADES, subscribers=1), minutes=100) as live:
         readers = {"this program": Service(live), **{name: OtherTool(name, python) for name in OTHER_TOOLS}}
         try:
             for reader in readers.values():

@@ -23,12 +23,13 @@ from candles import batch_of
 from stored_series import backfill_options
 from stream_sender import BEGIN_MS, STAMP, symbol_of
 
-from core.columns import VALUE_NAMES
+from bus.event_bus import InMemoryEventBus
+from core.events import ALL, KLINE_UPDATE, TRADE, Event
 from core.fetched import FetchedSpan
 from core.instrument import ExchangeName, Instrument, Market
 from core.intervals import INTERVALS
 from core.latencies import Latencies
-from core.market_data import AggTrade, Record
+from core.market_data import Record
 from core.ranges import Span
 from core.series import Series
 from core.sources import Source
@@ -51,13 +52,18 @@ from logic.live.market_clocks import MarketClocks
 from logic.live.service import LiveService
 from logic.live.tools import LiveOptions, LiveSeries, LiveTools, RecordOptions, seconds_of
 
-_VOLUME = VALUE_NAMES.index("volume")
+_QUEUE = 1_000_000  # events that may wait for a subscriber: none is to be dropped
 _TABLES_AT_ONCE = 200
 
 
 def now_ms() -> int:
     """Return this machine's date."""
     return int(time.time() * 1000)
+
+
+def steady_ms() -> int:
+    """Return this machine's steady clock."""
+    return time.monotonic_ns() // 1_000_000
 
 
 class Sender:
@@ -101,11 +107,28 @@ class Every(Latencies):
 
 
 @dataclass
+class Handler:
+    """A subscriber of the event bus."""
+
+    delays_us: array[int] = field(default_factory=lambda: array("q"))  # of frames, from sending to here
+
+    def __call__(self, event: Event) -> None:
+        """Note when an event came."""
+        data = event.data
+        if event.topic == TRADE:
+            stamp = int(data.quantity)
+        elif event.topic == KLINE_UPDATE and not data["is_closed"]:
+            stamp = int(data["volume"])
+        else:
+            return
+        self.delays_us.append(time.monotonic_ns() // 1000 - stamp + STAMP)
+
+
+@dataclass
 class Meter:
-    """Passes everything on to the service's sink, and notes when that was done. A `StreamSink`."""
+    """Passes everything on to the service's sink. A `StreamSink`."""
 
     sink: StreamSink
-    delays_us: array[int] = field(default_factory=lambda: array("q"))  # of frames, from sending to handled
     finals: int = 0
     events: list[tuple[int, StreamEvent]] = field(default_factory=list)  # with the microsecond
 
@@ -114,14 +137,10 @@ class Meter:
         self.sink.candle(update, received_ns)
         if update.is_closed:
             self.finals += 1
-        else:
-            self.delays_us.append(time.monotonic_ns() // 1000 - int(update.values[_VOLUME]) + STAMP)
 
     def record(self, key: StreamKey, record: Record, received_ns: int) -> None:
         """A trade."""
         self.sink.record(key, record, received_ns)
-        if isinstance(record, AggTrade):
-            self.delays_us.append(time.monotonic_ns() // 1000 - int(record.quantity) + STAMP)
 
     def unusable(self, key: StreamKey | None, why: str, frame: bytes) -> None:
         """A frame that cannot be used: none may come."""
@@ -155,7 +174,7 @@ class Wanted:
     trades: int = 0
     market: Market = Market.SPOT
     per_connection: int = 200
-    updates: bool = False  # candles that have not closed are wanted too: every frame is read
+    subscribers: int = 0  # of the event bus, to everything: candles that have not closed are read too
 
     @property
     def candles(self) -> list[Series]:
@@ -179,6 +198,7 @@ class Live:
     meter: Meter
     to_commit: Every
     sender: Sender
+    handlers: Sequence[Handler]
 
     def wait(self, what: str, is_there: Callable[[], bool], longest_s: float = 120.0) -> None:
         """Wait until something is there. Raises SystemExit."""
@@ -221,30 +241,32 @@ def running(url: str, folder: Path, wanted: Wanted, minutes: int) -> Iterator[Li
     series = prepared(url, wanted)
     sender = Sender(minutes)
     meters: list[Meter] = []
-    pools: list[LiveStreams] = []
 
     def streams(sink: StreamSink) -> LiveStreams:
         meters.append(Meter(sink))
         addresses = StreamAddresses(sender.urls, wanted.per_connection, 30_000)
         lots = random.Random(1)  # noqa: S311 - not a secret
-        pools.append(open_live_streams(ExchangeName.BINANCE, addresses, meters[0], now_ms, seconds_of, lots.random))
-        if wanted.updates:
-            pools[0].want_updates([StreamKey.candles_of(one) for one in wanted.candles])
-        return pools[0]
+        return open_live_streams(ExchangeName.BINANCE, addresses, meters[0], now_ms, seconds_of, lots.random)
 
     options = LiveOptions("live", backfill_options("live", folder), 0, RecordOptions(wanted.trade_keys))
-    service = LiveService(series, _tools(url, folder, streams), options)
+    bus, handlers = InMemoryEventBus(), [Handler() for _ in range(wanted.subscribers)]
+    for one in handlers:
+        bus.subscribe(ALL, one, queue=_QUEUE)
+    service = LiveService(series, _tools(url, folder, streams), options, bus)
     service.counters.to_commit = to_commit = Every()
-    live = Live(service, meters[0], to_commit, sender)
+    live = Live(service, meters[0], to_commit, sender, handlers)
     try:
         service.start()
         live.wait("all streams live", lambda: service.sink.live == wanted.series)
         yield live
         live.check()
+        if any(one.dropped or one.errors for one in bus.subscriptions):
+            raise SystemExit("a subscriber lost events")
         if not service.stop(60.0):
             raise SystemExit("not everything was stored at the end")
     finally:
         sender.stop()
+        bus.close()
 
 
 def _tools(url: str, folder: Path, streams: Callable[[StreamSink], LiveStreams]) -> LiveTools:
@@ -261,7 +283,7 @@ def _tools(url: str, folder: Path, streams: Callable[[StreamSink], LiveStreams])
         )
         yield BinanceExchange(addresses, time.sleep, now_ms)
 
-    return LiveTools(database, no_exchange, streams, now_ms, StoppedClocks(), seconds_of)
+    return LiveTools(database, no_exchange, streams, now_ms, steady_ms, StoppedClocks(), seconds_of)
 
 
 def percentiles(values: Sequence[float], digits: int = 1) -> dict[str, float]:

@@ -39,18 +39,16 @@ from websockets.asyncio.server import ServerConnection, serve  # noqa: E402
 from websockets.exceptions import ConnectionClosed  # noqa: E402
 from websockets.protocol import State  # noqa: E402
 
-from core.instrument import ExchangeName, Instrument, Market  # noqa: E402
-from core.intervals import INTERVALS  # noqa: E402
+from core.instrument import Market  # noqa: E402
 from core.ranges import Span  # noqa: E402
-from core.series import Series, make_series, parse_series  # noqa: E402
+from core.series import make_series, parse_series  # noqa: E402
 from core.times import MS_PER_MINUTE, parse_time  # noqa: E402
 from demo.candle_store import CandleStore  # noqa: E402
 from demo.generated_market import generate_series  # noqa: E402
-from demo.kline_frames import KlineChannel  # noqa: E402
 from demo.market_data import MarketData  # noqa: E402
-from demo.stream_frames import text_frame  # noqa: E402
+from demo.stream_channels import Channels  # noqa: E402
+from demo.stream_frames import Channel, text_frame  # noqa: E402
 from demo.stream_names import Kind, StreamName, read_name  # noqa: E402
-from demo.trade_frames import TradeChannel  # noqa: E402
 
 BEGIN_MS = parse_time("2024-06-03")
 STAMP = 10**15  # microseconds of the steady clock are added: always 16 digits, exact as a float too
@@ -77,36 +75,32 @@ class Symbols:
     def __init__(self, minutes: int) -> None:
         span = Span(BEGIN_MS, BEGIN_MS + minutes * MS_PER_MINUTE)
         self._rows = list(generate_series(parse_series("BTCUSDT"), span, 1))
-        self._channels: dict[tuple[Market, str], KlineChannel] = {}
+        self._channels: dict[tuple[Market, str], Channel] = {}
 
-    def candles(self, market: Market, name: StreamName) -> KlineChannel:
-        """Return the frames of a stream of candles; the first is the second minute's."""
+    def candles(self, market: Market, name: StreamName) -> Channel:
+        """Return the frames of a stream of candles; the first final one is the second minute's."""
         found = self._channels.get((market, name.text))
         if found is None:
-            series = make_series(market, name.symbol.upper(), name.interval)
-            found = self._channels[market, name.text] = self._channel(series, name)
+            found = self._channels[market, name.text] = self._channel(market, name)
+            found.restart(BEGIN_MS + MS_PER_MINUTE + _AFTER_CLOSE_MS)
         return found
-
-    def _channel(self, series: Series, name: StreamName) -> KlineChannel:
-        store = CandleStore()
-        store.add(series, self._rows)
-        channel = KlineChannel(name.text, series, store, MarketData(store).ids, name.every_ms)
-        channel.restart(BEGIN_MS + MS_PER_MINUTE + _AFTER_CLOSE_MS)
-        return channel
 
     def open_candle(self, market: Market, name: StreamName) -> bytes:
         """Return the event of a candle that has not closed: the newest one in the second minute."""
-        channel = self._channel(make_series(market, name.symbol.upper(), name.interval), name)
+        channel = self._channel(market, name)
+        channel.restart(BEGIN_MS + MS_PER_MINUTE + _AFTER_CLOSE_MS)
         return channel.due(BEGIN_MS + 2 * MS_PER_MINUTE - 1)[-1].payload
 
     def trade(self, market: Market, name: StreamName) -> bytes:
         """Return the event of a trade."""
-        symbol = name.symbol.upper()
-        store = CandleStore()
-        store.add(Series(Instrument(ExchangeName.BINANCE, market, symbol), INTERVALS["1m"]), self._rows)
-        channel = TradeChannel(name.text, name.kind, market, symbol, MarketData(store).history)
+        channel = self._channel(market, name)
         channel.restart(BEGIN_MS)
         return channel.due(BEGIN_MS + MS_PER_MINUTE)[0].payload
+
+    def _channel(self, market: Market, name: StreamName) -> Channel:
+        store = CandleStore()
+        store.add(make_series(market, name.symbol.upper(), "1m"), self._rows)
+        return Channels(MarketData(store))(market, name)
 
 
 class Stream:

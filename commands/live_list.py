@@ -19,7 +19,7 @@ from core.series import Series, brief_list
 from core.stream_kinds import StreamKind
 from core.streams import StreamKey
 from core.wanted import WantedSeries
-from core.wanted_streams import split_by_kind
+from core.wanted_streams import split_by_kind, with_levels
 from logic.backfill.ohlcv_handler import run_ohlcv_backfill
 from logic.backfill.run import Observer
 from logic.exchange_opening import ExchangeSource
@@ -51,6 +51,7 @@ class LiveList:
     context: CommandContext
     kinds: tuple[StreamKind, ...] | None
     history: History
+    depth: int | None = None  # levels of order books; None: what the settings say
 
     def read(self, wanted: WantedRequest, database: Database, exchange: ExchangeSource) -> Sequence[WantedSeries]:
         """Return the series of the list. Raises ConfigurationError when there are none, ExchangeUnavailable."""
@@ -66,8 +67,11 @@ class LiveList:
         streams = self.context.settings.streams
         candles, others = split_by_kind(series, self.kinds, streams.kinds)
         plan = plan_live(database, exchange, candles, is_whole_list and len(candles) == len(series), self.history)
+        others = with_levels(others, streams.depth if self.depth is None else self.depth)
         keys, left_out = plan_records(exchange, others)
-        records = RecordOptions(keys, streams.ticker_ms, streams.mark_price_ms, left_out, may_come=True)
+        records = RecordOptions(
+            keys, streams.ticker_ms, streams.mark_price_ms, streams.depth_ms, left_out, may_come=True
+        )
         if not plan.series and not records.keys:
             raise ConfigurationError(f"nothing to stream: {left_out_text(plan.left_out, records.left_out)}")
         return Listed(series, plan, records)

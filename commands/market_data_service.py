@@ -21,7 +21,7 @@ from commands.context import CommandContext, make_console
 from commands.exchange_access import asking, backfill_options
 from commands.interrupt import Interruption
 from commands.live_tools import live_tools
-from config.settings import load_settings
+from config.settings import StreamSettings, load_settings
 from core.errors import ConfigurationError
 from core.exchanges import offered_kinds
 from core.instrument import Instrument
@@ -29,6 +29,7 @@ from core.series import Series, parse_series
 from core.stream_kinds import StreamKind
 from core.streams import StreamKey
 from core.wanted import WantedSeries
+from core.wanted_streams import with_levels
 from logic.exchange_opening import ExchangeSource
 from logic.live.preparing import History, plan_live, plan_records
 from logic.live.publishing import InMemoryEventBus
@@ -45,6 +46,7 @@ _STOP_S = 7.0
 class _Subscribed:
     kinds: tuple[StreamKind, ...]
     series: Series  # of its candles
+    depth: int | None = None  # levels of its order book; None: what the settings say
 
 
 class MarketDataService:
@@ -94,9 +96,16 @@ class MarketDataService:
         await self._change(series.instrument, _Subscribed(_kinds(data_types, series), series))
 
     async def update_subscription(
-        self, symbol: str, data_types: Sequence[str] | None = None, interval: str | None = None
+        self,
+        symbol: str,
+        data_types: Sequence[str] | None = None,
+        interval: str | None = None,
+        depth: int | None = None,
     ) -> None:
-        """Change what is streamed of a symbol; what is not given stays. Raises ConfigurationError."""
+        """Change what is streamed of a symbol; what is not given stays. Raises ConfigurationError.
+
+        `depth`: so many levels of each side of its order book, instead of DEFAULT_DEPTH.
+        """
         instrument = parse_series(f"{symbol}/1m").instrument
         known = self._subscribed.get(instrument)
         if known is None:
@@ -105,6 +114,8 @@ class MarketDataService:
             known = replace(known, kinds=_kinds(data_types, known.series))
         if interval is not None:
             known = replace(known, series=parse_series(f"{symbol}/{interval}"))
+        if depth is not None:
+            known = replace(known, depth=depth)
         await self._change(instrument, known)
 
     async def unsubscribe_symbol(self, symbol: str) -> None:
@@ -149,13 +160,15 @@ class MarketDataService:
             database = opened.enter_context(writing(self._context))
             exchange = opened.enter_context(asking(self._context))
             series = self._plan_series(database, exchange, wanted)
-            keys = [
-                StreamKey(kind, one) for one, of in wanted.items() for kind in of.kinds if kind is not StreamKind.KLINE
-            ]
+            streams = self._context.settings.streams
+            keys: list[StreamKey] = []
+            for one, of in wanted.items():
+                of_one = [StreamKey(kind, one) for kind in of.kinds if kind is not StreamKind.KLINE]
+                keys += with_levels(of_one, streams.depth if of.depth is None else of.depth)
             records, left_out = plan_records(exchange, keys)
             if left_out:
                 raise ConfigurationError("; ".join(f"{key}: {why}" for key, why in left_out.items()))
-            self._stream(database, exchange, series, RecordOptions(records, may_come=True))
+            self._stream(database, exchange, series, _record_options(streams, records))
             self._subscribed = wanted
 
     def _plan_series(
@@ -195,6 +208,10 @@ class MarketDataService:
                 raise ConfigurationError(f"nothing is stored of {series}; subscribe to it, or run a backfill")
             names, rows = newest_candles(database, series, limit)
         return [dict(zip(names, row, strict=True)) for row in reversed(rows)]
+
+
+def _record_options(streams: StreamSettings, keys: tuple[StreamKey, ...]) -> RecordOptions:
+    return RecordOptions(keys, streams.ticker_ms, streams.mark_price_ms, streams.depth_ms, may_come=True)
 
 
 def _kinds(names: Sequence[str], series: Series) -> tuple[StreamKind, ...]:

@@ -51,6 +51,7 @@ class StreamRequest:
     wanted: WantedRequest
     history: History = field(default_factory=History)
     kinds: tuple[StreamKind, ...] | None = None  # None: what symbols.yml and the settings say
+    depth: int | None = None  # levels of an order book; None: what the settings say
     seconds: float | None = None  # None: until it is told to end
     control: ControlRequest | None = None  # not to stream, but to tell one that does
     read_again: Callable[[], WantedRequest] | None = field(default=None, compare=False)  # None: the list is fixed
@@ -70,6 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--symbols", nargs="+", metavar="S", help=series)
     parser.add_argument("--interval", metavar="I", help="interval of series that do not say theirs")
     parser.add_argument("--types", metavar="T,T", help=f"what to stream: {', '.join(StreamKind)}")
+    parser.add_argument("--depth", type=int, metavar="N", help="levels of an order book a side: 5, 10, 20")
     history = parser.add_mutually_exclusive_group()
     history.add_argument("--no-backfill", action="store_true", help="nothing older than the end of what is stored")
     history.add_argument("--days", type=int, metavar="N", help="so many days of history instead of the list's")
@@ -95,6 +97,7 @@ def read_request(arguments: argparse.Namespace, settings: Settings) -> StreamReq
         wanted,
         history,
         read_kinds(arguments.types),
+        arguments.depth,
         read_duration(arguments.duration),
         output=read_output(arguments),
         read_again=None if arguments.symbols else partial(read_wanted, arguments, settings),
@@ -110,7 +113,7 @@ def run(request: StreamRequest, context: CommandContext) -> int:
         with ExitStack() as start:
             database = start.enter_context(writing(context))
             exchange = start.enter_context(asking(context))
-            how = LiveList(context, request.kinds, request.history)
+            how = LiveList(context, request.kinds, request.history, request.depth)
             series = how.read(request.wanted, database, exchange)
             listed = how.plan(series, request.wanted.is_whole_list, database, exchange)
             plan, records = listed.plan, listed.records
@@ -147,7 +150,7 @@ class _LiveRun:
         self.is_backfill_interrupted = False
         self._follower: LiveListFollower | None = None
         if request.read_again is not None:
-            how = LiveList(context, request.kinds, request.history)
+            how = LiveList(context, request.kinds, request.history, request.depth)
             self._follower = LiveListFollower(how, request.read_again, listed, service)
 
     @property

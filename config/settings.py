@@ -50,6 +50,8 @@ class StreamSettings:
     kinds: tuple[StreamKind, ...]  # of what symbols.yml says nothing of
     ticker_ms: int  # how often a ticker is stored
     mark_price_ms: int
+    depth: int  # levels of a side of an order book
+    depth_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,8 @@ SETTINGS = (
     Setting("STREAM_TYPES", "kline", "What `stream` takes: " + ", ".join(StreamKind), parse_kinds),
     Setting("TICKER_SECONDS", "60", "How often a streamed ticker is stored, 1-86400; 1: each", _whole(1, 86400)),
     Setting("MARK_PRICE_SECONDS", "1", "How often a streamed mark price is stored, 1-86400; 1: each", _whole(1, 86400)),
+    Setting("DEFAULT_DEPTH", "20", "Levels of an order book a side: 5, 10, 20; depth_full: 1-500", _whole(1, 500)),
+    Setting("DEPTH_SNAPSHOT_MS", "1000", "How often a book is stored, 100-3600000; 100: each", _whole(100, 3_600_000)),
     Setting("START_DATE", "", "Start of series that do not say theirs; empty: their listing", _time),
     Setting("END_DATE", "", "End (exclusive); empty: the last closed candle", _time),
     Setting("SYMBOLS_FILE", "symbols.yml", "What to fetch", _path),
@@ -342,6 +346,8 @@ def _stream_settings(values: Mapping[str, Any]) -> StreamSettings:
         kinds=values["STREAM_TYPES"],
         ticker_ms=values["TICKER_SECONDS"] * 1000,
         mark_price_ms=values["MARK_PRICE_SECONDS"] * 1000,
+        depth=values["DEFAULT_DEPTH"],
+        depth_ms=values["DEPTH_SNAPSHOT_MS"],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from core.binance.intervals import offered_intervals as binance_intervals
+from core.binance.kinds import OFFERED_DEPTHS as BINANCE_DEPTHS
 from core.binance.kinds import offered_kinds as binance_kinds
 from core.binance.publishing import BinancePublishing
 from core.exchange_rules import PublishingRules
@@ -36,5 +37,14 @@ def offered_kinds(exchange: ExchangeName, market: Market) -> tuple[StreamKind, .
     match exchange:
         case ExchangeName.BINANCE:
             return binance_kinds(market)
+        case _:
+            assert_never(exchange)
+
+
+def offered_depths(exchange: ExchangeName) -> tuple[int, ...]:
+    """Return how many levels a stream of the best levels of an order book may have."""
+    match exchange:
+        case ExchangeName.BINANCE:
+            return BINANCE_DEPTHS
         case _:
             assert_never(exchange)

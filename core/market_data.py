@@ -6,6 +6,7 @@ say is None; nothing is filled in.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -72,8 +73,48 @@ class FundingRate(NamedTuple):
     mark_price: str | None
 
 
-Record = AggTrade | Trade | Ticker | MarkPrice
-"""What the streams of kinds other than candles deliver."""
+Level = tuple[str, str]
+"""Price and quantity, in the exchange's own digits. In a change, a quantity of 0 takes the level out."""
+
+
+class BookChange(NamedTuple):
+    """How a book changed. Update ids of a book only grow."""
+
+    time_ms: int  # when the exchange sent it
+    first_id: int
+    last_id: int
+    previous_id: int | None  # last id of the change before; None on markets that do not say it
+    bids: Sequence[Level]
+    asks: Sequence[Level]
+
+
+class BookSnapshot(NamedTuple):
+    """A book as it was after the update `last_id`: its best levels, at most `limit` a side, best first."""
+
+    last_id: int
+    limit: int
+    bids: Sequence[Level]
+    asks: Sequence[Level]
+
+
+class BookTop(NamedTuple):
+    """The best levels of an order book, best first."""
+
+    event_ms: int | None  # when the exchange sent it; None where it does not say
+    received_ms: int  # when it was read, by the exchange's clock as far as it is known
+    last_id: int
+    levels: int  # so many of a side were asked for; one that has fewer has no more
+    bids: Sequence[Level]
+    asks: Sequence[Level]
+
+    @property
+    def time_ms(self) -> int:
+        """When the book was so."""
+        return self.received_ms if self.event_ms is None else self.event_ms
+
+
+Record = AggTrade | Trade | Ticker | MarkPrice | BookTop
+"""What is stored of the streams of kinds other than candles."""
 
 SEQUENCED = (AggTrade, Trade)
 """Records whose ids run without holes, so that a jump is a gap."""

@@ -1,43 +1,23 @@
 """Keeps one order book by the exchange's changes to it: never a wrong book, rather none. Pure.
 
 A snapshot alone is old, changes alone have no beginning: a book is a snapshot and every change since. Which change may
-follow is the market's rule (docs/binance.md, Order book). Whatever does not follow ends the book, and it starts over
-with a new snapshot; until then it is not ready.
+follow is the market's rule: docs/binance.md, Order book
+Whatever does not follow ends the book, and it starts over with a new snapshot; until then it is not ready.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from decimal import Decimal
 from enum import Enum, StrEnum
-from typing import NamedTuple
+
+from core.market_data import BookChange, BookSnapshot, Level
 
 MOST_BUFFERED = 10_000
-
-Level = tuple[str, str]
-"""Price and quantity, in the exchange's own digits. In a change, a quantity of 0 takes the level out."""
-
-
-class BookChange(NamedTuple):
-    """How a book changed. Update ids of a book only grow."""
-
-    time_ms: int  # when the exchange sent it
-    first_id: int
-    last_id: int
-    previous_id: int | None  # last id of the change before; None on markets that do not say it
-    bids: Sequence[Level]
-    asks: Sequence[Level]
-
-
-class BookSnapshot(NamedTuple):
-    """A book as it was after the update `last_id`: its best levels, at most `limit` a side, best first."""
-
-    last_id: int
-    limit: int
-    bids: Sequence[Level]
-    asks: Sequence[Level]
+# So many changes from before a snapshot come behind it only when the ids went back.
+_MOST_BEFORE = 1_000
 
 
 class BookRule(Enum):
@@ -120,6 +100,7 @@ class OrderBook:
         self._waiting: deque[BookChange] = deque(maxlen=MOST_BUFFERED)  # without a hole; while there is no snapshot
         self._sides: tuple[_Side, _Side] | None = None
         self._has_joined = False  # a change has followed the snapshot
+        self._before = 0  # changes that came behind the snapshot and were from before it
         self.last_id = 0
         self.time_ms = 0  # of the newest change
 
@@ -151,7 +132,7 @@ class OrderBook:
         if self._waiting and not self._rule.joins(snapshot.last_id, self._waiting[0]):
             return BookFault.OLD_SNAPSHOT
         self._sides = (_Side(snapshot.bids, snapshot.limit, -1), _Side(snapshot.asks, snapshot.limit, 1))
-        self.last_id, self.time_ms = snapshot.last_id, 0
+        self.last_id, self.time_ms, self._before = snapshot.last_id, 0, 0
         changes, self._waiting = self._waiting, deque(maxlen=MOST_BUFFERED)
         while changes:
             change = changes.popleft()
@@ -184,7 +165,8 @@ class OrderBook:
             if not self._rule.follows(self.last_id, change):
                 return BookFault.MISSING
         elif self._rule.is_before(change, self.last_id):
-            return None
+            self._before += 1
+            return BookFault.IDS_WENT_BACK if self._before > _MOST_BEFORE else None
         elif not self._rule.joins(self.last_id, change):
             return BookFault.MISSING
         bids, asks = self._sides

@@ -23,6 +23,7 @@ class StreamState(StrEnum):
     CONNECTING = "connecting"  # asked for, and nothing has come yet, or not again since a cut
     LIVE = "live"
     HEALING = "healing"  # it delivers, and what it missed is being fetched by REST
+    SYNCING = "syncing"  # it delivers, and the order book is not complete yet, or not again
     SILENT = "silent"  # it delivers nothing although it was asked for again and on another connection
     STOPPED = "stopped"
 

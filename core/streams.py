@@ -16,11 +16,12 @@ from core.stream_kinds import StreamKind
 
 @dataclass(frozen=True, slots=True)
 class StreamKey:
-    """One live stream: a kind of data of one instrument; candles have an interval."""
+    """One live stream: a kind of data of one instrument; candles have an interval, order books levels to be stored."""
 
     kind: StreamKind
     instrument: Instrument
     interval: Interval | None = None
+    levels: int | None = None
 
     @classmethod
     def candles_of(cls, series: Series) -> StreamKey:

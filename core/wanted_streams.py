@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from core.errors import ConfigurationError
-from core.exchanges import offered_kinds
+from core.exchanges import offered_depths, offered_kinds
 from core.instrument import ExchangeName, Market
-from core.stream_kinds import StreamKind
+from core.stream_kinds import BOOKS, StreamKind
 from core.streams import StreamKey
 from core.wanted import WantedSeries
+
+MOST_LEVELS = 500
+"""Of a side of an order book. Half of what a snapshot has on futures, so that a book lasts for a while."""
 
 
 def parse_kinds(text: str) -> tuple[StreamKind, ...]:
@@ -51,3 +55,26 @@ def split_by_kind(
         if one.active:
             others |= {StreamKey(kind, instrument): None for kind in kinds if kind is not StreamKind.KLINE}
     return candles, list(others)
+
+
+def with_levels(keys: Sequence[StreamKey], levels: int) -> list[StreamKey]:
+    """Return the streams, those of order books with so many levels of a side to be stored.
+
+    Raises ConfigurationError when there is no stream of so many, or both kinds are wanted of one instrument.
+    """
+    if not 1 <= levels <= MOST_LEVELS:
+        raise ConfigurationError(
+            f"--depth, DEFAULT_DEPTH: expected a whole number from 1 to {MOST_LEVELS}, not {levels}"
+        )
+    found = [replace(key, levels=levels) if key.kind in BOOKS else key for key in keys]
+    for key in found:
+        offered = offered_depths(key.instrument.exchange)
+        if key.kind is StreamKind.DEPTH and levels not in offered:
+            raise ConfigurationError(
+                f"{key.instrument}: there is no stream of {levels} levels of an order book; choose one of "
+                f"{', '.join(map(str, offered))} (--depth, DEFAULT_DEPTH), or depth_full instead of depth"
+            )
+    whole = {key.instrument for key in found if key.kind is StreamKind.DEPTH_FULL}
+    if both := [key.instrument for key in found if key.kind is StreamKind.DEPTH and key.instrument in whole]:
+        raise ConfigurationError(f"{both[0]}: depth and depth_full are stored in one table; choose one of them")
+    return found

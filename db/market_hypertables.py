@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 
 from psycopg2 import sql
 
@@ -14,9 +13,8 @@ from db.timescale import HypertableShape, find_hypertables, make_hypertable_of
 
 _log = logging.getLogger(__name__)
 
-_SHAPES = (
-    *(HypertableShape(table.name, table.time, table.chunk, "instrument_id") for table in TABLES.values()),
-    HypertableShape("market_depth", "time", timedelta(days=1), "instrument_id"),
+_SHAPES = tuple(
+    HypertableShape(table.name, table.time, table.chunk, "instrument_id") for table in dict.fromkeys(TABLES.values())
 )
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
-from core.market_data import AggTrade, FundingRate, MarkPrice, Ticker, Trade
+from core.market_data import AggTrade, BookTop, FundingRate, MarkPrice, Ticker, Trade
 from core.stream_kinds import StreamKind
 from core.times import MS_PER_SECOND, to_datetime
 
@@ -76,7 +76,22 @@ def _funding_rate(instrument: int, one: FundingRate, source: str) -> str:
     return f"{instrument}\t{time_text(one.time_ms)}\t{one.rate}\t{_or_null(one.mark_price)}\t{source}\n"
 
 
+def _book(instrument: int, one: BookTop, source: str) -> str:
+    arrays = [f"{{{','.join(level[part] for level in side)}}}" for side in (one.bids, one.asks) for part in (0, 1)]
+    times = f"{time_text(one.time_ms)}\t{one.last_id}\t{time_text(one.received_ms)}"
+    return f"{instrument}\t{times}\t{one.levels}\t" + "\t".join(arrays) + "\n"
+
+
 _DAY, _WEEK, _YEAR = timedelta(days=1), timedelta(days=7), timedelta(days=365)
+
+_BOOKS = MarketTable(
+    "market_depth",
+    ("instrument_id", "time", "last_update_id"),
+    ("received_at", "levels", "bid_prices", "bid_quantities", "ask_prices", "ask_quantities"),
+    "time",
+    _DAY,
+    _book,
+)
 
 TABLES = {
     StreamKind.AGG_TRADE: MarketTable(
@@ -138,6 +153,8 @@ TABLES = {
         _funding_rate,
         has_source=True,
     ),
+    StreamKind.DEPTH: _BOOKS,
+    StreamKind.DEPTH_FULL: _BOOKS,
 }
 """By kind of live data. Candles have tables of their own."""
 

@@ -20,7 +20,7 @@ from core.candles import CandleBatch
 from core.errors import ExchangeUnavailable
 from core.exchange_rules import SeriesRules
 from core.instrument import Instrument, Market
-from core.market_data import AggTrade, FundingRate, Record
+from core.market_data import AggTrade, BookChange, BookSnapshot, FundingRate, Record
 from core.ranges import Span
 from core.series import Series
 from core.stream_activity import StreamActivity
@@ -83,6 +83,12 @@ class MarketDataSource(Protocol):
 
     def funding_hours(self, market: Market) -> Mapping[str, int]:
         """Return the hours between fundings by symbol, of those whose interval is not the usual one."""
+
+    def order_book(self, instrument: Instrument) -> BookSnapshot:
+        """Return the order book of now, with as many levels as there are to be had."""
+
+    def order_book_pause_ms(self, market: Market) -> int:
+        """Return how long to wait between snapshots of order books, so that half the request weight is left."""
 
 
 class ExchangeSource(Protocol):
@@ -149,7 +155,7 @@ class StreamSink(Protocol):
     def candle(self, update: CandleUpdate, received_ns: int) -> None:
         """Take one frame of a stream of candles. `received_ns`: time.monotonic_ns() when it was read."""
 
-    def record(self, key: StreamKey, record: Record, received_ns: int) -> None:
+    def record(self, key: StreamKey, record: Record | BookChange, received_ns: int) -> None:
         """Take one frame of a stream of any other kind, checked. `received_ns` as above."""
 
     def unusable(self, key: StreamKey | None, why: str, frame: bytes) -> None:

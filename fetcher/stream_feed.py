@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.errors import UnusableFrame
+from core.market_data import BookTop
 from core.stream_activity import StreamActivity
 from core.stream_clock import StreamClock
 from core.stream_connection import Connection, Subscription
 from core.stream_events import Answered, FirstData, SessionEvent, ShutdownNotice
-from core.stream_kinds import StreamKind
+from core.stream_kinds import BOOKS, StreamKind
 from fetcher.source import StreamSink
 from fetcher.stream_format import Answer, OfStream, Shutdown, StreamFormat
 
@@ -92,12 +93,15 @@ class StreamFeed:
         to.sink.candle(update, received_ns)
 
     def _record(self, heard: StreamActivity, frame: bytes, received_ns: int, now_ms: int) -> None:
+        key, frames = heard.key, self._to.format
         try:
-            record = self._to.format.read_record(heard.key, frame)
+            is_book = key.kind in BOOKS
+            record = frames.read_book(key, frame, now_ms) if is_book else frames.read_record(key, frame)
         except UnusableFrame as error:
             self._to.sink.unusable(heard.key, str(error), frame)
             return
-        heard.latencies.add(now_ms - record.time_ms)
+        if not (isinstance(record, BookTop) and record.event_ms is None):
+            heard.latencies.add(now_ms - record.time_ms)
         self._to.sink.record(heard.key, record, received_ns)
 
     def _other(self, frame: bytes, received_ns: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from core.market_data import Record
+from core.market_data import BookChange, BookTop, Record
 from core.stream_rules import StreamRules
 from core.streams import CandleUpdate, StreamKey
 
@@ -51,4 +51,7 @@ class StreamFormat(Protocol):
         """Return what a frame of a stream of candles says. Raises UnusableFrame."""
 
     def read_record(self, key: StreamKey, frame: bytes) -> Record:
-        """Return what a frame of a stream of any other kind says. Raises UnusableFrame."""
+        """Return what a frame of a stream of trades or prices says. Raises UnusableFrame."""
+
+    def read_book(self, key: StreamKey, frame: bytes, received_ms: int) -> BookTop | BookChange:
+        """Return what a frame of a stream of an order book says. Raises UnusableFrame."""

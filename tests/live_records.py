@@ -19,11 +19,15 @@ class RecordMarket(LiveMarket):
 
     keys: Sequence[StreamKey] = field(default_factory=tuple)
     ticker_ms: int = 60_000
+    depth_ms: int = 1_000
 
     def started(self) -> LiveService:
         """Return a service that receives and stores."""
         options = LiveOptions(
-            "live", backfill_options("live", self.folder), 0, RecordOptions(tuple(self.keys), self.ticker_ms)
+            "live",
+            backfill_options("live", self.folder),
+            0,
+            RecordOptions(tuple(self.keys), self.ticker_ms, depth_ms=self.depth_ms),
         )
         service = LiveService([], self.tools(), options)
         service.start()

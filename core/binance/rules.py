@@ -18,6 +18,9 @@ MAX_ROWS = {Market.SPOT: 1000, Market.UM: 1500, Market.CM: 1500}
 BEST_ROWS = {Market.SPOT: 1000, Market.UM: 499, Market.CM: 499}
 # Published limits per minute (docs/binance.md, Weight and bans); the present one is read from exchangeInfo.
 PUBLISHED_WEIGHT_PER_MINUTE = {Market.SPOT: 6000, Market.UM: 2400, Market.CM: 2400}
+# The most levels of a side that a snapshot of an order book may have, and its weight.
+BOOK_LIMIT = {Market.SPOT: 5000, Market.UM: 1000, Market.CM: 1000}
+BOOK_WEIGHT = {Market.SPOT: 250, Market.UM: 20, Market.CM: 20}
 # COIN-M refuses a longer range (error -4088, "Maximum time interval is 200 days").
 COIN_M_MAX_SPAN_MS = 200 * MS_PER_DAY
 

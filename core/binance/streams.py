@@ -8,7 +8,7 @@ from typing import assert_never
 
 from core.instrument import ExchangeName, Instrument, Market
 from core.intervals import INTERVALS
-from core.stream_kinds import StreamKind
+from core.stream_kinds import BOOKS, StreamKind
 from core.streams import StreamKey
 from core.times import MS_PER_MINUTE, MS_PER_SECOND
 
@@ -21,7 +21,7 @@ _MOST_STREAMS = 1024
 _NAMES_PER_MESSAGE = 100
 # A quiet symbol sends no frame before its candle closes, and that one up to a few seconds late.
 _LATE_MS = 10 * MS_PER_SECOND
-# Nothing tells a symbol without trades from a stream that is silent; most symbols trade within so long.
+# Nothing tells a symbol without trades or orders from a stream that is silent; most have some within so long.
 _TRADE_PATIENCE_MS = 10 * MS_PER_MINUTE
 # Frames come every second (spot, mark prices) or every two (tickers of futures).
 _PRICE_PATIENCE_MS = 2 * 2 * MS_PER_SECOND + _LATE_MS
@@ -29,9 +29,15 @@ _PRICE_PATIENCE_MS = 2 * 2 * MS_PER_SECOND + _LATE_MS
 _BUSY = {Market.SPOT: ("BTCUSDT", "1s"), Market.UM: ("BTCUSDT", "1m"), Market.CM: ("BTCUSD_PERP", "1m")}
 
 
+_PUBLIC = "/public"  # the route of order books on USD-M
+_FEWEST_LEVELS = 5
+
+
 def route_of(key: StreamKey) -> str:
     """Return the route of a stream: on USD-M an address without it connects and delivers no candles."""
-    return "/market" if key.market is Market.UM else ""
+    if key.market is not Market.UM:
+        return ""
+    return _PUBLIC if key.kind in BOOKS else "/market"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +63,12 @@ class BinanceStreamRules:
 
     @property
     def busy(self) -> StreamKey:
-        """Candles of the busiest symbol."""
+        """Candles of the busiest symbol, or its order book where the route has no candles."""
         symbol, interval = _BUSY[self.market]
-        return StreamKey(StreamKind.KLINE, Instrument(ExchangeName.BINANCE, self.market, symbol), INTERVALS[interval])
+        instrument = Instrument(ExchangeName.BINANCE, self.market, symbol)
+        if self.route == _PUBLIC:
+            return StreamKey(StreamKind.DEPTH, instrument, levels=_FEWEST_LEVELS)
+        return StreamKey(StreamKind.KLINE, instrument, INTERVALS[interval])
 
     def name(self, key: StreamKey) -> str:
         """Return the name; only the symbol is in lower case: 1m is a minute, 1M a month."""
@@ -75,6 +84,10 @@ class BinanceStreamRules:
                 return f"{symbol}@ticker"
             case StreamKind.MARK_PRICE:
                 return f"{symbol}@markPrice@1s"
+            case StreamKind.DEPTH:
+                return f"{symbol}@depth{key.levels}@100ms"
+            case StreamKind.DEPTH_FULL:
+                return f"{symbol}@depth@100ms"
             case StreamKind.FUNDING_RATE:
                 raise ValueError("no stream has settled funding rates")
             case _:
@@ -85,7 +98,7 @@ class BinanceStreamRules:
         match key.kind:
             case StreamKind.KLINE:
                 return key.series.interval.typical_ms + _LATE_MS
-            case StreamKind.AGG_TRADE | StreamKind.TRADE:
+            case StreamKind.AGG_TRADE | StreamKind.TRADE | StreamKind.DEPTH | StreamKind.DEPTH_FULL:
                 return _TRADE_PATIENCE_MS
             case StreamKind.TICKER | StreamKind.MARK_PRICE | StreamKind.FUNDING_RATE:
                 return _PRICE_PATIENCE_MS

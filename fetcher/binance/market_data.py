@@ -11,14 +11,17 @@ from itertools import pairwise
 import pyarrow as pa
 
 from core.archives import Period
+from core.binance.rules import BOOK_LIMIT, BOOK_WEIGHT, PUBLISHED_WEIGHT_PER_MINUTE
 from core.errors import ArchiveUnavailable, NoLongerKept, UnusableAnswer
 from core.instrument import Instrument, Market
-from core.market_data import AggTrade, FundingRate
+from core.market_data import AggTrade, BookSnapshot, FundingRate
 from core.market_rows import agg_trade, funding_rate
 from core.stream_pacing import Window
+from core.times import MS_PER_MINUTE
 from fetcher.binance.archive import ArchiveClient
 from fetcher.binance.rest_answers import RefusedRequest
 from fetcher.binance.rest_client import RestClient
+from fetcher.binance.stream_books import read_snapshot
 from fetcher.binance.trade_archive import read_trades, trade_file
 from fetcher.http import Sleep
 
@@ -98,6 +101,17 @@ class BinanceMarketData:
         self._wait_for_funding()
         with self._usable(market, None) as client:
             return client.get("/fundingInfo", {}, _FUNDING_WEIGHT, read)
+
+    def order_book(self, instrument: Instrument) -> BookSnapshot:
+        """Return the order book of now, with as many levels as there are to be had."""
+        limit, weight = BOOK_LIMIT[instrument.market], BOOK_WEIGHT[instrument.market]
+        params = {"symbol": instrument.symbol, "limit": str(limit)}
+        with self._usable(instrument.market, instrument.symbol) as client:
+            return client.get("/depth", params, weight, lambda body, latest_ms: read_snapshot(body, limit))
+
+    def order_book_pause_ms(self, market: Market) -> int:
+        """Return how long to wait between snapshots of order books, so that half the request weight is left."""
+        return 2 * MS_PER_MINUTE * BOOK_WEIGHT[market] // PUBLISHED_WEIGHT_PER_MINUTE[market]
 
     def _agg_trades(self, instrument: Instrument, bound: Mapping[str, str]) -> list[AggTrade]:
         params = {"symbol": instrument.symbol, **bound, "limit": str(PAGE_ROWS)}

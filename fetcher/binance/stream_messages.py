@@ -6,8 +6,9 @@ import msgspec
 
 from core.binance.streams import CANDLE_EVENT, SHUTDOWN_EVENT, BinanceStreamRules, route_of
 from core.errors import UnusableFrame
-from core.market_data import Record
+from core.market_data import BookChange, BookTop, Record
 from core.streams import CandleUpdate, StreamKey
+from fetcher.binance.stream_books import read_book
 from fetcher.binance.stream_records import read_record
 from fetcher.stream_format import Answer, OfStream, Shutdown
 
@@ -112,8 +113,12 @@ class BinanceStreamFormat:
         return CandleUpdate(series, open_ms, values, candle.x, event_ms)
 
     def read_record(self, key: StreamKey, frame: bytes) -> Record:
-        """Return what a frame of a stream of any other kind says. Raises UnusableFrame."""
+        """Return what a frame of a stream of trades or prices says. Raises UnusableFrame."""
         return read_record(key, frame)
+
+    def read_book(self, key: StreamKey, frame: bytes, received_ms: int) -> BookTop | BookChange:
+        """Return what a frame of a stream of an order book says. Raises UnusableFrame."""
+        return read_book(key, frame, received_ms)
 
 
 def _ms(time: int) -> int:

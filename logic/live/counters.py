@@ -32,6 +32,8 @@ class LiveCounters:
     records_lost: int = 0  # prices or trades that could not be stored; of trades the gap is healed
     id_gaps: int = 0  # of trades, that were found
     trades_healed: int = 0
+    books_synced: int = 0  # times that an order book became ready
+    books_restarted: Counter[str] = field(default_factory=Counter)  # that were ready and are not any more, by reason
     fundings: int = 0  # settled rates that were stored
     faults: int = 0  # unexpected faults of this program
     to_commit: Latencies = field(default_factory=Latencies)  # from reading a final frame to its committed row

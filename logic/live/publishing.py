@@ -12,7 +12,7 @@ from core.closed_round import ClosedCandle
 from core.columns import VALUE_NAMES
 from core.events import Event
 from core.instrument import Market
-from core.market_data import AggTrade, MarkPrice, Record, Ticker, Trade
+from core.market_data import AggTrade, BookTop, MarkPrice, Record, Ticker, Trade
 from core.series import Series
 from core.streams import (
     CandleUpdate,
@@ -34,6 +34,7 @@ _TOPICS: dict[type, str] = {
     Trade: events.TRADE,
     Ticker: events.TICKER,
     MarkPrice: events.MARK_PRICE,
+    BookTop: events.DEPTH,
 }
 _NS_PER_MS = 1_000_000
 

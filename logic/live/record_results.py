@@ -25,6 +25,9 @@ class RecordSummary:
     trades_healed: int = 0
     gaps_left: int = 0  # gaps of trades that are missing still
     fundings: int = 0
+    books_synced: int = 0
+    books_restarted: Mapping[str, int] = field(default_factory=dict)  # by reason
+    books_syncing: tuple[StreamKey, ...] = ()  # order books that are not complete now
     left_out: Mapping[StreamKey, str] = field(default_factory=dict)
 
     @property
@@ -56,6 +59,9 @@ def summarize_records(records: LiveRecords, counters: LiveCounters) -> RecordSum
         trades_healed=counters.trades_healed,
         gaps_left=records.healer.gaps_left,
         fundings=counters.fundings,
+        books_synced=counters.books_synced,
+        books_restarted=dict(counters.books_restarted),
+        books_syncing=tuple(records.books.syncing),
         left_out=records.left_out,
     )
 
@@ -74,5 +80,8 @@ def records_document(records: RecordSummary) -> dict[str, object]:
         "trades_healed": records.trades_healed,
         "gaps_left": records.gaps_left,
         "fundings": records.fundings,
+        "books_synced": records.books_synced,
+        "books_restarted": dict(records.books_restarted),
+        "books_syncing": [str(key) for key in records.books_syncing],
         "left_out": [{"stream": str(key), "why": why} for key, why in records.left_out.items()],
     }

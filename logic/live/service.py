@@ -53,7 +53,7 @@ class LiveService:
         self.records = LiveRecords(options.records, tools, self.counters, self._stopping)
         self._publisher = None if bus is None else LivePublisher(bus, tools.clocks.now_ms)
         self.sink = LiveSink(
-            self.waiting, self.records.waiting, self.healer.want, tools.clocks.now_ms, self.counters, self._publisher
+            self.waiting, self.records, self.healer.want, tools.clocks.now_ms, self.counters, self._publisher
         )
         self._states = StateKeeper(options.backfill.state_dir, options.run_id, tools.local_now_ms, tools.steady_ms)
         self.auditor = Auditor(tools, options, self.counters)
@@ -69,6 +69,7 @@ class LiveService:
                 lambda: len(self.waiting),
                 tools.local_now_ms,
                 tools.clocks.now_ms,
+                lambda: self.records.books.syncing,
             )
         )
         session = {"audit_minutes": options.audit_ms // MS_PER_MINUTE}

@@ -12,7 +12,7 @@ from core.columns import VALUE_COLUMNS
 from core.errors import shortened
 from core.finals_due import FinalsDue
 from core.instrument import Market
-from core.market_data import Record
+from core.market_data import BookChange, Record
 from core.series import Series, brief_list
 from core.stream_activity import StreamState
 from core.stream_kinds import StreamKind
@@ -29,10 +29,10 @@ from core.streams import (
 )
 from logic.live.counters import LiveCounters
 from logic.live.publishing import LivePublisher
+from logic.live.records import LiveRecords
 from logic.live.stream_states import StreamStates
 from logic.live.tools import LiveSeries
 from logic.live.waiting_candles import WaitingCandle, WaitingCandles
-from logic.live.waiting_records import WaitingRecords
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class LiveSink:
     def __init__(
         self,
         waiting: WaitingCandles,
-        records: WaitingRecords,
+        records: LiveRecords,
         heal: Callable[[Collection[int]], None],
         market_now_ms: Callable[[Market], int],
         counters: LiveCounters,
@@ -93,9 +93,14 @@ class LiveSink:
         candle = ClosedCandle(series_id, update.series, update.open_ms, update.values)
         self._waiting.put(WaitingCandle(candle, received_ns, update.event_ms))
 
-    def record(self, key: StreamKey, record: Record, received_ns: int) -> None:
-        """Hand a record of another kind to its writer."""
-        self._records.put(key, record)
+    def record(self, key: StreamKey, record: Record | BookChange, received_ns: int) -> None:
+        """Hand a record of another kind to its writer; a change to its order book, which makes a record of it."""
+        if isinstance(record, BookChange):
+            top = self._records.books.take(key, record, self._market_now_ms(key.market))
+            if top is None:
+                return
+            record = top
+        self._records.waiting.put(key, record)
         if self._publisher is not None:
             self._publisher.record(key, record, received_ns)
 
@@ -125,6 +130,7 @@ class LiveSink:
                 self._counters.reconnects[reason.value] += 1
                 _log.warning("%s may have lost frames (%s); healed by REST", brief_list(keys), reason)
                 self.states.were_cut(keys)
+                self._records.were_cut(keys)
                 self._heal([self._ids[one] for one in series])
             case ConnectionOpened(_, connection):
                 self._counters.connections += 1

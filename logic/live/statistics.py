@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.instrument import Market
@@ -89,6 +89,7 @@ class Watched:
     waiting: Callable[[], int]
     local_now_ms: Callable[[], int]
     market_now_ms: Callable[[Market], int]
+    syncing: Callable[[], Collection[StreamKey]]  # order books
 
 
 class Statistics:
@@ -162,15 +163,17 @@ class Statistics:
 
     def _streams(self, activity: Mapping[StreamKey, StreamActivity]) -> list[StreamFigures]:
         watched = self._watched
-        healing, records = watched.healer.series_ids, watched.states.all()
+        healing, records, syncing = watched.healer.series_ids, watched.states.all(), set(watched.syncing())
         found = []
         for key, series_id in watched.wanted().items():
             record, heard = records.get(key, StreamRecord()), activity.get(key, StreamActivity(key))
-            is_healing = record.state is StreamState.LIVE and series_id in healing
+            state = record.state
+            if state is StreamState.LIVE and (series_id in healing or key in syncing):
+                state = StreamState.SYNCING if key in syncing else StreamState.HEALING
             found.append(
                 StreamFigures(
                     key,
-                    StreamState.HEALING if is_healing else record.state,
+                    state,
                     record,
                     heard.frames,
                     self._of_streams.per_second(key, _SHORT_MS),

@@ -39,6 +39,7 @@ class RecordOptions:
     keys: tuple[StreamKey, ...] = ()
     ticker_ms: int = 60_000
     mark_price_ms: int = 1_000
+    depth_ms: int = 1_000  # of order books; 100: each
     left_out: Mapping[StreamKey, str] = field(default_factory=dict)  # wanted and not streamed, with why
     may_come: bool = False  # keys may be wanted later
 

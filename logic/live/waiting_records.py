@@ -1,20 +1,22 @@
 """Records of streams between the sockets and the database: trades in a bounded queue, prices sampled. Thread-safe.
 
 The sockets are always read. When the database is too slow, trades are left out instrument by instrument: the ids of
-what is stored afterwards jump, and that is a gap to be healed. Of tickers and mark prices the newest sample waits.
+what is stored afterwards jump, and that is a gap to be healed. Of tickers and mark prices the newest sample waits; of
+samples of order books the newest few thousand.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from core.market_data import SEQUENCED, Record
+from core.market_data import SEQUENCED, BookTop, Record
 from core.stream_kinds import StreamKind
 from core.streams import StreamKey
 
 MOST = 200_000
+MOST_BOOKS = 5_000
 
 
 class WaitingRecords:
@@ -27,13 +29,15 @@ class WaitingRecords:
         self._trades: deque[tuple[StreamKey, Record]] = deque()
         self._left_out: set[StreamKey] = set()  # that take part again when the queue is half empty
         self._samples: dict[StreamKey, Record] = {}
+        self._books: deque[tuple[StreamKey, Record]] = deque(maxlen=MOST_BOOKS)
+        self._newest_books: dict[StreamKey, BookTop] = {}
         self._sampled: dict[StreamKey, int] = {}  # number of the last sample
         self._wanted = 0  # so many trades wake who waits
         self._is_closed = False
-        self.dropped: Counter[StreamKey] = Counter()  # trades
+        self.dropped: Counter[StreamKey] = Counter()  # trades and order books
 
     def __len__(self) -> int:
-        return len(self._trades) + len(self._samples)
+        return len(self._trades) + len(self._samples) + len(self._books)
 
     def put(self, key: StreamKey, record: Record) -> None:
         """Add a record. Returns at once."""
@@ -42,9 +46,29 @@ class WaitingRecords:
             return
         number = record.time_ms // self._every_ms[key.kind]
         if number > self._sampled.get(key, -1):
+            if isinstance(record, BookTop):
+                self._put_book(key, record, number)
+                return
             with self._changed:
                 self._sampled[key] = number
                 self._samples[key] = record
+
+    def _put_book(self, key: StreamKey, book: BookTop, number: int) -> None:
+        """Add a sample of an order book when it is newer than the last one and differs."""
+        last = self._newest_books.get(key)
+        if last is not None and (book.last_id <= last.last_id or (book.bids, book.asks) == (last.bids, last.asks)):
+            return
+        with self._changed:
+            self._sampled[key] = number
+            self._newest_books[key] = book
+            if len(self._books) == MOST_BOOKS:
+                self.dropped[self._books[0][0]] += 1
+            self._books.append((key, book))
+
+    def forget_books(self, keys: Iterable[StreamKey]) -> None:
+        """Take the next order books of these streams whatever their update ids are: they may begin anew."""
+        for key in keys:
+            self._newest_books.pop(key, None)
 
     def _put_trade(self, key: StreamKey, record: Record) -> None:
         with self._changed:
@@ -60,11 +84,13 @@ class WaitingRecords:
                 self._changed.notify()
 
     def take(self, most: int) -> list[tuple[StreamKey, Record]]:
-        """Take up to `most` trades in the order in which they came, and all samples that wait."""
+        """Take up to `most` trades in the order in which they came, and all samples and order books that wait."""
         with self._changed:
             taken = [self._trades.popleft() for _ in range(min(most, len(self._trades)))]
             taken += self._samples.items()
             self._samples.clear()
+            taken += self._books
+            self._books.clear()
         return taken
 
     def wait(self, trades: int, longest_s: float) -> None:

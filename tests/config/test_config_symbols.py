@@ -187,12 +187,12 @@ def test_keys_without_a_value_are_as_if_not_written() -> None:
         (
             "symbols: [{symbol: A, streams: [kline, trades]}]",
             "symbols.yml, symbols, entry 1, streams: ['kline', 'trades'] is not one or more of kline, aggtrade, trade, "
-            "ticker, mark_price, funding_rate, with commas between them",
+            "ticker, mark_price, funding_rate, depth, depth_full, with commas between them",
         ),
         (
             "symbols: [{symbol: um:A, streams: [trade]}]",
             "symbols.yml, symbols, entry 1: streams: market um offers no trade; there are kline, aggtrade, ticker, "
-            "mark_price, funding_rate (symbols.yml can say for each symbol what is streamed: "
+            "depth, depth_full, mark_price, funding_rate (symbols.yml can say for each symbol what is streamed: "
             "streams: [kline, aggtrade])",
         ),
         (

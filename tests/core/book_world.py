@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from decimal import Decimal
 
-from core.order_book import BookChange, BookRule, BookSnapshot, Level
+from core.market_data import BookChange, BookSnapshot, Level
+from core.order_book import BookRule
 
 _UPDATES_OF_A_CHANGE = 6
 _CADENCE_MS = 100

@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from core.order_book import MOST_BUFFERED, BookChange, BookFault, BookRule, BookSnapshot, OrderBook
+from core.market_data import BookChange, BookSnapshot
+from core.order_book import MOST_BUFFERED, BookFault, BookRule, OrderBook
 from tests.core.book_world import BookWorld
 
 SHOWN = 10
@@ -115,6 +116,22 @@ class TestLaterChanges:
         assert book.is_ready and book.last_id == 9
 
     @RULES
+    def test_ids_that_went_back_while_a_snapshot_is_awaited_make_what_was_before_useless(self, rule: BookRule) -> None:
+        book = OrderBook(rule, 1)
+        book.take(BookChange(1, 9_001, 9_005, 9_000, (), ()))
+        book.take(BookChange(2, 5, 9, 4, (), ()))
+        assert book.begin(_snapshot(7)) is None
+        assert book.is_ready and book.last_id == 9
+
+    @RULES
+    def test_a_snapshot_whose_ids_are_never_reached_is_given_up(self, rule: BookRule) -> None:
+        book = OrderBook(rule, 1)
+        book.begin(_snapshot(1_000_000))
+        faults = {book.take(BookChange(number, number, number, number - 1, (), ())) for number in range(1, 1_002)}
+        assert faults == {None, BookFault.IDS_WENT_BACK}
+        assert book.needs_snapshot
+
+    @RULES
     def test_a_best_bid_at_the_best_ask_starts_the_book_over(self, rule: BookRule) -> None:
         book = _ready(rule)
         assert book.take(BookChange(106, 106, 106, 105, (("101.0", "1"),), ())) is BookFault.CROSSED
@@ -124,6 +141,15 @@ class TestLaterChanges:
         book = _ready(BookRule.FUTURES)
         assert book.take(_futures(900, 910, 105)) is None
         assert book.take(_futures(911, 920, 909)) is BookFault.MISSING
+
+    @RULES
+    def test_what_came_behind_a_fault_stays_aside(self, rule: BookRule) -> None:
+        book = OrderBook(rule, 1)
+        book.take(BookChange(1, 101, 105, 100, (("101.0", "1"),), ()))
+        book.take(BookChange(2, 106, 109, 105, (("101.0", "0"),), ()))
+        assert book.begin(_snapshot(100)) is BookFault.CROSSED
+        assert book.begin(_snapshot(107)) is None
+        assert book.is_ready and book.last_id == 109
 
 
 class TestWhatASnapshotDoesNotReach:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from core.order_book import BookChange, BookFault, BookRule, BookSnapshot, Level, OrderBook
+from core.market_data import BookChange, BookSnapshot, Level
+from core.order_book import BookFault, BookRule, OrderBook
 from tests.conftest import SHARED_DATA
 
 _LIMIT = 1000  # of the recorded snapshots

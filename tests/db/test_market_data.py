@@ -7,8 +7,8 @@ from timescale import needs_timescale
 
 from core.id_sequence import IdGap, Mark, missing_within
 from core.instrument import ExchangeName, Instrument, Market
-from core.market_data import AggTrade, FundingRate, MarkPrice, Ticker, Trade
-from core.stream_kinds import StreamKind
+from core.market_data import AggTrade, BookTop, FundingRate, MarkPrice, Ticker, Trade
+from core.stream_kinds import BOOKS, StreamKind
 from core.times import MS_PER_DAY, parse_time
 from core.timescale import TimescaleUse
 from db.connection import Database
@@ -55,6 +55,17 @@ def rows(database: Database, kind: StreamKind) -> list[tuple[str, ...]]:
         names = ", ".join(f"{name}::text" for name in table.columns)
         tx.cursor.execute(f"select {names} from public.{table.name} order by {', '.join(table.key)}")
         return list(tx.cursor.fetchall())
+
+
+@pytest.mark.parametrize("kind", BOOKS)
+def test_an_order_book_is_stored_digit_for_digit_once(market: Database, kind: StreamKind) -> None:
+    book = BookTop(None, 1_709_251_200_007, 9, 5, [("1.10", "2.000"), ("1.0", "3")], [])
+    assert store(market, kind, book) == StoredRecords(inserted=1)
+    at = "2024-03-01 00:00:00.007+00"
+    assert rows(market, kind) == [("1", at, "9", at, "5", "{1.10,1.0}", "{2.000,3}", "{}", "{}")]
+    assert store(market, kind, book, book) == StoredRecords(equal=2)
+    assert store(market, kind, book._replace(bids=[("1.10", "2")])) == StoredRecords(conflicts=1)
+    assert len(rows(market, kind)) == 1
 
 
 @pytest.mark.parametrize("kind", list(RECORDS))

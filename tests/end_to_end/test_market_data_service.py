@@ -14,7 +14,7 @@ from program import PROJECT, Program
 from bus.event_bus import InMemoryEventBus
 from commands.market_data_service import MarketDataService
 from core.errors import ConfigurationError
-from core.events import KLINE, KLINE_UPDATE, PRICE, TRADE, Event
+from core.events import DEPTH, KLINE, KLINE_UPDATE, PRICE, TRADE, Event
 from core.times import to_datetime
 
 __all__ = ["live"]
@@ -47,7 +47,7 @@ def test_events_come_and_go_with_the_subscriptions_and_a_closed_candle_is_in_the
     async def act() -> None:
         service = MarketDataService(live.database_url, bus, "key", "secret", live.full_environment())
         bus.subscribe(KLINE, closed)
-        for topic in (TRADE, PRICE, KLINE_UPDATE):
+        for topic in (TRADE, PRICE, KLINE_UPDATE, DEPTH):
             bus.subscribe(topic, lambda one, topic=topic: got.setdefault(f"{one.symbol} {topic}", []).append(one))
         await service.start()
         with pytest.raises(ConfigurationError, match="NOSUCH"):
@@ -58,6 +58,11 @@ def test_events_come_and_go_with_the_subscriptions_and_a_closed_candle_is_in_the
         await until(lambda: count("BTCUSDT closed") >= 2 and count(f"BTCUSDT {KLINE_UPDATE}"))
         await service.subscribe_symbol("ETHUSDT", data_types=["kline", "trade"], interval="1s")
         await until(lambda: count("ETHUSDT closed") >= 2 and count(f"ETHUSDT {TRADE}") and count(f"ETHUSDT {PRICE}"))
+        with pytest.raises(ConfigurationError, match="no stream of 6 levels"):
+            await service.update_subscription("ETHUSDT", data_types=["kline", "trade", "depth"], depth=6)
+        await service.update_subscription("ETHUSDT", data_types=["kline", "trade", "depth"], depth=5)
+        await until(lambda: count(f"ETHUSDT {DEPTH}"))
+        assert {len(one.data.bids) for one in got[f"ETHUSDT {DEPTH}"]} == {5}
         await service.update_subscription("ETHUSDT", data_types=["kline"])
         await service.unsubscribe_symbol("BTCUSDT")
         await asyncio.sleep(1.5)  # what is on its way

@@ -68,16 +68,19 @@ def test_without_a_backfill_nothing_older_is_fetched_and_an_unknown_symbol_is_sa
 
 def test_trades_and_prices_are_stored_beside_candles_as_the_list_says(live: Program) -> None:
     live.symbols(
-        "symbols:\n  - {symbol: BTCUSDT, interval: 1s, streams: [kline, aggtrade, trade, ticker]}\n"
-        "  - {symbol: 'um:BTCUSDT', streams: [aggtrade, mark_price, funding_rate]}\n"
+        "symbols:\n  - {symbol: BTCUSDT, interval: 1s, streams: [kline, aggtrade, trade, ticker, depth]}\n"
+        "  - {symbol: 'um:BTCUSDT', streams: [aggtrade, mark_price, funding_rate, depth_full]}\n"
     )
     live.environment["TICKER_SECONDS"] = "1"
     done = live.run("stream", "--for", "6s", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     document = json.loads(done.stdout)
-    assert document["streamed"] == 1 and document["records"]["streams"] == 6
+    assert document["streamed"] == 1 and document["records"]["streams"] == 8
     stored = document["records"]["stored"]
-    assert set(stored) == {"aggtrade", "trade", "ticker", "mark_price"} and min(stored.values()) >= 2
+    assert (
+        set(stored) == {"aggtrade", "trade", "ticker", "mark_price", "depth", "depth_full"}
+        and min(stored.values()) >= 2
+    )
     of_one_second = live.query(
         "select count(*), count(*) filter (where last_trade_id - first_trade_id + 1 <> (select count(*) from"
         " market_trades where instrument_id = aggregate.instrument_id and trade_id between first_trade_id and"
@@ -88,6 +91,11 @@ def test_trades_and_prices_are_stored_beside_candles_as_the_list_says(live: Prog
     )
     [(trades, wrong)] = of_one_second
     assert trades > 0 and wrong == 0
+    assert document["records"]["books_synced"] == 1 and document["records"]["books_syncing"] == []
+    levels = "select distinct levels, cardinality(bid_prices), cardinality(ask_quantities) from market_depth"
+    assert live.query(levels) == [(20, 20, 20)]
+    refused = live.run("stream", "--types", "depth", "--depth", "7", "--for", "1s")
+    assert refused.returncode == 2 and "no stream of 7 levels" in refused.stderr
     refused = live.run("stream", "--types", "trade", "--for", "1s")
     assert refused.returncode == 2 and "market um offers no trade" in refused.stderr
 

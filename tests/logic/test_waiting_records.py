@@ -1,14 +1,15 @@
 """Trades and prices on their way into the database."""
 
 from core.instrument import ExchangeName, Instrument, Market
-from core.market_data import MarkPrice, Trade
+from core.market_data import BookTop, MarkPrice, Trade
 from core.stream_kinds import StreamKind
 from core.streams import StreamKey
-from logic.live.waiting_records import WaitingRecords
+from logic.live.waiting_records import MOST_BOOKS, WaitingRecords
 
 BTC, ETH = (Instrument(ExchangeName.BINANCE, Market.SPOT, name) for name in ("BTCUSDT", "ETHUSDT"))
 TRADES = StreamKey(StreamKind.TRADE, BTC)
 OTHER = StreamKey(StreamKind.TRADE, ETH)
+BOOK = StreamKey(StreamKind.DEPTH, BTC, levels=5)
 PRICES = StreamKey(StreamKind.MARK_PRICE, BTC)
 
 
@@ -21,7 +22,11 @@ def price(at_ms: int) -> MarkPrice:
 
 
 def waiting(every_ms: int = 1_000, most: int = 200_000) -> WaitingRecords:
-    return WaitingRecords({StreamKind.MARK_PRICE: every_ms}, most)
+    return WaitingRecords({StreamKind.MARK_PRICE: every_ms, StreamKind.DEPTH: every_ms}, most)
+
+
+def book(at_ms: int, number: int, bid: str) -> BookTop:
+    return BookTop(None, at_ms, number, 5, [(bid, "1")], [])
 
 
 def test_trades_come_out_in_order_and_a_few_at_a_time() -> None:
@@ -73,3 +78,25 @@ def test_who_waits_is_woken_by_enough_trades_or_the_end() -> None:
     queue.close()
     queue.wait(2, longest_s=60)
     assert queue.is_closed
+
+
+def test_of_order_books_the_first_of_each_stretch_of_time_is_kept_when_it_differs_and_is_newer() -> None:
+    queue = waiting(every_ms=1_000)
+    kept = [book(10_000, 1, "9"), book(12_100, 4, "8"), book(13_000, 6, "9")]
+    for one in (kept[0], book(10_500, 2, "7"), book(11_000, 3, "9"), book(12_000, 1, "5"), kept[1], kept[2]):
+        queue.put(BOOK, one)
+    assert len(queue) == 3
+    assert queue.take(9) == [(BOOK, one) for one in kept]
+    queue.put(BOOK, book(20_000, 2, "3"))
+    assert queue.take(9) == [], "an older one"
+    queue.forget_books([BOOK])
+    queue.put(BOOK, book(20_000, 2, "3"))
+    assert queue.take(9) == [(BOOK, book(20_000, 2, "3"))], "after a cut ids may begin anew"
+
+
+def test_too_many_order_books_push_out_the_oldest_which_is_counted() -> None:
+    queue = waiting(every_ms=1)
+    for number in range(MOST_BOOKS + 2):
+        queue.put(BOOK, book(number, number, str(number)))
+    assert queue.dropped == {BOOK: 2}
+    assert queue.take(9)[0][1] == book(2, 2, "2")

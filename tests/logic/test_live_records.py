@@ -112,3 +112,68 @@ def test_trades_with_faults_and_cuts_end_as_the_exchange_has_them(
     again.finish()
     stored = market.query(STORED)
     assert stored == trades_at_exchange(replay, first, stored[-1][0])  # type: ignore[arg-type]
+
+
+def test_prices_of_futures_are_the_exchanges_and_sampled(
+    replay: ReplayExchange, database_url: str, tmp_path: Path
+) -> None:
+    um = Market.UM
+    keys = [key(kind, um) for kind in (StreamKind.MARK_PRICE, StreamKind.TICKER, StreamKind.AGG_TRADE)]
+    market = market_of(replay, database_url, tmp_path, *keys, key(StreamKind.FUNDING_RATE, um))
+    service = market.started()
+    done = service.counters
+    stored = done.records_stored
+    wait_for(lambda: stored["mark_price"] > 20 and stored["ticker"] and stored["aggtrade"] and done.fundings)
+    assert service.stop(20.0)
+    service.finish()
+    seconds = market.query("select count(distinct date_trunc('second', time)) from market_mark_prices")
+    assert seconds == [(stored["mark_price"],)]
+    [(tickers, minutes)] = market.query(
+        "select count(*), count(distinct date_trunc('minute', time)) from market_tickers"
+    )
+    assert tickers == minutes
+    at_exchange = orjson.loads(
+        requests.get(f"{replay.url}/fapi/v1/fundingRate?symbol=BTCUSDT&startTime=1&limit=1000", timeout=30).content
+    )
+    rates = market.query("select funding_rate::text, mark_price::text from market_funding_rates order by funding_time")
+    assert rates == [(one["fundingRate"], one["markPrice"]) for one in at_exchange[: len(rates)]] and rates
+    aggregates = market.query(STORED)
+    first, last = aggregates[0][0], aggregates[-1][0]
+    assert aggregates == trades_at_exchange(replay, first, last, "/fapi/v1")  # type: ignore[arg-type]
+    assert not service.has_failed
+
+
+def test_a_database_that_is_away_costs_no_trade(replay: ReplayExchange, database_url: str, tmp_path: Path) -> None:
+    market = market_of(replay, database_url, tmp_path, key(StreamKind.AGG_TRADE), key(StreamKind.TRADE))
+    service = market.started()
+    stored = service.counters.records_stored
+    wait_for(lambda: stored["aggtrade"] > 20)
+    for _ in range(2):
+        market.query(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"
+            " and pid <> pg_backend_pid()"
+        )
+        before = stored["aggtrade"]
+        wait_for(lambda before=before: stored["aggtrade"] > before + 20)
+    assert service.stop(20.0)
+    service.finish()
+    rows = market.query(STORED)
+    assert rows == trades_at_exchange(replay, rows[0][0], rows[-1][0])  # type: ignore[arg-type]
+    [(trades, span)] = market.query("select count(*), max(trade_id) - min(trade_id) + 1 from market_trades")
+    assert trades == span
+    assert market.query("select * from stream_gaps") == [] and not service.has_failed
+
+
+def test_a_queue_that_overflows_leaves_gaps_that_are_healed(
+    replay: ReplayExchange, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("logic.live.waiting_records.WaitingRecords.__init__.__defaults__", (30,))
+    market = market_of(replay, database_url, tmp_path, key(StreamKind.AGG_TRADE))
+    service = market.started()
+    wait_for(lambda: service.counters.id_gaps > 0)
+    assert service.records.waiting.dropped.total() > 0
+    assert service.stop(20.0)
+    service.finish()
+    rows = market.query(STORED)
+    assert rows == trades_at_exchange(replay, rows[0][0], rows[-1][0])  # type: ignore[arg-type]
+    assert {status for (status,) in market.query("select status from stream_gaps")} == {"healed"}

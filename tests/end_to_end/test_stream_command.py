@@ -21,6 +21,8 @@ from live_program import (
 from program import Program
 from terminal import run_in_terminal
 
+from core.times import iso_ms
+
 
 def test_it_fetches_streams_and_ends_after_its_time_with_everything_audited(live: Program) -> None:
     done = live.run("stream", "--for", "6s", "--json")
@@ -72,7 +74,7 @@ def test_trades_and_prices_are_stored_beside_candles_as_the_list_says(live: Prog
         "  - {symbol: 'um:BTCUSDT', streams: [aggtrade, mark_price, funding_rate, depth_full]}\n"
     )
     live.environment["TICKER_SECONDS"] = "1"
-    done = live.run("stream", "--for", "6s", "--json")
+    done = live.run("stream", "--for", "4s", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     document = json.loads(done.stdout)
     assert document["streamed"] == 1 and document["records"]["streams"] == 8
@@ -107,3 +109,24 @@ def test_a_terminal_shows_a_table_that_is_refreshed_and_a_pipe_nothing_of_it(liv
     assert not shown.has_color
     assert all(len(line) <= 80 for line in shown.lines)
     assert "stored live" in shown.lines[-2]
+
+
+def test_trades_of_the_past_are_fetched_by_backfill(live: Program) -> None:
+    assert live.exchange is not None
+    start = iso_ms(live.exchange.clock.now_ms() - 20_000)
+    fetch = ("backfill", "--symbols", "BTCUSDT", "--types", "aggtrade", "--start", start, "--json")
+    [first] = json.loads(live.run(*fetch).stdout)["results"]
+    assert first["inserted"] > 0 and (first["conflicts"], first["missing"]) == (0, {})
+    [again] = json.loads(live.run(*fetch).stdout)["results"]
+    assert again["already_there"] == first["inserted"]
+    [(trades, ids)] = live.query("select count(*), max(agg_id) - min(agg_id) + 1 from market_agg_trades")
+    assert trades == ids
+    told = live.run("backfill", "--symbols", "um:BTCUSDT", "--types", "funding_rate")
+    assert told.returncode == 0 and "um:BTCUSDT funding_rate:" in told.stdout
+    for types, symbols, why in (
+        ("kline", "BTCUSDT", "candles are what it fetches without --types"),
+        ("funding_rate", "BTCUSDT", "market spot offers no funding_rate"),
+        ("aggtrade", "BTCUSDT", "say from when on"),
+    ):
+        refused = live.run("backfill", "--symbols", symbols, "--types", types)
+        assert refused.returncode == 2 and why in refused.stderr

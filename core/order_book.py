@@ -58,12 +58,10 @@ class _Side:
 
     def __init__(self, levels: Iterable[Level], limit: int, sign: int) -> None:
         self._sign = sign  # the best level has the lowest price times sign
-        self._levels: dict[Decimal, Level] = {}
-        self._order: list[Decimal] = []
-        self._edge: Decimal | None = None  # None: the snapshot had every level
-        self.take(levels)
-        if len(self._order) >= limit:
-            self._edge = self._order[-1]
+        self._levels = {sign * Decimal(level[0]): level for level in levels}
+        self._order = sorted(self._levels)
+        # None: the snapshot had every level.
+        self._edge: Decimal | None = self._order[-1] if len(self._order) >= limit else None
 
     def take(self, levels: Iterable[Level]) -> None:
         known, order, sign, edge = self._levels, self._order, self._sign, self._edge

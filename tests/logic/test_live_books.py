@@ -31,7 +31,7 @@ from logic.live.counters import LiveCounters
 from logic.live.service import LiveService
 
 BEGINS_MS = parse_time("2024-11-11T10:00:30")
-SPEED = 4.0
+SPEED = 8.0
 SERIES = [parse_series(text) for text in ("BTCUSDT", "um:BTCUSDT", "cm:BTCUSD_PERP")]
 PATIENCE_S = 90.0
 LEVELS = 20

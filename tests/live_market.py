@@ -30,6 +30,7 @@ from logic.backfill.run import Observer
 from logic.gaps.series_check import SeriesCheck, check_series
 from logic.live.market_clocks import MarketClocks
 from logic.live.preparing import History, plan_live
+from logic.live.results import is_left_to_heal
 from logic.live.service import LiveService
 from logic.live.tools import LiveOptions, LiveTools
 
@@ -122,7 +123,8 @@ class LiveMarket:
             service = LiveService(plan.series, self.tools(), LiveOptions("live", options, self.audit_ms))
             self.services.append(service)
             service.start()
-            run_ohlcv_backfill(database, exchange, plan.wanted, options, Observer(), self.local_now_ms)
+            summary = run_ohlcv_backfill(database, exchange, plan.wanted, options, Observer(), self.local_now_ms)
+        service.heal([one.series for one in summary.results if is_left_to_heal(one) or one.is_broken])
         return service
 
     def rows(self, series: Series) -> list[Row]:

@@ -39,7 +39,7 @@ def enter_and_lock(run: BackfillRun, wanted: Sequence[WantedSeries]) -> None:
         row = rows[one.series]
         covered = list(totals.get(row.id, LedgerTotals((), 0)).covered)
         result = SeriesResult(one.series, locked=row.id not in locked_ids)
-        run.tasks.append(SeriesTask(one, row, result, covered, gaps.get(row.id, [])))
+        run.tasks.append(SeriesTask(one, row, result, covered, gaps.get(row.id, []), run.options.is_heal))
     if locked := [task.wanted.series for task in run.tasks if task.result.locked]:
         _log.log(logging.DEBUG if run.options.is_heal else logging.INFO, left_to_another_run(locked))
     _read_tables(run)

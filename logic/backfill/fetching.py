@@ -182,7 +182,7 @@ def _finish(run: BackfillRun, task: SeriesTask) -> None:
     # Thousands of series without news, every five minutes, would fill the log files in half a day.
     is_news = (bool(result.chunks) or bool(result.healed)) and not run.options.is_heal
     _log.log(
-        logging.INFO if is_news or result.outcome != "ok" else logging.DEBUG,
+        logging.INFO if is_news or (result.outcome != "ok" and not run.options.is_heal) else logging.DEBUG,
         "%s: %s, %d inserted, %d already there, %d conflicts, covered to %s",
         series,
         result.outcome,

@@ -29,6 +29,7 @@ class SeriesTask:
     result: SeriesResult
     covered: list[Span]
     open_gaps: list[Gap] = field(default_factory=list)  # at the start of the run
+    is_heal: bool = False  # of a live service, which sums up itself what failed
     gaps_changed: bool = False  # this run has written gaps, so `open_gaps` is out of date
     table_exists: bool = True
     last_candle_ms: int | None = None  # open time of the newest stored candle
@@ -47,8 +48,8 @@ class SeriesTask:
         return self.plan.chunks if self.plan is not None else ()
 
     def fail(self, error: Exception) -> None:
-        """End the series with `error`, which is logged."""
-        _log.error("%s failed: %s", self.wanted.series, error)
+        """End the series with `error`, which is logged; by a heal it is summed up instead."""
+        _log.log(logging.DEBUG if self.is_heal else logging.ERROR, "%s failed: %s", self.wanted.series, error)
         self.end(str(error))
 
     def end(self, error: str, is_fault: bool = False) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from core.closing import closed_end
 from core.errors import DatabaseUnavailable, FetcherError
 from core.heal_queue import HealQueue
+from core.series import Series, brief_list
 from db.connection import Database
 from logic.backfill.ohlcv_handler import run_ohlcv_backfill
 from logic.backfill.results import RunSummary, SeriesResult
@@ -19,6 +20,8 @@ from logic.live.counters import LiveCounters
 from logic.live.tools import LiveOptions, LiveSeries, LiveTools
 
 _log = logging.getLogger(__name__)
+
+_REASONS_SHOWN = 3  # of one heal
 
 # Series of one heal: those that wait behind it, and the streamed candles of its own, must not wait long.
 _MOST_AT_ONCE = 100
@@ -103,6 +106,7 @@ class Healer:
             now_ms = {one.wanted.series.market: exchange.now_ms(one.wanted.series.market) for one in series}
         ids = {one.wanted.series: one.id for one in series}
         self._count(summary)
+        self._say_failed(summary)
         return {ids[result.series] for result in summary.results if _is_whole(result, now_ms[result.series.market])}
 
     def _count(self, summary: RunSummary) -> None:
@@ -112,6 +116,18 @@ class Healer:
         if inserted:
             names = [str(result.series) for result in summary.results if result.saved.inserted]
             _log.info("%d candles healed in %d series: %s", inserted, len(names), ", ".join(names[:5]))
+
+    def _say_failed(self, summary: RunSummary) -> None:
+        """Say which series were not healed, those of one reason in one line: hundreds may fail at once."""
+        by_reason: dict[str, list[Series]] = {}
+        for result in summary.results:
+            if result.error is not None:
+                by_reason.setdefault(result.error, []).append(result.series)
+        for number, (why, series) in enumerate(by_reason.items()):
+            if number == _REASONS_SHOWN:
+                _log.error("... and %d reasons more for other series", len(by_reason) - number)
+                return
+            _log.error("%s: not healed now, it is tried again: %s", brief_list(series), why)
 
 
 def _is_whole(result: SeriesResult, now_ms: int) -> bool:

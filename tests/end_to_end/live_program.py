@@ -30,6 +30,13 @@ Running = subprocess.Popen[str] | ForkedRun
 @pytest.fixture
 def live(database_url: str, tmp_path: Path) -> Iterator[Program]:
     """The program with `SERIES` in its symbols.yml."""
+    with live_program(database_url, tmp_path) as program:
+        yield program
+
+
+@contextmanager
+def live_program(database_url: str, tmp_path: Path) -> Iterator[Program]:
+    """The program with `SERIES` in its symbols.yml, for five minutes from now."""
     now_ms = time.time_ns() // 1_000_000 // 60_000 * 60_000 + 17_000
     store = CandleStore()
     for series in SERIES:

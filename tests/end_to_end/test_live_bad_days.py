@@ -23,6 +23,7 @@ from core.series import Series, parse_series
 from core.times import MS_PER_HOUR, MS_PER_MINUTE, parse_time
 from demo.candle_store import CandleStore, SymbolFacts
 from demo.clock import ReplayClock
+from demo.faults import Answer
 from demo.generated_market import generate_series
 from demo.server import ReplayExchange
 from demo.stream_faults import HalfOpen, RefuseHandshake, Silence, Where
@@ -221,7 +222,7 @@ def test_tables_and_symbols_that_change_touch_no_other_series(database_url: str,
     with a_day(database_url, tmp_path, SPOT, OTHER, THIRD, ends={THIRD: ends_ms}) as live:
         day = Day(live)
         live.wait_until(ends_ms)
-        day.wait_for(lambda: day.service.counters.finals >= 3 and day.service.healer.waiting == 0)
+        day.wait_for(lambda: day.service.counters.stored >= 3 and day.service.healer.waiting == 0)
         live.replay.store.set_facts(Market.SPOT, "BNBUSDT", SymbolFacts(status="BREAK"))
         day.change("drop table public.ohlcv_btcusdt cascade")
         day.change("alter table public.ohlcv_ethusdt rename column close to closing")
@@ -242,6 +243,26 @@ def test_two_streams_share_the_work(database_url: str, tmp_path: Path) -> None:
         counters = [day.service.counters for day in days]
         assert sum(one.already_there for one in counters) > 0
         assert sum(one.conflicts for one in counters) == 0
+
+
+@bad_day("REST that answers nothing while streams are cut", "not healed now, it is tried again")
+@pytest.mark.long
+def test_many_series_that_cannot_be_healed_are_told_in_a_few_lines(
+    database_url: str, tmp_path: Path, said: Told
+) -> None:
+    many = [parse_series(f"S{number:02}USDT") for number in range(40)]
+    with a_day(database_url, tmp_path, *many) as live:
+        day = Day(live)
+        day.wait_for(lambda: day.service.sink.live == len(many))
+        live.replay.faults.add("/api/v3/klines", Answer(400, {"code": -1000, "msg": "unknown"}), times=100_000)
+        live.replay.streams.abort()
+        day.wait_for(lambda: said.count("not healed now") > 0)
+        told = len(said.lines)
+        day.go_on(1)
+        assert len(said.lines) - told < 12
+        live.replay.faults.clear()
+        day.wait_for(lambda: day.service.healer.waiting == 0)
+        assert day.end() == EXIT_OK
 
 
 def test_the_document_has_a_row_for_every_bad_day_and_no_other() -> None:

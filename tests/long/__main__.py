@@ -18,6 +18,7 @@ RUNS = (
     ("hostile.py", "--rounds", "10"),
     ("soak.py", "--days", "3"),
     ("live.py", "--cuts", "50"),
+    ("live_kills.py", "--kills", "100"),
     ("live_starts.py", "--starts", "40"),
 )
 

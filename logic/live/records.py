@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from core.stream_kinds import BOOKS, StreamKind
 from core.streams import StreamKey
+from core.times import MS_PER_SECOND
 from db.connection import Database
 from logic.live.books import LiveBooks
 from logic.live.counters import LiveCounters
@@ -18,13 +19,18 @@ from logic.live.waiting_records import WaitingRecords
 _EVERY_FRAME_MS = 100  # as often as the exchange sends order books
 
 
+def _each(ms: int) -> int:
+    """Return how often prices are stored: every second means each one, however they are spread over seconds."""
+    return 1 if ms <= MS_PER_SECOND else ms
+
+
 class LiveRecords:
     """Stores records of `options.keys`. `stopping` is set when the service ends."""
 
     def __init__(
         self, options: RecordOptions, tools: LiveTools, counters: LiveCounters, stopping: threading.Event
     ) -> None:
-        every_ms = {StreamKind.TICKER: options.ticker_ms, StreamKind.MARK_PRICE: options.mark_price_ms}
+        every_ms = {StreamKind.TICKER: _each(options.ticker_ms), StreamKind.MARK_PRICE: _each(options.mark_price_ms)}
         every_ms |= dict.fromkeys(BOOKS, 1 if options.depth_ms <= _EVERY_FRAME_MS else options.depth_ms)
         self.streamed = [key for key in options.keys if key.kind is not StreamKind.FUNDING_RATE]
         self.waiting = WaitingRecords(every_ms)

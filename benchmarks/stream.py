@@ -46,12 +46,6 @@ SUBSCRIBERS = 5  # of the event bus, to everything
 RATES = (2_000, 5_000, 10_000, 15_000, 20_000, 30_000)
 
 
-def fresh(server: EmbeddedServer) -> str:
-    """Return the address of an empty database."""
-    server.recreate_database()
-    return url_of(server, "postgres")
-
-
 @dataclass
 class Service:
     """The service as something that reads what a sender sends."""
@@ -111,7 +105,7 @@ def sent_at(reader: Service | OtherTool, per_second: int, seconds: float, finals
 def rate(server: EmbeddedServer, folder: Path, seconds: float) -> None:
     """Measure delays at rising rates."""
     wanted = Wanted(300, trades=TRADES, subscribers=SUBSCRIBERS)
-    with running(fresh(server), folder, wanted, minutes=2 + int(len(RATES) * (seconds + 2))) as live:
+    with running(url_of(server, "postgres"), folder, wanted, minutes=2 + int(len(RATES) * (seconds + 2))) as live:
         service = Service(live)
         sent_at(service, 2_000, 2.0, 1.0)  # warm
         for per_second in RATES:
@@ -121,7 +115,9 @@ def rate(server: EmbeddedServer, folder: Path, seconds: float) -> None:
 
 def burst(server: EmbeddedServer, folder: Path, seconds: float) -> None:
     """Measure whether anything is lost when far too much comes."""
-    with running(fresh(server), folder, Wanted(300, trades=TRADES, subscribers=SUBSCRIBERS), minutes=10) as live:
+    with running(
+        url_of(server, "postgres"), folder, Wanted(300, trades=TRADES, subscribers=SUBSCRIBERS), minutes=10
+    ) as live:
         say("burst", **sent_at(Service(live), 50_000, seconds, 0.0))
         began_s = time.monotonic()
         live.wait("the trades in the database", lambda: live.service.records.writer.unsaved == 0)
@@ -130,7 +126,7 @@ def burst(server: EmbeddedServer, folder: Path, seconds: float) -> None:
 
 def commit(server: EmbeddedServer, folder: Path, series: int, minutes: int) -> None:
     """Measure how long closed candles take into the database."""
-    with running(fresh(server), folder, Wanted(series), minutes=minutes + 4) as live:
+    with running(url_of(server, "postgres"), folder, Wanted(series), minutes=minutes + 4) as live:
         wholes = []
         for number in range(minutes + 1):
             if number == 1:
@@ -155,7 +151,7 @@ def cuts(server: EmbeddedServer, folder: Path, market: Market, count: int) -> No
     """Measure how long streams are away after a cut, and how soon a silent connection is noticed."""
     # Many connections, cut in turn: each has delivered for a minute before it is cut again, so that no wait grows.
     wanted = Wanted(300, market=market, per_connection=20)
-    with running(fresh(server), folder, wanted, minutes=10) as live:
+    with running(url_of(server, "postgres"), folder, wanted, minutes=10) as live:
         time.sleep(62)  # until the usual silences are known
         away, first = [], []
         for _ in range(count):
@@ -194,7 +190,7 @@ def silences(live: Live, since_us: int) -> list[int]:
 
 def idle(server: EmbeddedServer, folder: Path, seconds: float) -> None:
     """Measure what a stream costs that has little to do."""
-    with running(fresh(server), folder, Wanted(300), minutes=10) as live:
+    with running(url_of(server, "postgres"), folder, Wanted(300), minutes=10) as live:
         live.sender.ask("close")
         time.sleep(5)
         began_s, began_cpu = time.monotonic(), time.process_time()
@@ -208,7 +204,7 @@ def tools(server: EmbeddedServer, folder: Path, python: Path, rounds: int) -> No
     """Let the service and other tools read the same frames at 10,000 a second, in turns."""
     if not python.exists():
         raise SystemExit(f"{python} is not there: benchmarks/requirements.txt says how it is made")
-    with running(fresh(server), folder, Wanted(300, trades=TRADES, subscribers=1), minutes=100) as live:
+    with running(url_of(server, "postgres"), folder, Wanted(300, trades=TRADES, subscribers=1), minutes=100) as live:
         readers = {"this program": Service(live), **{name: OtherTool(name, python) for name in OTHER_TOOLS}}
         try:
             for reader in readers.values():

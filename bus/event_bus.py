@@ -28,6 +28,9 @@ MOST_ERRORS = 100
 """After so many errors in a row a handler is unsubscribed."""
 _SAID_EVERY_S = 60.0
 _BLOCK_STEP_S = 0.5
+_MOST_AT_ONCE = 64
+# After what it took, a subscriber's thread rests: waking it for each of many events costs more than handling them.
+_REST_S = 0.002
 
 
 class WhenFull(StrEnum):
@@ -82,7 +85,8 @@ class Subscription:
                     self._queue.popleft()
             self._queue.append(event)
             if self._loop is None:
-                self._changed.notify_all()
+                if len(self._queue) == 1:  # else whoever waited is awake already
+                    self._changed.notify_all()
                 return
             if self._is_armed:
                 return
@@ -108,7 +112,7 @@ class Subscription:
             with self._changed:
                 while self.is_active and not self._queue:
                     self._changed.wait()
-                taken = [self._queue.popleft() for _ in range(min(len(self._queue), 64))]
+                taken = [self._queue.popleft() for _ in range(min(len(self._queue), _MOST_AT_ONCE))]
                 self._changed.notify_all()
             for event in taken:
                 if not self.is_active:
@@ -119,6 +123,8 @@ class Subscription:
                     self._failed()
                 else:
                     self._succeeded()
+            if not self._queue:
+                time.sleep(_REST_S)
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -141,7 +147,8 @@ class Subscription:
                 self._failed()
             else:
                 self._succeeded()
-                await asyncio.sleep(0)  # a handler that never waits must not hold up the loop
+                if self.handled % _MOST_AT_ONCE == 0:
+                    await asyncio.sleep(0)  # a handler that never waits must not hold up the loop
 
     def _succeeded(self) -> None:
         self.handled += 1
@@ -213,7 +220,7 @@ class InMemoryEventBus:
     def publish(self, event: Event, may_wait: bool = True) -> None:
         """Hand an event to its subscribers. `may_wait`: a full queue of one that blocks may hold up the caller."""
         if found := self._of(event.topic):
-            numbered = event._replace(sequence=next(self._numbers))
+            numbered = Event(*event[:-1], next(self._numbers))  # a third of what _replace takes
             for one in found:
                 one.put(numbered, may_wait)
 

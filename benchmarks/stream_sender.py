@@ -27,6 +27,7 @@ import re
 import sys
 import threading
 import time
+import zlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -62,6 +63,11 @@ _CADENCE_S = {Market.SPOT: 2.0, Market.UM: 0.25}
 def symbol_of(number: int) -> str:
     """Return the symbol with that number."""
     return f"S{number:04}USDT"
+
+
+def _phase(name: str) -> int:
+    """Return the place of a stream among the others, spread at random as on the exchange."""
+    return zlib.crc32(name.encode())
 
 
 def now_us() -> int:
@@ -217,7 +223,7 @@ class Sender:
             if self._left is not None:
                 count = min(count, self._left)
             while count > 0 and self._by_name[market]:
-                turn = turn or deque(sorted(self._by_name[market]))
+                turn = turn or deque(sorted(self._by_name[market], key=_phase))
                 some = [turn.popleft() for _ in range(min(count, len(turn)))]
                 sent = self._send(self._due(market, some))
                 count -= max(sent, 1)

@@ -20,6 +20,7 @@ from core.streams import StreamKey
 from core.times import MS_PER_HOUR, parse_time
 from demo.candle_store import CandleStore
 from demo.clock import ReplayClock
+from demo.faults import Answer
 from demo.generated_market import generate_series
 from demo.market_data import MarketData
 from demo.order_book import last_id
@@ -112,6 +113,29 @@ def test_kept_books_with_faults_and_cuts_are_the_exchanges_own_or_none(
     rows = market.query(STORED)
     assert {row[0] for row in rows} == {"spot", "um", "cm"}
     assert_as_at_the_exchange(rows, store, LEVELS)
+
+
+def test_a_refused_snapshot_is_asked_for_again_and_new_connections_do_not_start_books_over(
+    replay: ReplayExchange, store: CandleStore, database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kind = StreamKind.DEPTH_FULL
+    replay.faults.add("api/v3/depth", Answer(400, {"code": -1130, "msg": "Refused."}), times=1)
+    replay.faults.add("fapi/v1/depth", Answer(200, {"lastUpdateId": 1, "bids": [["2", "1"], ["3", "1"]], "asks": []}))
+    keys = [key(kind, market) for market in Market]
+    market = RecordMarket(database_url, tmp_path, replay, [], BEGINS_MS, SPEED, keys=keys)
+    service = market.started()
+    wait_for(lambda: service.counters.books_synced == 3)
+    opened = service.counters.connections
+    service.reconnect()
+    wait_for(lambda: service.counters.connections >= opened + 3)
+    before = stored(service, kind)
+    wait_for(lambda: stored(service, kind) > before + 15)
+    assert service.stop(20.0)
+    assert replay.faults.pending() == 0
+    assert "BTCUSDT depth_full: no snapshot of the book, it is asked for again" in caplog.text
+    assert service.counters.books_synced == 3 and not service.counters.books_restarted
+    assert not service.counters.unusable and not service.has_failed
+    assert_as_at_the_exchange(market.query(STORED), store, LEVELS)
 
 
 def test_the_best_levels_are_stored_as_sent(

@@ -22,8 +22,8 @@ from logic.opening import Database, enable_timescale, open_database
 from logic.planning.series_plan import FetchPolicy
 
 
-def make_exchange(context: CommandContext) -> ExchangeSource:
-    """Return the exchange as the settings say; nothing is asked yet and nothing written."""
+def make_exchange(context: CommandContext, is_lasting: bool = False) -> ExchangeSource:
+    """Return the exchange as the settings say; nothing is asked yet and nothing written. `is_lasting`: see `asking`."""
     settings = context.settings
     addresses = ExchangeAddresses(
         api_urls=settings.api_urls,
@@ -33,6 +33,7 @@ def make_exchange(context: CommandContext) -> ExchangeSource:
         page_limit=settings.default_limit,
         workers=settings.fetch_workers,
         state_dir=settings.state_dir,
+        breaks_circuit=is_lasting,
     )
     return open_exchange(ExchangeName.BINANCE, addresses, context.interruption.sleep, context.now_ms)
 
@@ -44,9 +45,12 @@ def stream_addresses(settings: Settings) -> StreamAddresses:
 
 
 @contextmanager
-def asking(context: CommandContext) -> Iterator[ExchangeSource]:
-    """Yield the exchange for a run that stores: it shares its request weight with the other runs on the database."""
-    exchange = make_exchange(context)
+def asking(context: CommandContext, is_lasting: bool = False) -> Iterator[ExchangeSource]:
+    """Yield the exchange for a run that stores: it shares its request weight with the other runs on the database.
+
+    `is_lasting`: for a process that stays, which leaves a host alone that fails again and again.
+    """
+    exchange = make_exchange(context, is_lasting)
     exchange.archives.remove_leftovers()
     with open_database(database_address(context.settings), context.interruption.cancelling) as database:
         share_budget(database, exchange)

@@ -125,7 +125,7 @@ class LiveListFollower:
         context = self._how.context
         try:
             wanted = self._read_again()
-            with writing(context) as database, asking(context) as exchange:
+            with writing(context) as database, asking(context, is_lasting=True) as exchange:
                 series = self._how.read(wanted, database, exchange)
                 if list(series) != list(self.listed.wanted):
                     self._take(self._how.plan(series, wanted.is_whole_list, database, exchange), database, exchange)

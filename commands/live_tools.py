@@ -33,7 +33,7 @@ def live_tools(context: CommandContext, exchange: ExchangeSource, market: Market
 
     return LiveTools(
         open_database=lambda: open_database(address, cancelling),
-        open_exchange=lambda: asking(context),
+        open_exchange=lambda: asking(context, is_lasting=True),
         open_streams=open_streams,
         local_now_ms=context.now_ms,
         steady_ms=steady_ms,

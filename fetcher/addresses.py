@@ -18,6 +18,7 @@ class ExchangeAddresses:
     page_limit: int | None  # rows of a REST page; None: the most rows per weight
     workers: int
     state_dir: Path  # for bans and unfinished downloads
+    breaks_circuit: bool = False  # leave a host alone that fails again and again: for processes that stay
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from fetcher.binance.archive import ArchiveClient
 from fetcher.binance.market_data import BinanceMarketData
 from fetcher.binance.rest import BinanceRest
 from fetcher.binance.rest_client import RestClient
+from fetcher.circuit_file import CircuitFile
 from fetcher.exchange_clock import ExchangeClock
 from fetcher.gate import Gate
 from fetcher.http import Sleep
@@ -80,7 +81,11 @@ class BinanceExchange:
             pool = POOLS[market]
             url = addresses.api_urls[market] + _PATHS[market]
             gate = Gate(pool, self._budgets[pool], bans, sleep)
-            return RestClient(url, gate, self._clocks[pool], sleep, addresses.workers)
+            circuit = None
+            if addresses.breaks_circuit:
+                path = addresses.state_dir / "exchange_circuits.json"
+                circuit = CircuitFile(path, addresses.api_urls[market], local_now_ms)
+            return RestClient(url, gate, self._clocks[pool], sleep, addresses.workers, circuit)
 
         self._clients = {market: client(market) for market in Market}
         self._rest = {

@@ -7,9 +7,10 @@ from typing import TypeVar
 
 import requests
 
-from core.errors import ExchangeBanned, ExchangeUnavailable, UnusableAnswer
+from core.errors import ExchangeBanned, ExchangeUnavailable, NoAnswer, SeriesError, UnusableAnswer
 from core.times import format_ms
 from fetcher.binance.rest_answers import Banned, RateLimited, check_status, is_count, latest_time, read_json
+from fetcher.circuit_file import CircuitFile
 from fetcher.deadline import Deadline
 from fetcher.exchange_clock import ExchangeClock
 from fetcher.gate import Gate
@@ -26,12 +27,21 @@ Reader = Callable[[object, int | None], Result]
 class RestClient:
     """Sends requests to the REST host of one market. Thread-safe."""
 
-    def __init__(self, url: str, gate: Gate, clock: ExchangeClock, sleep: Sleep, connections: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        gate: Gate,
+        clock: ExchangeClock,
+        sleep: Sleep,
+        connections: int,
+        circuit: CircuitFile | None = None,
+    ) -> None:
         self.gate = gate
         self._url = url
         self._clock = clock
         self._sleep = sleep
         self._session = new_session(connections, url)
+        self._circuit = circuit
 
     def get(
         self, path: str, params: dict[str, str], weight: int, read: Reader[Result], deadline: Deadline | None = None
@@ -45,6 +55,24 @@ class RestClient:
 
     def _attempt(self, path: str, params: dict[str, str], weight: int, read: Reader[Result]) -> Result:
         minute = self.gate.wait(weight, reserved=path != TIME_PATH)
+        if self._circuit is None:
+            return self._send(path, params, minute, read)
+        self._circuit.refuse_while_open()
+        try:
+            result = self._send(path, params, minute, read)
+        except TemporaryFailure as failure:
+            if failure.exhausted is NoAnswer:
+                self._circuit.failed()
+            else:  # also 429: that is no failure of the host
+                self._circuit.answered()
+            raise
+        except (SeriesError, ExchangeUnavailable):  # an answer, whatever it says
+            self._circuit.answered()
+            raise
+        self._circuit.answered()
+        return result
+
+    def _send(self, path: str, params: dict[str, str], minute: int, read: Reader[Result]) -> Result:
         response = send(self._session, self._url + path, params)
         used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if is_count(used):

@@ -80,12 +80,12 @@ def _headline(service: LiveService, now_ms: int) -> str:
     done, waiting, healing = service.counters, len(service.waiting), service.healer.waiting
     told = [
         f"{service.sink.live} of {service.streamed} series live",
-        f"{count_text(done.stored, 'closed candle')} stored",
+        f"{count_text(done.stored, 'candle')} stored",
         f"{done.healed:,} healed",
     ]
     told += [f"{count_text(sum(done.reconnects.values()), 'cut')}"] if done.reconnects else []
     told += [f"{waiting:,} wait for the database"] if waiting else []
-    told += [f"{healing:,} heal"] if healing else []
+    told += [f"{healing:,} to heal"] if healing else []
     return f"{time.strftime('%H:%M:%S', time.gmtime(now_ms / 1000))} {', '.join(told)}"
 
 

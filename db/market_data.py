@@ -115,10 +115,11 @@ def _store_staged(tx: Transaction, table: MarketTable, lines: _Lines) -> StoredR
         )
     )
     inserted = tx.cursor.rowcount
+    compared = [name for name in table.values if name not in table.may_lack]
     tx.cursor.execute(
         sql.SQL(
             "select count(*) from pg_temp.{} as given join {} as stored using ({}) where ({}) is distinct from ({})"
-        ).format(stage, target, _names(table.key), _names(table.values, "given"), _names(table.values, "stored"))
+        ).format(stage, target, _names(table.key), _names(compared, "given"), _names(compared, "stored"))
     )
     conflicts = fetch_one(tx)[0]
     return StoredRecords(inserted, lines.rows - inserted - conflicts, conflicts)

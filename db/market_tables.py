@@ -24,6 +24,7 @@ class MarketTable:
     chunk: timedelta
     line: Callable[[int, Any, str], str]  # instrument id, record, source
     has_source: bool = False
+    may_lack: tuple[str, ...] = ()  # values that one source does not say, which is no conflict
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -152,6 +153,7 @@ TABLES = {
         _YEAR,
         _funding_rate,
         has_source=True,
+        may_lack=("mark_price",),
     ),
     StreamKind.DEPTH: _BOOKS,
     StreamKind.DEPTH_FULL: _BOOKS,

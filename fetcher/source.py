@@ -78,6 +78,9 @@ class MarketDataSource(Protocol):
     def archived_agg_trades(self, instrument: Instrument, period: Period) -> pa.Table:
         """Return the aggregate trades of a day from the archives (core.trade_batch). Raises ArchiveUnavailable."""
 
+    def archived_funding_rates(self, instrument: Instrument, period: Period) -> list[FundingRate]:
+        """Return the settled fundings of a month from the archives, without mark prices. Raises ArchiveUnavailable."""
+
     def funding_rates(self, instrument: Instrument, start_ms: int) -> list[FundingRate]:
         """Return a page of settled fundings from `start_ms` on; a contract with delivery has none."""
 

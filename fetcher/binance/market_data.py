@@ -19,6 +19,7 @@ from core.market_rows import agg_trade, funding_rate
 from core.stream_pacing import Window
 from core.times import MS_PER_MINUTE
 from fetcher.binance.archive import ArchiveClient
+from fetcher.binance.funding_archive import funding_file, read_fundings
 from fetcher.binance.rest_answers import RefusedRequest
 from fetcher.binance.rest_client import RestClient
 from fetcher.binance.stream_books import read_snapshot
@@ -67,6 +68,14 @@ class BinanceMarketData:
         file = trade_file(instrument, period)
         trades, _ = self._archives.fetch_file(file, lambda path: read_trades(path, file, period))
         return trades
+
+    def archived_funding_rates(self, instrument: Instrument, period: Period) -> list[FundingRate]:
+        """Return the settled fundings of a month from the archives."""
+        if self._archives is None:
+            raise ArchiveUnavailable("this exchange has no archives")
+        file = funding_file(instrument, period)
+        found, _ = self._archives.fetch_file(file, lambda path: read_fundings(path, file, period))
+        return found
 
     def funding_rates(self, instrument: Instrument, start_ms: int) -> list[FundingRate]:
         """Return up to a page of settled fundings, ascending, from `start_ms` on."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from core.errors import ExchangeUnavailable, SeriesError
+from core.archives import month_of
+from core.errors import ArchiveUnavailable, ExchangeUnavailable, SeriesError
 from core.funding import AGAIN_MS, USUAL_HOURS, next_ask_ms
 from core.instrument import Instrument, Market
+from core.ranges import Span
 from core.stream_kinds import StreamKind
 from db.connection import Database
 from db.market_data import StoredRecords, newest_funding, store_records, sync_instruments
@@ -16,7 +18,7 @@ from fetcher.source import MarketDataSource
 
 _log = logging.getLogger(__name__)
 
-_SOURCE = "rest"
+_SOURCE, _ARCHIVE = "rest", "archive_monthly"
 FIRST_MS = 1_498_867_200_000
 """2017-07-01, before the exchange opened."""
 
@@ -40,6 +42,30 @@ def fetch_fundings(
         newest_ms = max(newest_ms or 0, page[-1].time_ms)
         next_ms = page[-1].time_ms + 1
     return stored, newest_ms
+
+
+def fetch_archived_fundings(
+    database: Database, source: MarketDataSource, instrument: Instrument, span: Span
+) -> tuple[StoredRecords, dict[str, str]]:
+    """Store the settled fundings of the whole months that `span` touches, from the archives alone.
+
+    Return what became of them, and the months that could not be fetched, with why. Raises DatabaseUnavailable.
+    """
+    with database.transaction("enter the instrument") as tx:
+        [number] = sync_instruments(tx, [instrument]).values()
+    stored, missing, line = StoredRecords(), dict[str, str](), TABLES[StreamKind.FUNDING_RATE].line
+    month = month_of(span.start_ms)
+    while month.span.start_ms < span.end_ms:
+        try:
+            rates = source.archived_funding_rates(instrument, month)
+        except ArchiveUnavailable as error:
+            missing[month.text] = str(error)
+        else:
+            with database.transaction("store fundings") as tx:
+                lines = [line(number, one, _ARCHIVE) for one in rates]
+                stored += store_records(tx, StreamKind.FUNDING_RATE, lines)
+        month = month_of(month.span.end_ms)
+    return stored, missing
 
 
 class FundingKeeper:

@@ -11,12 +11,13 @@ from core.instrument import Instrument
 from core.ranges import Span
 from core.sources import AllowedSources
 from core.stream_kinds import StreamKind
+from core.times import END_OF_TIME_MS
 from core.wanted import WantedSeries
 from core.wanted_streams import split_by_kind
 from db.connection import Database
 from db.market_data import StoredRecords
 from fetcher.source import ExchangeSource
-from logic.live.fundings import FIRST_MS, fetch_fundings
+from logic.live.fundings import FIRST_MS, fetch_archived_fundings, fetch_fundings
 from logic.live.trade_history import TradeHistory
 
 PAST_KINDS = (StreamKind.AGG_TRADE, StreamKind.FUNDING_RATE)
@@ -45,28 +46,35 @@ def fetch_market_history(
 ) -> list[HistoryResult]:
     """Fetch `kinds` of the instruments of `wanted`, each in its range; return the results.
 
-    Raises ConfigurationError (trades without a start, funding rates without REST, kinds that a market does not have),
+    Raises ConfigurationError (trades without a start, archives without one, kinds that a market does not have),
     DatabaseUnavailable and Interrupted.
     """
     _, keys = split_by_kind(wanted, kinds, ())
     ranges = {key.instrument: _range_of(key.instrument, wanted) for key in keys}
     for key in keys:
-        if key.kind is StreamKind.AGG_TRADE and ranges[key.instrument][0] is None:
+        needs_start = key.kind is StreamKind.AGG_TRADE or not allowed.rest
+        if needs_start and ranges[key.instrument][0] is None:
             raise ConfigurationError(
                 f"{key}: say from when on, --start or start: in symbols.yml; a symbol can have billions of trades"
             )
-    if StreamKind.FUNDING_RATE in kinds and not allowed.rest:
-        raise ConfigurationError("--types funding_rate: settled rates come by REST; leave out --source archive")
     results = []
     for key in keys:
         result = HistoryResult(key.kind, key.instrument)
         start_ms, end_ms = ranges[key.instrument]
         try:
-            exchange.open_market(key.market, {key.instrument.symbol})
-            if key.kind is StreamKind.FUNDING_RATE:
+            if allowed.rest:
+                exchange.open_market(key.market, {key.instrument.symbol})
+            until_ms = min(end_ms or END_OF_TIME_MS, exchange.now_ms(key.market))
+            if (start_ms or FIRST_MS) >= until_ms:
+                raise SeriesError("its range has not begun yet")
+            span = Span(start_ms or FIRST_MS, until_ms)
+            if key.kind is StreamKind.FUNDING_RATE and not allowed.rest:
+                result.stored, result.missing = fetch_archived_fundings(
+                    database, exchange.market_data, key.instrument, span
+                )
+            elif key.kind is StreamKind.FUNDING_RATE:
                 result.stored, _ = fetch_fundings(database, exchange.market_data, key.instrument, start_ms or FIRST_MS)
             else:
-                span = Span(start_ms or 0, min(end_ms or 2**62, exchange.now_ms(key.market)))
                 trades = TradeHistory(database, exchange.market_data, allowed, local_now_ms)
                 found = trades.fetch(key.instrument, span)
                 result.stored, result.days_there, result.missing = found.stored, found.days_there, found.missing

@@ -147,10 +147,25 @@ def test_settled_funding_rates_are_complete_and_come_once(fetch, database: Datab
     }
 
 
+def test_funding_rates_of_archives_are_those_of_rest_without_mark_prices(
+    fetch, database: Database, replay: ReplayExchange
+) -> None:
+    replay.clock.set(NOW_MS + 40 * MS_PER_DAY)
+    done = fetch(WantedSeries(FUTURE, START_MS, START_MS + MS_PER_DAY), FUNDING, AllowedSources.ARCHIVE)
+    assert (done.missing, done.exit_code) == ({}, 0) and done.stored.inserted > 20
+    by_rest = fetch(WantedSeries(FUTURE), FUNDING)
+    assert by_rest.stored.equal == done.stored.inserted and by_rest.stored.conflicts == 0
+
+
 def test_what_cannot_be_asked_for_is_refused(fetch) -> None:
     with pytest.raises(ConfigurationError, match="say from when on"):
         fetch(WantedSeries(SPOT), TRADES)
     with pytest.raises(ConfigurationError, match="offers no funding_rate"):
         fetch(WantedSeries(SPOT), FUNDING)
-    with pytest.raises(ConfigurationError, match="settled rates come by REST"):
+    with pytest.raises(ConfigurationError, match="say from when on"):
         fetch(WantedSeries(FUTURE), FUNDING, AllowedSources.ARCHIVE)
+
+
+def test_a_range_that_has_not_begun_is_said(fetch) -> None:
+    done = fetch(WantedSeries(SPOT, NOW_MS + MS_PER_DAY), TRADES)
+    assert done.exit_code == 3 and list(done.missing.values()) == ["its range has not begun yet"]

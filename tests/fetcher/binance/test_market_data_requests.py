@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from fetcher_helpers import SHARED_DATA
 
-from core.archives import day_of
+from core.archives import day_of, month_of
 from core.errors import ArchiveUnavailable, NoLongerKept, UnusableAnswer
 from core.instrument import ExchangeName, Instrument, Market
-from core.market_data import AggTrade
+from core.market_data import AggTrade, FundingRate
 from core.ranges import Span
 from core.series import parse_series
 from core.times import MS_PER_HOUR, parse_time
@@ -23,6 +23,7 @@ from demo.generated_market import generate_series
 from demo.server import ReplayExchange
 from fetcher.addresses import ExchangeAddresses
 from fetcher.binance.exchange import BinanceExchange
+from fetcher.binance.funding_archive import funding_file, read_fundings
 from fetcher.binance.trade_archive import read_trades, trade_file
 
 NOW_MS = parse_time("2024-11-12T10:00")
@@ -147,3 +148,16 @@ def test_a_recorded_archive_of_trades_is_read_whole(tmp_path: Path) -> None:
     ]
     with pytest.raises(ArchiveUnavailable, match="outside"):
         read_trades(folder / f"{file.stem}.zip", file, day_of(day.span.end_ms))
+
+
+def test_a_recorded_archive_of_fundings_is_read_whole() -> None:
+    folder = SHARED_DATA / "archives" / "um" / "fundingRate"
+    if not folder.is_dir():
+        pytest.skip("the recorded archives are not on this machine")
+    month = month_of(parse_time("2026-04-01"))
+    file = funding_file(FUTURE, month)
+    found = read_fundings(folder / f"{file.stem}.zip", file, month)
+    assert len(found) == 90
+    assert found[0] == FundingRate(1775001600000, "-0.00003449", None)
+    with pytest.raises(ArchiveUnavailable, match="outside"):
+        read_fundings(folder / f"{file.stem}.zip", file, month_of(month.span.end_ms))

@@ -75,7 +75,7 @@ class Monitored:
     def live(self) -> int:
         """How many streams deliver."""
         states = [stream.row.state for one in self.alive for stream in one.streams]
-        return sum(state in (StreamState.LIVE, StreamState.HEALING) for state in states)
+        return sum(state in (StreamState.LIVE, StreamState.HEALING, StreamState.SYNCING) for state in states)
 
     @property
     def died(self) -> list[str]:

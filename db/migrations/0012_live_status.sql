@@ -18,7 +18,8 @@ create table public.stream_status (
     symbol                text not null,
     kind                  text not null,
     "interval"            text not null,        -- empty for what has none
-    state                 text not null check (state in ('connecting', 'live', 'silent', 'healing', 'stopped')),
+    state                 text not null check (state in ('connecting', 'live', 'silent', 'healing', 'syncing',
+                                                             'stopped')),
     last_event_at         timestamptz,          -- by the exchange's clock
     last_closed_open_time timestamptz,          -- of the newest closed candle that came
     last_price            numeric,

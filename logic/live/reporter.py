@@ -101,11 +101,9 @@ class Reporter:
 
 
 def _row(one: StreamFigures, is_last: bool) -> StreamRow:
-    # The table does not know order books that are not complete.
-    state = StreamState.CONNECTING if one.state is StreamState.SYNCING else one.state
     return StreamRow(
         one.key,
-        StreamState.STOPPED if is_last else state,
+        StreamState.STOPPED if is_last else one.state,
         one.last_event_ms,
         one.record.closed_ms,
         one.record.price,

@@ -128,7 +128,9 @@ class LiveSink:
             case Seam(keys, reason):
                 series = [key.series for key in keys if key.kind is StreamKind.KLINE and key.series in self._ids]
                 self._counters.reconnects[reason.value] += 1
-                _log.warning("%s may have lost frames (%s); healed by REST", brief_list(keys), reason)
+                _log.warning(
+                    "%s may have lost frames (%s); what can be had again is asked for", brief_list(keys), reason
+                )
                 self.states.were_cut(keys)
                 self._records.were_cut(keys)
                 self._heal([self._ids[one] for one in series])

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 _GROWTH = 1.125
 _LOG_GROWTH = math.log(_GROWTH)
+_SHORTEST_MS = 0.001
 
 
 class Latencies:
@@ -26,10 +27,12 @@ class Latencies:
 
     def add(self, ms: float) -> None:
         """Count one latency; a negative one, from a clock that was corrected, counts as none."""
-        ms = max(ms, 0.001)
+        if ms < _SHORTEST_MS:  # not max(): this runs for every frame
+            ms = _SHORTEST_MS
         bucket = math.ceil(math.log(ms) / _LOG_GROWTH)
         self._counts[bucket] = self._counts.get(bucket, 0) + 1
-        self.longest_ms = max(self.longest_ms, ms)
+        if ms > self.longest_ms:
+            self.longest_ms = ms
 
     def percentile(self, share: float) -> float | None:
         """Return what `share` (0 to 1) of the latencies do not exceed, in ms; None when there is none."""

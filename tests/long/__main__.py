@@ -20,6 +20,7 @@ RUNS = (
     ("live.py", "--cuts", "50"),
     ("live_kills.py", "--kills", "100"),
     ("live_starts.py", "--starts", "40"),
+    ("live_turnovers.py", "--turnovers", "50"),
 )
 
 

@@ -179,7 +179,8 @@ class _LiveRun:
 
     def wait_and_end(self) -> int:
         """Wait until the time is over or a signal comes; return the exit code."""
-        self._say(f"backfill done; {self._service.sink.live} of {len(self._listed.plan.series)} series are live")
+        if self._listed.plan.series:
+            self._say(f"backfill done; {self._service.sink.live} of {len(self._listed.plan.series)} series are live")
         ends_s = None if self._request.seconds is None else self._began + self._request.seconds
         said_s = time.monotonic()
         screen = live_screen(self._context, self._request.output, self._request.lines_every_s)
@@ -224,8 +225,11 @@ class _LiveRun:
         done = summary.counters
         told = (
             f"{count_text(done.stored, 'closed candle')} stored live, {done.healed:,} healed, "
-            f"{done.audited:,} audited, {done.corrected:,} corrected; exit code {summary.exit_code}"
+            f"{done.audited:,} audited, {done.corrected:,} corrected"
         )
+        if summary.records.wanted:
+            told += f"; {done.records_stored.total():,} trades and prices stored, {done.trades_healed:,} healed"
+        told += f"; exit code {summary.exit_code}"
         if not self._request.output.is_quiet:
             print_line(self._context.stdout, told, Tone.PLAIN if summary.exit_code else Tone.GOOD)
         for text in summary.needs:

@@ -203,7 +203,7 @@ def idle(server: EmbeddedServer, folder: Path, seconds: float) -> None:
 def tools(server: EmbeddedServer, folder: Path, python: Path, rounds: int) -> None:
     """Let the service and other tools read the same frames at 10,000 a second, in turns."""
     if not python.exists():
-        raise SystemExit(f"{python} is not there: benchmarks/requirements.txt says how it is made")
+        raise SystemExit(f"{python} is not there: the beginning of compare.py says how it is made")
     with running(url_of(server, "postgres"), folder, Wanted(300, trades=TRADES, subscribers=1), minutes=100) as live:
         readers = {"this program": Service(live), **{name: OtherTool(name, python) for name in OTHER_TOOLS}}
         try:

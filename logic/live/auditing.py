@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections.abc import Mapping, Sequence
 
-from core.errors import DatabaseUnavailable, FetcherError
+from core.errors import DatabaseUnavailable, FetcherError, Interrupted
 from db.catalog import load_catalog
 from db.connection import Database
 from logic.live.audit import audit_streamed
@@ -61,7 +61,7 @@ class Auditor:
                     exchange.open_market(market, {row.series.symbol for row in rows if row.series.market is market})
                 self._tools.clocks.take(exchange)
                 summary = audit_streamed(database, exchange, rows, run_id, self._tools.local_now_ms, VerifyObserver())
-        except DatabaseUnavailable:
+        except (DatabaseUnavailable, Interrupted):
             raise
         except FetcherError as error:
             _log.error("streamed candles of %d series cannot be audited now: %s", len(rows), error)

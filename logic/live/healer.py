@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from core.closing import closed_end
-from core.errors import DatabaseUnavailable, FetcherError
+from core.errors import DatabaseUnavailable, FetcherError, Interrupted
 from core.heal_queue import HealQueue
 from core.series import Series, brief_list
 from db.connection import Database
@@ -81,7 +81,7 @@ class Healer:
             self._queue.begin(ids)
         try:
             whole = self._backfill(database, [self._series[one] for one in ids])
-        except DatabaseUnavailable:
+        except (DatabaseUnavailable, Interrupted):
             raise
         except FetcherError as error:
             _log.error("the holes of %d series cannot be healed now, they are tried again: %s", len(ids), error)

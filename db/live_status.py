@@ -16,7 +16,7 @@ from core.stream_activity import StreamState
 from core.stream_kinds import StreamKind
 from core.streams import StreamKey
 from core.times import from_datetime, to_datetime
-from db.connection import Transaction, named_rows
+from db.connection import Transaction, fetch_one, named_rows
 
 HEARTBEAT_MS = 10_000
 _DEAD_AFTER = "interval '25 seconds'"  # two heartbeats and a half: a reader sees it within thirty
@@ -55,6 +55,15 @@ class SessionRow:
     settings: Mapping[str, object]
     statistics: Mapping[str, object]
     streams: tuple[StreamRow, ...] = ()
+
+
+def is_streaming(tx: Transaction) -> bool:
+    """Whether a process streams into this database now."""
+    tx.cursor.execute(
+        "select exists (select from public.stream_sessions"
+        f" where ended_at is null and heartbeat_at > clock_timestamp() - {_DEAD_AFTER})"
+    )
+    return bool(fetch_one(tx)[0])
 
 
 def begin_session(tx: Transaction, session_id: str, host: str, pid: int, settings: Mapping[str, object]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 from core.series import Series, brief_list
 from db.connection import Database
+from db.live_status import is_streaming
 from db.locks import try_lock_series
 
 LONGEST_WAIT_S = 300.0
@@ -14,6 +17,7 @@ LONGEST_WAIT_S = 300.0
 A first backfill of days holds its series longer; the run then does without them and ends with 4.
 """
 _STEP_S = 5.0
+_MOMENT_S, _MOMENTS = 0.1, 30
 
 
 class Patience:
@@ -37,19 +41,32 @@ def lock_series(
 ) -> set[int]:
     """Lock series for this session and return the ids of those that it now holds.
 
-    Without `patience` another run's are left out at once; with it they are tried again, and `waiting` is called with
-    their number.
+    Without `patience` another run's are left out at once, or after three seconds where a live stream runs, which has
+    a series for moments; with it they are tried again, and `waiting` is called with their number.
     """
     held: set[int] = set()
+    moments = _moments_to_wait(database)
     while True:
         with database.transaction("lock the series") as tx:
             held |= try_lock_series(tx, [one for one in series_ids if one not in held])
         left = len(set(series_ids) - held)
-        if left == 0 or patience is None:
+        if left == 0:
             return held
+        if patience is None:
+            if not next(moments, False):
+                return held
+            time.sleep(_MOMENT_S)
+            continue
         waiting(left)
         if not patience.wait():
             return held
+
+
+def _moments_to_wait(database: Database) -> Iterator[bool]:
+    """Yield True for each moment that is worth waiting for a series that a live stream may have."""
+    with database.transaction("look for live streams") as tx:
+        is_live = is_streaming(tx)
+    yield from itertools.repeat(is_live, _MOMENTS)
 
 
 def left_to_another_run(locked: Sequence[Series]) -> str:

@@ -55,7 +55,7 @@ def test_what_is_others_is_never_changed_also_when_ours_is_made_anew(guest: Prog
     assert (done.returncode, "public.symbols is not this program's" in done.stderr) == (0, True), done.stderr
     again = guest.run()
     assert (again.returncode, "public.symbols" in again.stderr) == (0, False), again.stderr
-    guest.query("drop table public.ohlcv_gaps")
+    guest.query("drop table public.ohlcv_gaps cascade")
     assert "When one of them is gone" in guest.run().stderr
     guest.query(made_anew_by_the_document())
     assert theirs(guest) == before

@@ -178,7 +178,7 @@ def test_heal_gaps_brings_deleted_rows_back_and_only_those(program: Program, exc
 
 
 def test_status_and_check_tell_what_is_there(program: Program, exchange: ReplayExchange) -> None:
-    assert program.run_json("status") == {"series": []}
+    assert program.run_json("status") == {"series": [], "sessions": []}
     program.run_json("--symbols", "BTCUSDT", "--start", "2025-01-01", "--end", "2025-01-02")
     program.run_json("--symbols", "BTCUSDT", "--start", "2025-01-03", "--end", "2025-01-04")
     status = program.run_json("status")["series"][0]

@@ -47,8 +47,8 @@ def seed(pytestconfig: pytest.Config) -> int:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Work in one process more than there are processors: many tests wait for a server, a signal or a stall."""
-    return (os.cpu_count() or 1) + 1
+    """Work in two processes more than there are processors: many tests wait for a server, a signal or a stream."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TypeGuard
 
 from core.errors import UnusableAnswer
 from core.market_data import AggTrade, FundingRate
@@ -19,10 +20,11 @@ _LARGEST_ID = 2**63 - 1
 def agg_trade(values: tuple[object, ...]) -> AggTrade:
     """Return the trade of (id, time, price, quantity, first id, last id, is buyer maker). Raises UnusableAnswer."""
     number, time, price, quantity, first, last, maker = values
-    ids_fit = all(type(one) is int and 0 <= one <= _LARGEST_ID for one in (number, first, last))
-    if not ids_fit or not _is_above_0(price) or not _is_above_0(quantity) or type(maker) is not bool:
-        raise UnusableAnswer(f"not a trade: {str(values)[:300]}")
-    trade = AggTrade(number, _time_ms(time), price, quantity, first, last, maker)  # type: ignore[arg-type]
+    if not (_is_id(number) and _is_id(first) and _is_id(last) and isinstance(maker, bool)):
+        raise _not_a_trade(values)
+    if not (_is_above_0(price) and _is_above_0(quantity)):
+        raise _not_a_trade(values)
+    trade = AggTrade(number, _time_ms(time), price, quantity, first, last, maker)
     if trade.last_trade_id < trade.first_trade_id:
         raise UnusableAnswer(f"a trade whose last id comes before its first: {str(values)[:300]}")
     return trade
@@ -36,10 +38,18 @@ def funding_rate(time: object, rate: object, mark_price: object) -> FundingRate:
         return FundingRate(_time_ms(time), rate, None)
     if not _is_above_0(mark_price):
         raise UnusableAnswer(f"not a mark price: {str(mark_price)[:100]}")
-    return FundingRate(_time_ms(time), rate, str(mark_price))
+    return FundingRate(_time_ms(time), rate, mark_price)
 
 
-def _is_above_0(text: object) -> bool:
+def _not_a_trade(values: tuple[object, ...]) -> UnusableAnswer:
+    return UnusableAnswer(f"not a trade: {str(values)[:300]}")
+
+
+def _is_id(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value <= _LARGEST_ID  # True is an int to isinstance
+
+
+def _is_above_0(text: object) -> TypeGuard[str]:
     return isinstance(text, str) and _ABOVE_0.fullmatch(text) is not None
 
 

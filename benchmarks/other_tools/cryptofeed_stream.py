@@ -10,6 +10,7 @@ Candles that have not closed are asked for, as by the others. No database. Run b
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from cryptofeed import FeedHandler, connection
 from cryptofeed.defines import CANDLES, SPOT, TRADES
@@ -39,14 +40,14 @@ def main() -> None:
     known = {symbol: symbol.replace("-", "") for symbol in symbols}
     Symbols.set(Binance.id, known, {"instrument_type": dict.fromkeys(symbols, SPOT)})
 
-    async def candle(update: object, _received: float) -> None:
-        if update.closed:  # type: ignore[attr-defined]
+    async def candle(update: Any, _received: float) -> None:
+        if update.closed:
             meter.closed()
         else:
-            meter.handled(update.volume)  # type: ignore[attr-defined]
+            meter.handled(update.volume)
 
-    async def trade(update: object, _received: float) -> None:
-        meter.handled(update.amount)  # type: ignore[attr-defined]
+    async def trade(update: Any, _received: float) -> None:
+        meter.handled(update.amount)
 
     handler = FeedHandler(config={"log": {"disabled": True, "filename": "", "level": "ERROR"}})
     handler.add_feed(

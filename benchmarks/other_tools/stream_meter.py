@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from array import array
+from decimal import Decimal
 from pathlib import Path
 
 STAMP = 10**15
@@ -32,9 +33,9 @@ class Meter:
         self._began_cpu = time.process_time()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def handled(self, quantity: object) -> None:
+    def handled(self, quantity: str | Decimal) -> None:
         """Count a frame of a trade or of a candle that has not closed."""
-        self.delays_us.append(time.monotonic_ns() // 1000 - int(quantity) + STAMP)  # type: ignore[call-overload]
+        self.delays_us.append(time.monotonic_ns() // 1000 - int(quantity) + STAMP)
 
     def closed(self) -> None:
         """Count a closed candle."""
